@@ -1,0 +1,79 @@
+//! Makes the Rust declarations of the server's plugin interface from the server's own headers, and sets how the
+//! plugin is linked.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+type Error = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Error> {
+    println!("cargo::rerun-if-changed=include/plugin.h");
+    println!("cargo::rerun-if-env-changed=MARIADB_INCLUDE_DIR");
+
+    // The plugin's thread-locals and the runtime's pthread keys must survive dlclose: without this flag each
+    // INSTALL/UNINSTALL loses some, and after about a thousand the process aborts.
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
+
+    let include = find_headers()?;
+    let bindings = bindgen::Builder::default()
+        .header("include/plugin.h")
+        .clang_arg(format!("-I{}", include.display()))
+        .allowlist_type("st_maria_plugin|st_mariadb_encryption|st_mysql_value|st_mysql_sys_var|st_typelib")
+        .allowlist_type("mysql_sysvar_of_.*")
+        .allowlist_var("(MariaDB_)?ENCRYPTION_.*|MariaDB_.*|PLUGIN_(VAR|LICENSE)_.*")
+        .derive_default(false)
+        .layout_tests(false)
+        .generate_comments(false)
+        .generate()
+        .map_err(|error| {
+            format!(
+                "bindgen could not read the MariaDB headers in {}: {error}\n\
+                 On Debian, it needs the packages libmariadb-dev and libclang-dev.",
+                include.display()
+            )
+        })?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    bindings.write_to_file(out.join("bindings.rs"))?;
+    Ok(())
+}
+
+/// The folder of the server's headers, which holds `mysql/plugin_encryption.h`.
+fn find_headers() -> Result<PathBuf, Error> {
+    if let Some(dir) = std::env::var_os("MARIADB_INCLUDE_DIR") {
+        let dir = PathBuf::from(dir);
+        return if has_headers(&dir) {
+            Ok(dir)
+        } else {
+            Err(format!("MARIADB_INCLUDE_DIR is {}, but mysql/plugin_encryption.h is not in there", dir.display())
+                .into())
+        };
+    }
+    let mut candidates: Vec<PathBuf> =
+        [("mariadb_config", &["--include"][..]), ("pkg-config", &["--cflags", "mariadb"][..])]
+            .iter()
+            .flat_map(|(program, arguments)| include_flags(program, arguments))
+            .flat_map(|dir| [dir.join("server"), dir])
+            .collect();
+    candidates.extend(["/usr/include/mariadb/server", "/usr/include/mysql/server"].map(PathBuf::from));
+    candidates.into_iter().find(|dir| has_headers(dir)).ok_or_else(|| {
+        "the MariaDB server's headers (mysql/plugin_encryption.h) were not found.\n\
+         On Debian or Ubuntu: apt-get install libmariadb-dev libmariadbd-dev\n\
+         On RHEL, Fedora or SUSE: install MariaDB-devel (or mariadb-devel)\n\
+         Elsewhere: set MARIADB_INCLUDE_DIR to the folder that holds mysql/plugin_encryption.h."
+            .into()
+    })
+}
+
+fn has_headers(dir: &Path) -> bool {
+    dir.join("mysql/plugin_encryption.h").is_file()
+}
+
+/// The folders that `program` prints as `-I` flags; none if the program is missing.
+fn include_flags(program: &str, arguments: &[&str]) -> Vec<PathBuf> {
+    let Ok(output) = Command::new(program).args(arguments).output() else { return Vec::new() };
+    String::from_utf8_lossy(&output.stdout)
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("-I"))
+        .map(PathBuf::from)
+        .collect()
+}

@@ -1,0 +1,11 @@
+//! Everything that the server sees of the plugin, and everything of the server that the plugin uses. The only folder
+//! with unsafe code: panics and NULLs stop here.
+
+mod bindings;
+mod boundary;
+mod descriptor;
+mod encryption;
+mod error_log;
+mod plugin;
+mod server;
+mod system_variables;

@@ -1,0 +1,66 @@
+//! Input that waits for the rest of its block.
+
+use aes::Block;
+use zeroize::Zeroize;
+
+use super::BLOCK_LEN;
+
+/// Up to one block of input that no update has processed yet. Wiped when dropped.
+pub(super) struct Pending {
+    bytes: Block,
+    len: usize,
+}
+
+impl Pending {
+    pub(super) fn new() -> Self {
+        Self { bytes: Block::default(), len: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// The block, if it is a whole one.
+    pub(super) fn whole(&self) -> Option<&Block> {
+        (self.len == BLOCK_LEN).then_some(&self.bytes)
+    }
+
+    /// Cuts `input` so that it and what waits here make `blocks` whole blocks: the bytes that complete the block here,
+    /// the blocks that follow it, and what is to wait next.
+    ///
+    /// What waits and `input` together must have that many blocks, and no more than one block beyond them.
+    pub(super) fn cut<'a>(&self, input: &'a [u8], blocks: usize) -> (&'a [u8], &'a [Block], &'a [u8]) {
+        if blocks == 0 {
+            return (input, &[], &[]);
+        }
+        let (fill, body) = match self.len {
+            0 => (0, blocks),
+            len => (BLOCK_LEN - len, blocks - 1),
+        };
+        let (fill, input) = input.split_at(fill);
+        let (body, rest) = input.split_at(body * BLOCK_LEN);
+        (fill, Block::slice_as_chunks(body).0, rest)
+    }
+
+    /// Adds bytes to the block; they must fit.
+    pub(super) fn push(&mut self, input: &[u8]) {
+        self.bytes[self.len..][..input.len()].copy_from_slice(input);
+        self.len += input.len();
+    }
+
+    /// Starts the next block.
+    pub(super) fn replace(&mut self, input: &[u8]) {
+        self.len = 0;
+        self.push(input);
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.bytes.as_mut_slice().zeroize();
+    }
+}

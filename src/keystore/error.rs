@@ -1,0 +1,133 @@
+//! Why a key is not to be had. Every message names the key, the cause and what to do.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{KeyId, KeyName};
+use crate::kms::KmsError;
+
+/// Why a key could not be loaded, made or rotated.
+#[derive(Debug)]
+pub enum KeyStoreError {
+    /// KMS did not unwrap the key, or did not make one.
+    Kms(KeyName, KmsError),
+    /// What KMS unwrapped is no AES key.
+    WrongLength {
+        /// The key.
+        name: KeyName,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The key file has nothing in it.
+    EmptyFile(PathBuf),
+    /// The key file is longer than any wrapped key. In bytes.
+    LargeFile(PathBuf, u64),
+    /// Something that is not a file has the name of a key file.
+    NotAFile(PathBuf),
+    /// No key file, and no such version published.
+    Gone(KeyName),
+    /// A key file that was to be made is there already.
+    Exists(PathBuf),
+    /// The operating system refused.
+    Io {
+        /// What was to be done, such as "read".
+        action: &'static str,
+        /// With which file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
+    },
+    /// Reading back a new key file gave other bytes than were written.
+    ReadBack(PathBuf),
+    /// There is nothing to rotate.
+    NoSuchKey(KeyId),
+    /// All version numbers of the key are used.
+    NoVersionLeft(KeyId),
+    /// mariadb-backup asked for a key that does not exist.
+    BackupCreatesNothing(KeyName),
+    /// No memory for the key.
+    NoMemory(KeyName),
+    /// It failed a moment ago, and is not tried again so soon.
+    NotYet {
+        /// What the last attempt said.
+        before: String,
+        /// When it is tried again.
+        wait: Duration,
+    },
+    /// Some keys of a rotation of all could not be rotated.
+    Several {
+        /// How many.
+        failed: usize,
+        /// Out of how many.
+        of: usize,
+        /// The first failure.
+        first: Box<KeyStoreError>,
+    },
+}
+
+impl fmt::Display for KeyStoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kms(name, error) => write!(f, "{name}: {error}"),
+            Self::WrongLength { name, bytes } => {
+                write!(
+                    f,
+                    "{name}: KMS gave a key of {bytes} bytes, which is no AES key. Restore its file from a backup"
+                )
+            }
+            Self::EmptyFile(path) => write!(f, "key file {} is empty. Restore it from a backup", path.display()),
+            Self::LargeFile(path, bytes) => write!(
+                f,
+                "key file {} has {bytes} bytes, more than any wrapped key. Restore it from a backup",
+                path.display()
+            ),
+            Self::NotAFile(path) => write!(
+                f,
+                "{} has the name of a key file, but is no file. Move it away, and restore the key file from a backup",
+                path.display()
+            ),
+            Self::Gone(name) => {
+                write!(f, "{name}: there is no key file {}. Restore it from a backup", name.file_name())
+            }
+            Self::Exists(path) => write!(
+                f,
+                "key file {} exists already, made by somebody else, and is left alone. Try again",
+                path.display()
+            ),
+            Self::Io { action, path, error } => {
+                write!(f, "could not {action} {}: {error}.{}", path.display(), remedy(error.kind()))
+            }
+            Self::ReadBack(path) => {
+                write!(f, "{} did not hold what was written to it. Check the disk", path.display())
+            }
+            Self::NoSuchKey(id) => write!(f, "key {id} does not exist. A key is made when a table first uses it"),
+            Self::NoVersionLeft(id) => write!(f, "key {id} has no version number left"),
+            Self::BackupCreatesNothing(name) => write!(
+                f,
+                "{name} does not exist, and mariadb-backup makes no keys. Add its key file {} to the backup",
+                name.file_name()
+            ),
+            Self::NoMemory(name) => write!(f, "{name}: no memory could be had for the key"),
+            Self::NotYet { before, wait } => {
+                write!(f, "failed before, and is tried again in {} s: {before}", wait.as_secs() + 1)
+            }
+            Self::Several { failed, of, first } => {
+                write!(f, "{failed} of {of} keys could not be rotated (see the error log). First: {first}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for KeyStoreError {}
+
+fn remedy(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::PermissionDenied => " Give the server's user access to it",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " Make room on the disk",
+        io::ErrorKind::ReadOnlyFilesystem => " Make the file system writable",
+        io::ErrorKind::NotFound => " Restore it from a backup",
+        _ => " Check the disk and the folder",
+    }
+}

@@ -1,0 +1,162 @@
+//! What can go wrong with a call of KMS, in the classes that call for different remedies.
+
+use std::fmt;
+
+/// A call of KMS that failed.
+#[derive(Clone, Debug)]
+pub struct KmsError {
+    /// The call.
+    pub call: Call,
+    /// What kind of failure it was: decides about retries and about the remedy.
+    pub class: Class,
+    /// The error code of AWS, such as `AccessDeniedException`, if AWS answered with one.
+    pub code: Option<String>,
+    /// AWS's id of the request, which its support and CloudTrail know.
+    pub request_id: Option<String>,
+    /// What AWS or the network said, in one line. Never holds the body of an answer.
+    pub detail: String,
+}
+
+/// A call of the KMS API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// GenerateDataKeyWithoutPlaintext
+    GenerateDataKeyWithoutPlaintext,
+    /// Decrypt
+    Decrypt,
+}
+
+/// The kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Too many requests. Goes away by itself.
+    Throttled,
+    /// No answer, a broken answer or a fault inside KMS. Goes away by itself, if the endpoint is right.
+    Transient,
+    /// No credentials could be found; an instance role may turn up late.
+    NoCredentials,
+    /// Credentials that AWS does not accept: expired, deleted, or the wrong secret.
+    BadCredentials,
+    /// The identity may not do this.
+    Denied,
+    /// The master key is disabled, pending deletion or unavailable.
+    Disabled,
+    /// The master key does not exist in this account and region.
+    NotFound,
+    /// The wrapped key belongs to another master key.
+    WrongKey,
+    /// The wrapped key is damaged, or was never one of KMS.
+    Corrupt,
+    /// A new data key was asked for, but no master key is set. No call was made.
+    NoMasterKey,
+    /// The plugin's own settings are wrong.
+    Config,
+    /// Anything else that AWS refuses.
+    Rejected,
+}
+
+impl Class {
+    /// Whether trying the same call again later can help, with nothing changed.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::Throttled | Self::Transient | Self::NoCredentials)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::Transient => "KMS could not be reached or did not answer properly",
+            Self::NoCredentials => "no AWS credentials",
+            Self::BadCredentials => "AWS does not accept the credentials",
+            Self::Denied => "access denied",
+            Self::Disabled => "the master key is not usable",
+            Self::NotFound => "the master key does not exist",
+            Self::WrongKey => "wrapped by another master key",
+            Self::Corrupt => "not a wrapped key, or damaged",
+            Self::NoMasterKey => "no master key is set",
+            Self::Config => "wrong settings",
+            Self::Rejected => "refused",
+        }
+    }
+
+    fn remedy(self, call: Call) -> &'static str {
+        match (self, call) {
+            (Self::Throttled, _) => "Try again; if it lasts, ask AWS for a higher KMS request quota",
+            (Self::Transient, _) => {
+                "Check the network to KMS, aws_key_management_region, aws_key_management_endpoint_url and \
+                 aws_key_management_request_timeout"
+            }
+            (Self::NoCredentials, _) => {
+                "Give the server an instance role, or credentials in its environment or in the AWS files of its user"
+            }
+            (Self::BadCredentials, _) => "Renew the credentials that the server uses, and check the clock",
+            (Self::Denied, Call::Decrypt) => "Allow kms:Decrypt on the master key to the server's identity",
+            (Self::Denied, Call::GenerateDataKeyWithoutPlaintext) => {
+                "Allow kms:GenerateDataKeyWithoutPlaintext on the master key to the server's identity"
+            }
+            (Self::Disabled, _) => "Enable the master key in KMS, or cancel its deletion",
+            (Self::NotFound, Call::GenerateDataKeyWithoutPlaintext) => {
+                "Check aws_key_management_master_key_id and aws_key_management_region"
+            }
+            (Self::NotFound, Call::Decrypt) => {
+                "Check aws_key_management_region and the account: the master key that wrapped it must be there"
+            }
+            (Self::WrongKey | Self::Corrupt, _) => "Restore the key file from a backup",
+            (Self::NoMasterKey, _) => {
+                "Set aws_key_management_master_key_id to the KMS key that is to wrap new data keys"
+            }
+            (Self::Config, _) => "Correct the plugin's settings",
+            (Self::Rejected, _) => "See the reason that AWS gives",
+        }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::GenerateDataKeyWithoutPlaintext => "GenerateDataKeyWithoutPlaintext",
+            Self::Decrypt => "Decrypt",
+        })
+    }
+}
+
+/// One line: the call, the class, the code and the request id, the remedy, and last (the server cuts long messages at
+/// 511 bytes) what AWS said.
+impl fmt::Display for KmsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KMS {} failed: {}", self.call, self.class.name())?;
+        match (&self.code, &self.request_id) {
+            (Some(code), Some(id)) => write!(f, " ({code}, request {id})")?,
+            (Some(code), None) => write!(f, " ({code})")?,
+            (None, Some(id)) => write!(f, " (request {id})")?,
+            (None, None) => {}
+        }
+        write!(f, ". {}.", self.class.remedy(self.call))?;
+        if !self.detail.is_empty() {
+            write!(f, " Reason: {}", self.detail)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for KmsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_call_class_code_request_remedy_and_reason() {
+        let error = KmsError {
+            call: Call::Decrypt,
+            class: Class::Denied,
+            code: Some("AccessDeniedException".into()),
+            request_id: Some("11-22".into()),
+            detail: "User: arn:aws:iam::1:role/db is not authorized".into(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "KMS Decrypt failed: access denied (AccessDeniedException, request 11-22). Allow kms:Decrypt on the master \
+             key to the server's identity. Reason: User: arn:aws:iam::1:role/db is not authorized"
+        );
+    }
+}

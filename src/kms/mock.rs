@@ -1,0 +1,30 @@
+//! KMS without KMS, for tests: the wrapped key is the key itself. As in the plugin that this one replaces.
+
+use std::time::Instant;
+
+use super::{Call, Class, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
+
+/// Protects nothing.
+pub struct MockKms;
+
+impl Kms for MockKms {
+    fn generate_data_key(&self, _: Option<&MasterKeyId>, spec: KeySpec) -> Result<WrappedKey, KmsError> {
+        let mut key = vec![0; spec.key_len()];
+        getrandom::fill(&mut key).map_err(|error| KmsError {
+            call: Call::GenerateDataKeyWithoutPlaintext,
+            class: Class::Transient,
+            code: None,
+            request_id: None,
+            detail: format!("mock: no random numbers: {error}"),
+        })?;
+        Ok(WrappedKey::new(key))
+    }
+
+    fn decrypt_all(&self, wrapped: &[WrappedKey], _: Instant) -> Vec<Result<PlainKey, KmsError>> {
+        wrapped.iter().map(|key| self.decrypt(key)).collect()
+    }
+
+    fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
+        Ok(PlainKey::new(wrapped.as_bytes().to_vec()))
+    }
+}

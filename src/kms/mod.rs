@@ -1,0 +1,143 @@
+//! AWS KMS as the key store sees it: two calls, and errors in classes that say what to do.
+//!
+//! Knows no key file, no key id and no server.
+
+#![forbid(unsafe_code)]
+
+pub mod aws;
+mod error;
+#[cfg(feature = "mock")]
+pub mod mock;
+pub mod sdk_log;
+
+use std::fmt;
+use std::time::Instant;
+
+use zeroize::Zeroizing;
+
+pub use error::{Call, Class, KmsError};
+
+/// The calls that the plugin makes; they need the permissions `kms:GenerateDataKeyWithoutPlaintext` and `kms:Decrypt`
+/// and nothing else. Each blocks the calling thread for a bounded time.
+pub trait Kms: Send + Sync {
+    /// Asks KMS for a new data key, wrapped by `master_key`; without one it fails with [`Class::NoMasterKey`]. The key
+    /// itself is not in the answer.
+    fn generate_data_key(&self, master_key: Option<&MasterKeyId>, spec: KeySpec) -> Result<WrappedKey, KmsError>;
+
+    /// Unwraps all of `wrapped`, several at a time, and answers in their order. What has not been answered at `until`
+    /// counts as [`Class::Transient`].
+    fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>>;
+
+    /// Unwraps one data key, in the time that one call may take.
+    fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError>;
+}
+
+/// A data key as KMS gives it out: encrypted by a master key that never leaves KMS. Not a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WrappedKey(Vec<u8>);
+
+impl WrappedKey {
+    /// `blob` is a `CiphertextBlob` of KMS: raw bytes, at most 6144 of them today.
+    pub fn new(blob: Vec<u8>) -> Self {
+        Self(blob)
+    }
+
+    /// The bytes that KMS made.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A data key in the clear: wiped when dropped, and without `Debug`, `Clone` and `Display`.
+pub struct PlainKey(Zeroizing<Vec<u8>>);
+
+impl PlainKey {
+    /// Takes over `key`; the buffer is wiped when the `PlainKey` is dropped.
+    pub fn new(key: Vec<u8>) -> Self {
+        Self(Zeroizing::new(key))
+    }
+
+    /// The key's bytes: 16 or 32, if KMS did as it was asked.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Length of a new data key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeySpec {
+    /// 16 bytes.
+    Aes128,
+    /// 32 bytes.
+    Aes256,
+}
+
+impl KeySpec {
+    /// The key's length in bytes.
+    pub fn key_len(self) -> usize {
+        match self {
+            Self::Aes128 => 16,
+            Self::Aes256 => 32,
+        }
+    }
+}
+
+impl fmt::Display for KeySpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Aes128 => "AES_128",
+            Self::Aes256 => "AES_256",
+        })
+    }
+}
+
+/// Names a KMS key: a key id, a key ARN, `alias/NAME` or the ARN of an alias.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MasterKeyId(String);
+
+impl MasterKeyId {
+    /// `None` if no KMS key can have this name: KMS takes 1 to 2048 characters out of `[A-Za-z0-9:/_-]` (API reference
+    /// of GenerateDataKeyWithoutPlaintext, KeyId; CreateAlias, AliasName).
+    pub fn parse(name: &str) -> Option<Self> {
+        let usable = (1..=2048).contains(&name.len())
+            && !name.ends_with("alias/")
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/_-".contains(&byte));
+        usable.then(|| Self(name.to_owned()))
+    }
+
+    /// The name as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MasterKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_a_kms_key_name_is_a_master_key_id() {
+        for name in [
+            "1234abcd-12ab-34cd-56ef-1234567890ab",
+            "mrk-1234abcd12ab34cd56ef1234567890ab",
+            "arn:aws:kms:us-east-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+            "alias/mariadb_data-keys/prod",
+            "arn:aws-cn:kms:cn-north-1:111122223333:alias/mariadb",
+        ] {
+            assert_eq!(MasterKeyId::parse(name).expect(name).as_str(), name);
+        }
+    }
+
+    #[test]
+    fn what_no_kms_key_can_be_called_is_refused() {
+        for name in ["", " ", "alias/", "alias/a b", "key\n", "'x'", "schlüssel", &"a".repeat(2049)] {
+            assert!(MasterKeyId::parse(name).is_none(), "{name:?}");
+        }
+    }
+}
