@@ -58,14 +58,11 @@ impl Server {
     }
 
     fn look_up() -> Self {
-        // SAFETY: both types are pointers to functions, and the symbols are functions of these types (include/my_sys.h
-        // and sql/sql_class.h of the server).
-        let (print_error, current_thd) = unsafe {
-            (
-                std::mem::transmute::<*mut c_void, Option<PrintError>>(symbol(c"my_printf_error")),
-                std::mem::transmute::<*mut c_void, Option<CurrentThd>>(symbol(c"_current_thd")),
-            )
-        };
+        // SAFETY: the type is a nullable pointer to a function, and the symbol is a function of this type (include/my_sys.h
+        // of the server).
+        let print_error = unsafe { std::mem::transmute::<*mut c_void, Option<PrintError>>(symbol(c"my_printf_error")) };
+        // SAFETY: as above (sql/sql_class.h of the server).
+        let current_thd = unsafe { std::mem::transmute::<*mut c_void, Option<CurrentThd>>(symbol(c"_current_thd")) };
         let hook = symbol(c"error_handler_hook").cast::<*mut c_void>();
         let to_stderr = symbol(c"my_message_stderr");
         // SAFETY: the symbol `error_handler_hook`, where it exists, is a variable that holds a pointer to a function.

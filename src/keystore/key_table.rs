@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{DataKey, KeyId, KeyName, KeyVersion};
 
 /// Where the callbacks look keys up. Outlives every [`super::KeyStore`], so that a look-up needs no handle to one.
+#[derive(Default)]
 pub struct PublishedKeys(ArcSwapOption<KeyTable>);
 
 impl PublishedKeys {

@@ -22,6 +22,8 @@ mod secret_memory;
 mod start;
 #[cfg(test)]
 mod test_kms;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -167,5 +169,18 @@ impl KeyStore {
 
     fn failed(&self, id: KeyId, version: Option<KeyVersion>, error: &KeyStoreError) {
         self.failures.failed(id, version, error.to_string(), Instant::now());
+    }
+}
+
+/// Keys for the tests of other modules.
+#[cfg(test)]
+pub(crate) mod test_keys {
+    use super::*;
+
+    /// Publishes a key with these bytes.
+    pub(crate) fn publish(keys: &PublishedKeys, id: u32, version: u32, bytes: &[u8]) {
+        let name = KeyName::new(id, version).expect("a name");
+        let mut hidden = secret_memory::hide(&[bytes], &test_kms::Silent).expect("memory");
+        keys.publish(vec![(name, hidden.remove(0))]);
     }
 }

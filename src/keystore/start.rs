@@ -84,7 +84,7 @@ impl KeyStore {
         self.published.publish(keys);
         let failures: Vec<_> = unreadable.into_iter().chain(refused).chain(useless).collect();
         for (name, error) in &failures {
-            self.reporter.error(&format!("{name} cannot be used: {error}"));
+            self.reporter.error(&format!("key not loaded: {error}"));
             self.failures.failed(name.id, Some(name.version), error.to_string(), Instant::now());
             if self.published.latest(name.id).is_none() {
                 self.failures.failed(name.id, None, error.to_string(), Instant::now());

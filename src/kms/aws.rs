@@ -251,17 +251,14 @@ where
     let request_id = error.request_id().map(str::to_owned);
     let status = error.raw_response().map(|response| response.status().as_u16());
     let (class, code, detail) = match error {
-        SdkError::ServiceError(service) => {
-            let code = service.err().code().map(str::to_owned);
-            let class = class_of_code(code.as_deref(), status);
-            let said = service.err().message().unwrap_or("AWS gave no reason");
-            let detail = if code.is_some() { said.to_owned() } else { format!("HTTP status {}", status.unwrap_or(0)) };
-            (class, code, detail)
-        }
-        SdkError::ResponseError(_) => {
-            let status = status.map_or(String::new(), |status| format!(" (HTTP status {status})"));
-            (Class::Transient, None, format!("the answer is not one of KMS{status}"))
-        }
+        SdkError::ServiceError(service) => match service.err().code() {
+            Some(code) => {
+                let said = service.err().message().unwrap_or("AWS gave none");
+                (class_of_code(code, status), Some(code.to_owned()), said.to_owned())
+            }
+            None => (class_of_status(status), None, not_kms(status)),
+        },
+        SdkError::ResponseError(_) => (class_of_status(status), None, not_kms(status)),
         SdkError::TimeoutError(_) => (Class::Transient, None, "no answer in time".to_owned()),
         SdkError::DispatchFailure(failure) => {
             let causes = causes(error);
@@ -282,47 +279,51 @@ where
 
 /// Codes of the KMS API reference ("Errors" of both calls and "Common Errors"). The status says nothing: throttling,
 /// for one, is a 400.
-fn class_of_code(code: Option<&str>, status: Option<u16>) -> Class {
+fn class_of_code(code: &str, status: Option<u16>) -> Class {
     match code {
-        Some(
-            "ThrottlingException"
-            | "Throttling"
-            | "TooManyRequestsException"
-            | "RequestLimitExceeded"
-            | "LimitExceededException",
-        ) => Class::Throttled,
-        Some(
-            "DependencyTimeoutException"
-            | "KMSInternalException"
-            | "InternalFailure"
-            | "InternalServerError"
-            | "InternalException"
-            | "ServiceUnavailable"
-            | "ServiceUnavailableException"
-            | "RequestTimeout"
-            | "RequestTimeoutException",
-        ) => Class::Transient,
-        Some("AccessDeniedException" | "AccessDenied" | "NotAuthorized" | "OptInRequired") => Class::Denied,
-        Some(
-            "ExpiredTokenException"
-            | "ExpiredToken"
-            | "UnrecognizedClientException"
-            | "InvalidClientTokenId"
-            | "InvalidSignatureException"
-            | "SignatureDoesNotMatch"
-            | "IncompleteSignature"
-            | "IncompleteSignatureException"
-            | "MissingAuthenticationToken"
-            | "MissingAuthenticationTokenException"
-            | "RequestExpired",
-        ) => Class::BadCredentials,
-        Some("DisabledException" | "KMSInvalidStateException" | "KeyUnavailableException") => Class::Disabled,
-        Some("NotFoundException" | "InvalidArnException") => Class::NotFound,
-        Some("IncorrectKeyException") => Class::WrongKey,
-        Some("InvalidCiphertextException") => Class::Corrupt,
-        None if status.is_some_and(|status| status >= 500) => Class::Transient,
+        "ThrottlingException"
+        | "Throttling"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "LimitExceededException" => Class::Throttled,
+        "DependencyTimeoutException"
+        | "KMSInternalException"
+        | "InternalFailure"
+        | "InternalServerError"
+        | "InternalException"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException"
+        | "RequestTimeout"
+        | "RequestTimeoutException" => Class::Transient,
+        "AccessDeniedException" | "AccessDenied" | "NotAuthorized" | "OptInRequired" => Class::Denied,
+        "ExpiredTokenException"
+        | "ExpiredToken"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "RequestExpired" => Class::BadCredentials,
+        "DisabledException" | "KMSInvalidStateException" | "KeyUnavailableException" => Class::Disabled,
+        "NotFoundException" | "InvalidArnException" => Class::NotFound,
+        "IncorrectKeyException" => Class::WrongKey,
+        "InvalidCiphertextException" => Class::Corrupt,
+        _ if status.is_some_and(|status| status >= 500) => Class::Transient,
         _ => Class::Rejected,
     }
+}
+
+/// An answer without an AWS error code: a proxy's, a wrong endpoint's, or one that was damaged on the way.
+fn class_of_status(status: Option<u16>) -> Class {
+    if status.is_some_and(|status| (400..500).contains(&status)) { Class::Rejected } else { Class::Transient }
+}
+
+fn not_kms(status: Option<u16>) -> String {
+    let status = status.map_or(String::new(), |status| format!(" (HTTP status {status})"));
+    format!("the answer is not one of KMS{status}; check aws_key_management_endpoint_url, and any proxy")
 }
 
 fn is_no_credentials(error: &(dyn Error + 'static)) -> bool {

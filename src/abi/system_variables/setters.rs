@@ -221,14 +221,15 @@ unsafe fn string_of<'a>(value: *mut c::st_mysql_value) -> Option<&'a CStr> {
 /// # Safety
 /// `value` is valid.
 unsafe fn number_of(value: *mut c::st_mysql_value) -> Option<c_longlong> {
-    // SAFETY: valid, as the caller promises.
-    let (val_int, is_unsigned) = unsafe { ((*value).val_int?, (*value).is_unsigned) };
+    // SAFETY: valid, as the caller promises; a copy of its pointers to functions.
+    let functions = unsafe { *value };
+    let val_int = functions.val_int?;
     let mut number: c_longlong = 0;
     // SAFETY: `value` is valid, and `number` is a live local.
     if unsafe { val_int(value, &raw mut number) } != 0 {
         return None;
     }
     // SAFETY: `value` is valid.
-    let unsigned = is_unsigned.is_some_and(|is_unsigned| unsafe { is_unsigned(value) } != 0);
+    let unsigned = functions.is_unsigned.is_some_and(|is_unsigned| unsafe { is_unsigned(value) } != 0);
     Some(if unsigned && number < 0 { c_longlong::MAX } else { number })
 }

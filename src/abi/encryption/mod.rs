@@ -1,5 +1,8 @@
 //! The seven functions of `st_mariadb_encryption`.
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::{c_int, c_uint, c_void};
 use std::ops::Range;
 
@@ -121,18 +124,18 @@ pub(super) unsafe extern "C" fn context_update(
             return ERROR;
         }
         let (input_len, output_len) = (slen as usize, context.update_len(slen as usize));
+        if (src.is_null() && input_len > 0) || (dst.is_null() && output_len > 0) {
+            return ERROR;
+        }
         let result = if overlap(range(src, input_len), range(dst, output_len)) {
-            // SAFETY: as the caller promises.
+            // SAFETY: not NULL, and valid as the caller promises.
             unsafe { update_overlapping(context, src, input_len, dst) }
         } else {
             // SAFETY: `src` is valid for reads of `slen` bytes, as the caller promises.
             let input = unsafe { bytes(src, input_len) };
             // SAFETY: `dst` is valid for writes of `output_len` bytes, as the caller promises, and does not overlap `src`.
             let output = unsafe { bytes_mut(dst, output_len) };
-            match (input, output) {
-                (Some(input), Some(output)) => context.update(input, output),
-                _ => return ERROR,
-            }
+            context.update(input.unwrap_or_default(), output.unwrap_or_default())
         };
         // SAFETY: not NULL, and valid for writes, as the caller promises.
         unsafe { finish_call(result, dlen) }
@@ -147,13 +150,12 @@ pub(super) unsafe extern "C" fn context_finish(ctx: *mut c_void, dst: *mut u8, d
     guard("crypt_ctx_finish", ERROR, || {
         let Some(slot) = slot_in(ctx) else { return ERROR };
         // SAFETY: `context_init` wrote a slot there, and nobody else uses it.
-        let slot = unsafe { &mut *slot };
-        let Some(context) = &mut slot.0 else { return ERROR };
+        let Some(context) = (unsafe { &mut (*slot).0 }) else { return ERROR };
         // SAFETY: `dst` is valid for writes of what `finish` writes, at most 16 bytes, as the caller promises.
         let output = unsafe { bytes_mut(dst, context.finish_len()) };
         let result = output.map(|output| context.finish(output));
-        // Dropped in place, which wipes it: a move would leave a copy behind.
-        slot.0 = None;
+        // SAFETY: as above; the borrow of the context has ended.
+        unsafe { wipe(slot) };
         match result {
             // SAFETY: not NULL, and valid for writes, as the caller promises.
             Some(result) if !dlen.is_null() => unsafe { finish_call(result, dlen) },
@@ -177,6 +179,21 @@ fn slot_in(ctx: *mut c_void) -> Option<*mut Slot> {
     let padding = ctx.align_offset(align_of::<Slot>());
     // Inside the caller's memory, which has room for a slot behind any padding: see `context_size`.
     (!ctx.is_null() && padding < align_of::<Slot>()).then(|| ctx.wrapping_byte_add(padding).cast())
+}
+
+/// Ends a context where it lies, for a move would leave a copy behind, and leaves an empty slot. The bytes between and
+/// behind its fields are wiped too: when the context was moved in, they came along from the stack.
+///
+/// # Safety
+/// `slot` is valid for reads and writes, holds a slot, and is not borrowed.
+unsafe fn wipe(slot: *mut Slot) {
+    // SAFETY: a valid slot, as the caller promises.
+    unsafe { slot.drop_in_place() };
+    // The memory is the caller's, who could look at it: so the compiler has to write it.
+    // SAFETY: valid for writes, as the caller promises.
+    unsafe { slot.write_bytes(0, 1) };
+    // SAFETY: as before.
+    unsafe { slot.write(Slot(None)) };
 }
 
 /// The result of update and finish, as the server wants it.

@@ -1,0 +1,210 @@
+//! The callbacks, called as the server calls them, and as it should not.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use super::*;
+use crate::keystore::test_keys::publish;
+
+const KEY: [u8; 16] = *b"0123456789abcdef";
+const IV: [u8; 16] = *b"fedcba9876543210";
+const ENCRYPT: c_int = 1;
+const DECRYPT: c_int = 0;
+const NOPAD: c_int = 2;
+
+/// A context in memory that is as long as `context_size` says and not a byte longer, at any alignment.
+struct Memory {
+    bytes: Box<[MaybeUninit<u8>]>,
+    offset: usize,
+}
+
+impl Memory {
+    fn new(offset: usize) -> Self {
+        let length = context_size(1, 1) as usize + offset;
+        Self { bytes: vec![MaybeUninit::new(0xaa); length].into(), offset }
+    }
+
+    fn ctx(&mut self) -> *mut c_void {
+        self.bytes[self.offset..].as_mut_ptr().cast()
+    }
+
+    fn init(&mut self, key: &[u8], flags: c_int) -> c_int {
+        // SAFETY: the memory is as long as `context_size` says; the slices are valid for their lengths.
+        unsafe {
+            context_init(self.ctx(), key.as_ptr(), key.len() as c_uint, IV.as_ptr(), IV.len() as c_uint, flags, 1, 1)
+        }
+    }
+
+    /// Appends what comes out to `output`. The length that it passes was never set, as in the server's redo log.
+    fn update(&mut self, input: &[u8], output: &mut Vec<u8>) -> c_int {
+        let mut part = vec![0; input.len() + 15];
+        let mut length = MaybeUninit::uninit();
+        // SAFETY: `init` was called; the buffers are valid for what goes in and comes out.
+        let status = unsafe {
+            context_update(self.ctx(), input.as_ptr(), input.len() as c_uint, part.as_mut_ptr(), length.as_mut_ptr())
+        };
+        // SAFETY: the function has set it.
+        output.extend(&part[..unsafe { length.assume_init() } as usize]);
+        status
+    }
+
+    fn finish(&mut self, output: &mut Vec<u8>) -> c_int {
+        let mut part = [0; 16];
+        let mut length = MaybeUninit::new(0);
+        // SAFETY: `init` was called; 16 bytes have room for a block.
+        let status = unsafe { context_finish(self.ctx(), part.as_mut_ptr(), length.as_mut_ptr()) };
+        // SAFETY: it was set above.
+        output.extend(&part[..unsafe { length.assume_init() } as usize]);
+        status
+    }
+}
+
+fn run(flags: c_int, input: &[u8], split: usize, offset: usize) -> Vec<u8> {
+    let mut memory = Memory::new(offset);
+    let mut output = Vec::new();
+    assert_eq!(memory.init(&KEY, flags), 0);
+    for part in [&input[..split.min(input.len())], &[], &input[split.min(input.len())..]] {
+        assert_eq!(memory.update(part, &mut output), 0);
+    }
+    assert_eq!(memory.finish(&mut output), 0);
+    output
+}
+
+#[test]
+fn what_was_encrypted_is_decrypted_whatever_the_length_the_split_and_the_alignment() {
+    for length in [0, 1, 15, 16, 17, 33, 200, 4096] {
+        let plain: Vec<u8> = (0..length).map(|n| n as u8).collect();
+        for (split, offset, pad) in [(0, 0, NOPAD), (5, 1, NOPAD), (16, 8, 0), (3, 15, 0)] {
+            let secret = run(ENCRYPT | pad, &plain, split, offset);
+            let expected = if pad == NOPAD { length as c_uint } else { encrypted_length(length as c_uint, 1, 1) };
+            assert_eq!(secret.len(), expected as usize);
+            assert_eq!(run(DECRYPT | pad, &secret, split, offset), plain, "{length} {split} {offset} {pad}");
+        }
+    }
+}
+
+#[test]
+fn a_message_is_encrypted_in_place_as_anywhere_else() {
+    let plain: Vec<u8> = (0..2000).map(|n| n as u8).collect();
+    let secret = run(ENCRYPT | NOPAD, &plain, 0, 0);
+    let mut memory = Memory::new(0);
+    assert_eq!(memory.init(&KEY, ENCRYPT | NOPAD), 0);
+    let mut buffer = plain.clone();
+    let mut length = 0;
+    let start = buffer.as_mut_ptr();
+    // SAFETY: the context was made; the buffer is valid for all that goes in and comes out.
+    let status = unsafe { context_update(memory.ctx(), start, 2000, start, &raw mut length) };
+    assert_eq!((status, length as usize), (0, 2000 / 16 * 16));
+    buffer.truncate(length as usize);
+    assert_eq!(memory.finish(&mut buffer), 0);
+    assert_eq!(buffer, secret);
+    // An output that would overwrite input not yet read.
+    let mut buffer = plain;
+    let start = buffer.as_mut_ptr();
+    assert_eq!(memory.init(&KEY, ENCRYPT | NOPAD), 0);
+    // SAFETY: as above.
+    let status = unsafe { context_update(memory.ctx(), start, 1000, start.add(1), &raw mut length) };
+    assert_eq!((status, length), (ERROR, 0));
+}
+
+#[test]
+fn bad_keys_and_damaged_data_are_errors_of_the_servers_own_numbers() {
+    let mut output = Vec::new();
+    for length in [0, 1, 15, 17, 31, 33, 64] {
+        let mut memory = Memory::new(0);
+        assert_eq!(memory.init(&vec![1; length], ENCRYPT), BAD_KEY_SIZE);
+        // A context that was not made answers errors, and nothing else happens.
+        assert_eq!(memory.finish(&mut output), ERROR);
+    }
+    let mut secret = run(ENCRYPT, b"a message of some length", 0, 0);
+    let last = secret.len() - 1;
+    secret[last] ^= 1;
+    for damaged in [&secret[..], &secret[..20], &[]] {
+        let mut memory = Memory::new(0);
+        assert_eq!(memory.init(&KEY, DECRYPT), 0);
+        memory.update(damaged, &mut output);
+        assert_eq!(memory.finish(&mut output), BAD_DATA, "{} bytes", damaged.len());
+    }
+}
+
+#[test]
+fn a_context_is_wiped_in_finish_and_of_no_use_afterwards() {
+    let mut memory = Memory::new(0);
+    assert_eq!(memory.init(&KEY, ENCRYPT | NOPAD), 0);
+    let mut output = Vec::new();
+    assert_eq!(memory.update(&[7; 21], &mut output), 0);
+    assert_eq!(memory.finish(&mut output), 0);
+    // SAFETY: a slot lies there, aligned and in a valid state; its bytes are read as such, with padding among them.
+    let bytes = unsafe {
+        std::slice::from_raw_parts(slot_in(memory.ctx()).unwrap().cast::<MaybeUninit<u8>>(), size_of::<Slot>())
+    };
+    // SAFETY: `finish` has written zeros or the tag of an enumeration to all that was ever written.
+    let left: Vec<u8> = bytes.iter().map(|byte| unsafe { byte.as_ptr().read_volatile() }).collect();
+    assert!(!left.windows(8).any(|part| KEY.windows(8).any(|secret| secret == part)), "the key is still there");
+    assert!(!left.windows(5).any(|part| part == [7; 5]), "plaintext is still there");
+    assert_eq!(memory.update(&[7; 21], &mut output), ERROR);
+    assert_eq!(memory.finish(&mut output), ERROR);
+}
+
+#[test]
+fn nulls_are_errors_and_no_more() {
+    let mut length = 5;
+    let mut memory = Memory::new(0);
+    assert_eq!(memory.init(&KEY, ENCRYPT), 0);
+    let ctx = memory.ctx();
+    let null = ptr::null_mut();
+    // SAFETY: NULL is allowed everywhere.
+    unsafe {
+        assert_eq!(context_init(ptr::null_mut(), KEY.as_ptr(), 16, IV.as_ptr(), 16, ENCRYPT, 1, 1), ERROR);
+        assert_eq!(context_update(ptr::null_mut(), KEY.as_ptr(), 16, null, &raw mut length), ERROR);
+        assert_eq!(context_update(ctx, ptr::null(), 16, null, &raw mut length), ERROR);
+        assert_eq!(context_update(ctx, KEY.as_ptr(), 16, null, &raw mut length), ERROR);
+        assert_eq!(context_update(ctx, KEY.as_ptr(), 16, null, ptr::null_mut()), ERROR);
+        assert_eq!(context_update(ctx, ptr::null(), 0, null, &raw mut length), 0);
+        assert_eq!(context_finish(ctx, null, &raw mut length), ERROR);
+        assert_eq!(context_finish(ptr::null_mut(), null, &raw mut length), ERROR);
+        assert_eq!(context_init(ctx, ptr::null(), 16, IV.as_ptr(), 16, ENCRYPT, 1, 1), ERROR);
+        assert_eq!(context_init(ctx, KEY.as_ptr(), 16, ptr::null(), 16, ENCRYPT, 1, 1), ERROR);
+        assert_eq!(key(1, 1, null, ptr::null_mut()), INVALID);
+    }
+}
+
+#[test]
+fn a_key_is_copied_if_it_fits_and_its_length_is_told_if_not() {
+    publish(&plugin::KEYS, 4_000_000_001, 3, &[9; 32]);
+    let ask = |buffer: *mut u8, length: &mut c_uint| {
+        // SAFETY: every buffer below is at least as long as the length that goes with it.
+        unsafe { key(4_000_000_001, 3, buffer, length) }
+    };
+    let mut unset = MaybeUninit::uninit();
+    // SAFETY: without a buffer, the length need not be set.
+    assert_eq!(unsafe { key(4_000_000_001, 3, ptr::null_mut(), unset.as_mut_ptr()) }, TOO_SMALL);
+    // SAFETY: the function has set it.
+    assert_eq!(unsafe { unset.assume_init() }, 32);
+
+    let mut buffer = [0_u8; 40];
+    for room in [0, 16, 31] {
+        let mut length = room;
+        assert_eq!(ask(buffer.as_mut_ptr(), &mut length), TOO_SMALL);
+        assert_eq!((length, buffer), (32, [0; 40]));
+    }
+    for room in [32, 40] {
+        let mut length = room;
+        assert_eq!(ask(buffer.as_mut_ptr(), &mut length), 0);
+        assert_eq!((length, &buffer[..32], &buffer[32..]), (32, &[9; 32][..], &[0; 8][..]));
+    }
+    assert_eq!(latest_key_version(4_000_000_001), 3);
+}
+
+#[test]
+fn ids_and_versions_that_cannot_be_and_a_plugin_that_does_not_run_are_invalid() {
+    let mut length = 16;
+    let mut buffer = [0_u8; 16];
+    for (id, version) in [(0, 1), (1, 0), (1, u32::MAX), (4_000_000_002, 1)] {
+        // SAFETY: the buffer is as long as the length says.
+        assert_eq!(unsafe { key(id, version, buffer.as_mut_ptr(), &raw mut length) }, INVALID);
+    }
+    assert_eq!(latest_key_version(0), INVALID);
+    assert_eq!(latest_key_version(4_000_000_002), INVALID);
+    assert_eq!((length, buffer), (16, [0; 16]));
+}

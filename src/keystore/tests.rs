@@ -1,0 +1,345 @@
+//! The rules of the key store, each broken on purpose.
+
+use std::fs;
+use std::path::Path;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::test_kms::{TestKms, wrap};
+use super::*;
+use crate::kms::Call::{Decrypt, GenerateDataKeyWithoutPlaintext as Generate};
+use crate::kms::{Class, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
+
+/// A key store in a folder of its own.
+struct Setup {
+    folder: tempfile::TempDir,
+    kms: Arc<TestKms>,
+    log: &'static Log,
+}
+
+impl Setup {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("folder"), kms: Arc::default(), log: Box::leak(Box::default()) }
+    }
+
+    fn open(&self) -> Result<KeyStore, KeyStoreError> {
+        self.open_as(Role::Server, self.kms.clone())
+    }
+
+    fn open_as(&self, role: Role, kms: Arc<dyn Kms>) -> Result<KeyStore, KeyStoreError> {
+        KeyStore::open(Opening {
+            folder: self.folder.path(),
+            kms,
+            published: Box::leak(Box::default()),
+            new_keys: NewKeys::new(MasterKeyId::parse("alias/test"), KeySpec::Aes128),
+            role,
+            startup_timeout: Duration::from_secs(3),
+            reporter: self.log,
+        })
+    }
+
+    fn put(&self, file: &str, contents: &[u8]) {
+        fs::write(self.folder.path().join(file), contents).expect("write");
+    }
+
+    /// A key file whose key is 16 times the same byte.
+    fn put_key(&self, file: &str, byte: u8) {
+        self.put(file, wrap(&[byte; 16]).as_bytes());
+    }
+
+    fn files(&self) -> Vec<String> {
+        files_in(self.folder.path())
+    }
+}
+
+fn files_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("list");
+    let mut files: Vec<String> =
+        entries.map(|entry| entry.expect("entry").file_name().into_string().expect("UTF-8")).collect();
+    files.sort();
+    files
+}
+
+#[derive(Default)]
+struct Log(Mutex<Vec<String>>);
+
+impl Log {
+    fn has(&self, text: &str) -> bool {
+        self.0.lock().expect("log").iter().any(|line| line.contains(text))
+    }
+}
+
+impl Reporter for Log {
+    fn note(&self, text: &str) {
+        self.0.lock().expect("log").push(format!("note: {text}"));
+    }
+    fn warning(&self, text: &str) {
+        self.0.lock().expect("log").push(format!("warning: {text}"));
+    }
+    fn error(&self, text: &str) {
+        self.0.lock().expect("log").push(format!("error: {text}"));
+    }
+}
+
+fn id(number: u32) -> KeyId {
+    KeyId::new(number).expect("an id")
+}
+
+fn version(number: u32) -> KeyVersion {
+    KeyVersion::new(number).expect("a version")
+}
+
+fn key(store: &KeyStore, id: u32, version: u32) -> Option<Vec<u8>> {
+    store.published.with_key(KeyName::new(id, version).expect("a name"), |key| key.as_bytes().to_vec())
+}
+
+#[test]
+fn a_key_is_made_when_it_is_first_used_and_never_again() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    assert_eq!(store.latest_or_new(id(7)).expect("new"), version(1));
+    assert_eq!(setup.kms.calls(), [Generate, Decrypt]);
+    assert_eq!(setup.files(), ["aws-kms-key.7.1"]);
+    assert_eq!(store.latest_or_new(id(7)).expect("old"), version(1));
+    assert_eq!(setup.kms.calls(), []);
+}
+
+#[test]
+fn keys_are_the_same_after_a_restart() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    for number in [1, 2, 100_000, u32::MAX] {
+        store.latest_or_new(id(number)).expect("new");
+    }
+    store.rotate(id(1)).expect("rotate");
+    let before: Vec<_> = [(1, 1), (1, 2), (2, 1), (100_000, 1), (u32::MAX, 1)].map(|(i, v)| key(&store, i, v)).into();
+    assert!(before.iter().all(Option::is_some));
+    let again = setup.open().expect("open");
+    let after: Vec<_> = [(1, 1), (1, 2), (2, 1), (100_000, 1), (u32::MAX, 1)].map(|(i, v)| key(&again, i, v)).into();
+    assert_eq!(before, after);
+    assert_eq!(again.published.latest(id(1)), Some(version(2)));
+}
+
+#[test]
+fn a_start_without_key_files_asks_kms_nothing() {
+    let setup = Setup::new();
+    setup.put("ibdata1", b"");
+    setup.put("aws-kms-key.manifest.json", b"{}");
+    setup.open().expect("open");
+    assert_eq!(setup.kms.calls(), []);
+}
+
+#[test]
+fn a_rotation_that_fails_at_any_call_leaves_nothing_behind_and_the_next_one_works() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    store.latest_or_new(id(1)).expect("new");
+    for (call, class) in [(Generate, Class::Denied), (Decrypt, Class::Denied), (Decrypt, Class::Transient)] {
+        setup.kms.fail_next(&[(call, class)]);
+        assert!(store.rotate(id(1)).is_err());
+        assert_eq!(setup.files(), ["aws-kms-key.1.1"]);
+        assert_eq!(store.published.latest(id(1)), Some(version(1)));
+    }
+    assert_eq!(store.rotate(id(1)).expect("rotate"), version(2));
+}
+
+#[test]
+fn a_key_of_the_wrong_length_is_never_written() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    for length in [0, 15, 24, 32, 33] {
+        *setup.kms.key_len.lock().expect("length") = Some(length);
+        let error = store.latest_or_new(id(1)).expect_err("wrong length");
+        assert!(matches!(error, KeyStoreError::WrongLength { bytes, .. } if bytes == length), "{error}");
+        store.forget_failures();
+    }
+    assert_eq!(setup.files(), [""; 0]);
+}
+
+#[test]
+fn a_rotation_of_all_keys_tries_all_of_them() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    for number in [1, 2, 3] {
+        store.latest_or_new(id(number)).expect("new");
+    }
+    setup.kms.fail_next(&[(Generate, Class::Throttled)]);
+    let error = store.rotate_all().expect_err("one failure");
+    assert!(error.to_string().starts_with("1 of 3 keys could not be rotated"), "{error}");
+    let latest: Vec<_> = [1, 2, 3].map(|number| store.published.latest(id(number)).map(KeyVersion::value)).into();
+    assert_eq!(latest, [Some(1), Some(2), Some(2)]);
+    assert_eq!(store.rotate_all().expect("all"), 3);
+}
+
+#[test]
+fn a_key_that_does_not_exist_is_not_rotated_into_being() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    assert!(matches!(store.rotate(id(5)), Err(KeyStoreError::NoSuchKey(_))));
+    assert_eq!(store.rotate_all().expect("none"), 0);
+    assert_eq!(setup.kms.calls(), []);
+}
+
+#[test]
+fn a_key_whose_file_is_damaged_is_reported_and_not_made_anew() {
+    let setup = Setup::new();
+    setup.put("aws-kms-key.1.1", b"garbage");
+    setup.put("aws-kms-key.2.1", b"");
+    setup.put_key("aws-kms-key.3.1", 3);
+    let store = setup.open().expect("the other key works");
+    assert_eq!(key(&store, 3, 1), Some(vec![3; 16]));
+    for number in [1, 2] {
+        assert!(store.latest_or_new(id(number)).is_err());
+        store.forget_failures();
+        assert!(store.latest_or_new(id(number)).is_err());
+    }
+    assert!(setup.log.has("error: key not loaded: key 1 version 1: KMS Decrypt failed"), "{:?}", setup.log.0);
+    assert!(setup.log.has("aws-kms-key.2.1 is empty. Restore it from a backup"), "{:?}", setup.log.0);
+    assert!(!setup.kms.calls().contains(&Generate));
+    assert_eq!(setup.files(), ["aws-kms-key.1.1", "aws-kms-key.2.1", "aws-kms-key.3.1"]);
+}
+
+#[test]
+fn a_number_that_an_unusable_file_holds_is_not_used_again() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
+    setup.put("aws-kms-key.1.2", b"garbage");
+    let store = setup.open().expect("open");
+    assert_eq!(store.published.latest(id(1)), Some(version(1)));
+    assert_eq!(store.rotate(id(1)).expect("rotate"), version(3));
+    assert_eq!(fs::read(setup.folder.path().join("aws-kms-key.1.2")).expect("read"), b"garbage");
+}
+
+#[test]
+fn a_key_file_that_turns_up_later_is_loaded_when_it_is_asked_for() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    setup.put_key("aws-kms-key.4.2", 42);
+    assert_eq!(store.latest_or_new(id(4)).expect("found"), version(2));
+    setup.put_key("aws-kms-key.4.1", 41);
+    store.load(KeyName::new(4, 1).expect("name")).expect("load");
+    assert_eq!(key(&store, 4, 1), Some(vec![41; 16]));
+    assert!(!setup.kms.calls().contains(&Generate));
+}
+
+#[test]
+fn a_version_that_nobody_knows_changes_nothing() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    store.latest_or_new(id(1)).expect("new");
+    setup.kms.calls();
+    for number in [2, 77, u32::MAX - 1] {
+        assert!(store.load(KeyName::new(1, number).expect("name")).is_err());
+    }
+    assert!(store.load(KeyName::new(9, 1).expect("name")).is_err());
+    assert_eq!((store.published.latest(id(1)), store.published.latest(id(9))), (Some(version(1)), None));
+    assert_eq!((setup.kms.calls(), setup.files()), (vec![], vec!["aws-kms-key.1.1".to_owned()]));
+}
+
+#[test]
+fn a_failure_is_not_repeated_at_every_call_but_at_once_after_a_change_of_settings() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    setup.kms.fail_next(&[(Generate, Class::Denied)]);
+    assert!(matches!(store.latest_or_new(id(1)), Err(KeyStoreError::Kms(..))));
+    setup.kms.calls();
+    let error = store.latest_or_new(id(1)).expect_err("not yet");
+    assert!(matches!(&error, KeyStoreError::NotYet { before, .. } if before.contains("access denied")), "{error}");
+    assert_eq!(setup.kms.calls(), []);
+    store.forget_failures();
+    assert_eq!(store.latest_or_new(id(1)).expect("now"), version(1));
+}
+
+#[test]
+fn mariadb_backup_reads_keys_and_makes_none() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
+    setup.put(".aws-kms-key.new-1", b"of a server");
+    let store = setup.open_as(Role::Backup, setup.kms.clone()).expect("open");
+    assert_eq!(store.published.latest(id(1)), Some(version(1)));
+    assert!(matches!(store.latest_or_new(id(2)), Err(KeyStoreError::BackupCreatesNothing(_))));
+    assert!(matches!(store.rotate(id(1)), Err(KeyStoreError::BackupCreatesNothing(_))));
+    assert!(!setup.kms.calls().contains(&Generate));
+    assert_eq!(setup.files(), [".aws-kms-key.new-1", "aws-kms-key.1.1"]);
+}
+
+#[test]
+fn a_start_waits_for_kms_and_for_credentials_that_turn_up_late() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
+    setup.kms.fail_next(&[(Decrypt, Class::Transient), (Decrypt, Class::NoCredentials), (Decrypt, Class::Throttled)]);
+    let store = setup.open().expect("open");
+    assert_eq!(key(&store, 1, 1), Some(vec![1; 16]));
+}
+
+#[test]
+fn a_start_gives_up_when_its_time_is_over_and_publishes_nothing() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
+    setup.kms.fail_next(&[(Decrypt, Class::NoCredentials); 100]);
+    let started = Instant::now();
+    let error = setup.open().err().expect("no credentials").to_string();
+    assert!(error.contains("no AWS credentials") && error.contains("instance role"), "{error}");
+    assert!((3..6).contains(&started.elapsed().as_secs()));
+}
+
+#[test]
+fn a_key_that_kms_refuses_does_not_hold_up_the_start_of_the_others() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
+    setup.put_key("aws-kms-key.2.1", 2);
+    setup.kms.fail_next(&[(Decrypt, Class::Denied)]);
+    let store = setup.open().expect("open");
+    assert_eq!((key(&store, 1, 1), key(&store, 2, 1)), (None, Some(vec![2; 16])));
+    assert!(setup.log.has("error: key not loaded: key 1 version 1: KMS Decrypt failed: access denied"));
+    assert!(setup.log.has("note: loaded 1 of 2 key versions (1 keys)"));
+    // When the permission is there, the key is, too.
+    store.forget_failures();
+    assert_eq!(store.latest_or_new(id(1)).expect("loaded"), version(1));
+}
+
+/// Answers only when it is told to.
+struct HangingKms {
+    kms: TestKms,
+    entered: mpsc::SyncSender<()>,
+    gate: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Kms for HangingKms {
+    fn generate_data_key(&self, master_key: Option<&MasterKeyId>, spec: KeySpec) -> Result<WrappedKey, KmsError> {
+        self.entered.send(()).expect("the test listens");
+        self.gate.lock().expect("gate").recv().expect("the test opens the gate");
+        self.kms.generate_data_key(master_key, spec)
+    }
+    fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
+        self.kms.decrypt_all(wrapped, until)
+    }
+    fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
+        self.kms.decrypt(wrapped)
+    }
+}
+
+#[test]
+fn a_hanging_call_holds_up_no_look_up_and_no_other_key_and_is_made_once_for_all_who_wait() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
+    let (entered, has_entered) = mpsc::sync_channel(10);
+    let (open_gate, gate) = mpsc::channel();
+    let kms = Arc::new(HangingKms { kms: TestKms::default(), entered, gate: Mutex::new(gate) });
+    let store = &setup.open_as(Role::Server, kms.clone()).expect("open");
+    std::thread::scope(|scope| {
+        let waiting = [(); 3].map(|()| scope.spawn(move || store.latest_or_new(id(5)).expect("made")));
+        has_entered.recv().expect("one of them has called");
+        assert_eq!(store.published.latest(id(1)), Some(version(1)));
+        // Another key's file is loaded while the call hangs.
+        setup.put_key("aws-kms-key.6.1", 6);
+        assert_eq!(store.latest_or_new(id(6)).expect("loaded"), version(1));
+        assert_eq!(store.published.latest(id(5)), None);
+        open_gate.send(()).expect("somebody waits");
+        for thread in waiting {
+            assert_eq!(thread.join().expect("no panic"), version(1));
+        }
+    });
+    assert_eq!(kms.kms.calls().iter().filter(|call| **call == Generate).count(), 1);
+}
