@@ -10,7 +10,7 @@ use super::boundary::guard;
 use super::error_log::{self, ErrorLog};
 use super::server::Server;
 use super::system_variables::{self, Startup};
-use crate::keystore::{KeyStore, NewKeys, Opening, PublishedKeys, Reporter};
+use crate::keystore::{KeyStore, NewKeys, Opening, PublishedKeys, Recipe, Reporter};
 use crate::kms::aws::{AwsKms, AwsSettings};
 use crate::kms::{Kms, MasterKeyId, sdk_log};
 
@@ -48,18 +48,20 @@ pub(super) extern "C" fn deinit(_: *mut c_void) -> c_int {
 }
 
 fn start() -> Result<(), String> {
-    let Startup { master_key_id, key_spec, log_level, folder, aws, mock, startup_timeout } =
+    let Startup { master_key_id, key_spec, algorithm, allowed, log_level, folder, aws, mock, startup_timeout } =
         system_variables::read_at_start()?;
     sdk_log::install(error_log::sdk_line);
     sdk_log::set_level(log_level);
-    let master_key = parse_master_key(&master_key_id);
+    let server = Server::current();
+    let recipe = Recipe { master_key: parse_master_key(&master_key_id), spec: key_spec, algorithm };
     let region = aws.region.clone();
     let store = KeyStore::open(Opening {
         folder: Path::new(&folder),
+        also: server.incremental_backup().as_deref(),
         kms: connect(aws, mock)?,
         published: &KEYS,
-        new_keys: NewKeys::new(master_key.clone(), key_spec),
-        role: Server::current().role(),
+        new_keys: NewKeys::new(recipe.clone(), allowed),
+        role: server.role(),
         startup_timeout,
         reporter: &ErrorLog,
     })
@@ -69,9 +71,9 @@ fn start() -> Result<(), String> {
         "version {} is ready. Region: {}. New keys: {}",
         env!("CARGO_PKG_VERSION"),
         region.as_deref().unwrap_or("as the AWS SDK finds it"),
-        match &master_key {
-            Some(master_key) => format!("{key_spec}, wrapped by master key {master_key}"),
-            None if mock => format!("{key_spec}, in the clear"),
+        match &recipe.master_key {
+            Some(master_key) => format!("{key_spec}, {algorithm}, wrapped by master key {master_key}"),
+            None if mock => format!("{key_spec}, {algorithm}, in the clear"),
             None => "none, until aws_key_management_master_key_id is set".to_owned(),
         }
     ));

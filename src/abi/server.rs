@@ -1,7 +1,9 @@
 //! What the plugin uses of the process that it is loaded into. Looked up by name at run time: the symbols for services
 //! that a plugin can export carry versions, and 11.8 refuses those of 10.11.
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
+use std::ffi::{CStr, OsStr, c_char, c_int, c_uint, c_ulong, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crate::keystore::Role;
@@ -32,6 +34,23 @@ impl Server {
     /// Whether this is a server or mariadb-backup, which exports `mariabackup_exe` in 10.5 to 11.8.
     pub(super) fn role(&self) -> Role {
         self.role
+    }
+
+    /// The folder of an incremental backup that mariadb-backup is about to apply: a key that was made after the full
+    /// backup has its file only there.
+    pub(super) fn incremental_backup(&self) -> Option<PathBuf> {
+        let variable = symbol(c"xtrabackup_incremental_dir").cast::<*const c_char>();
+        if variable.is_null() {
+            return None;
+        }
+        // SAFETY: the symbol is a variable that holds a pointer to a string, which is set before the plugin is loaded.
+        let folder = unsafe { *variable };
+        if folder.is_null() {
+            return None;
+        }
+        // SAFETY: not NULL, and a string of the command line, which ends in NUL.
+        let folder = unsafe { CStr::from_ptr(folder) };
+        Some(PathBuf::from(OsStr::from_bytes(folder.to_bytes())))
     }
 
     /// Whether the calling thread executes a statement of a connection.

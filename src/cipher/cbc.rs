@@ -6,9 +6,11 @@ use aes::cipher::consts::U16;
 use aes::cipher::typenum::Unsigned;
 use aes::cipher::{
     Array, BlockCipherDecBackend, BlockCipherDecClosure, BlockCipherEncBackend, BlockCipherEncClosure, BlockSizeUser,
+    ParBlocks,
 };
 use zeroize::{Zeroize, Zeroizing};
 
+use super::blocks::{Batch, Batches, few_alone, xor, xor_blocks};
 use super::pending::Pending;
 use super::schedule::{DecryptSchedule, EncryptSchedule};
 use super::{BLOCK_LEN, CipherError, Padding};
@@ -23,10 +25,9 @@ pub(super) struct CbcEncrypt {
 }
 
 impl CbcEncrypt {
-    pub(super) fn new(padding: Padding, key: &[u8], iv: &[u8]) -> Result<Self, CipherError> {
-        let schedule = EncryptSchedule::new(key)?;
-        let iv = Block::try_from(iv).map_err(|_| CipherError::IvLength)?;
-        Ok(Self { schedule, padding, iv, chain: iv, pending: Pending::new() })
+    #[inline(always)]
+    pub(super) fn new(schedule: EncryptSchedule, padding: Padding, iv: &Block) -> Self {
+        Self { schedule, padding, iv: *iv, chain: *iv, pending: Pending::new() }
     }
 
     pub(super) fn update_len(&self, len: usize) -> usize {
@@ -81,34 +82,26 @@ impl Drop for CbcEncrypt {
 /// A decryption under way.
 pub(super) struct CbcDecrypt {
     schedule: DecryptSchedule,
-    ending: Ending,
+    padding: Padding,
+    key: TailKey,
     iv: Block,
     chain: Block,
     pending: Pending,
 }
 
 impl CbcDecrypt {
-    pub(super) fn new(padding: Padding, key: &[u8], iv: &[u8]) -> Result<Self, CipherError> {
-        let schedule = DecryptSchedule::new(key)?;
-        let iv = Block::try_from(iv).map_err(|_| CipherError::IvLength)?;
-        let ending = match padding {
-            Padding::Pkcs7 => Ending::Pkcs7,
-            Padding::None => {
-                let mut bytes = Zeroizing::new([0; MAX_KEY_LEN]);
-                // The schedule has proven that the key is no longer than this.
-                bytes[..key.len()].copy_from_slice(key);
-                Ending::Tail { key: bytes, key_len: key.len() }
-            }
-        };
-        Ok(Self { schedule, ending, iv, chain: iv, pending: Pending::new() })
+    /// `key` is the one that `schedule` was made of.
+    #[inline(always)]
+    pub(super) fn new(schedule: DecryptSchedule, padding: Padding, key: &[u8], iv: &Block) -> Self {
+        Self { schedule, padding, key: TailKey::new(key), iv: *iv, chain: *iv, pending: Pending::new() }
     }
 
     /// With padding the last block waits for `finish`, as it may be the last of the message.
     pub(super) fn update_len(&self, len: usize) -> usize {
         let total = self.pending.len().saturating_add(len);
-        let held_back = match self.ending {
-            Ending::Pkcs7 => 1,
-            Ending::Tail { .. } => 0,
+        let held_back = match self.padding {
+            Padding::Pkcs7 => 1,
+            Padding::None => 0,
         };
         total.saturating_sub(held_back) / BLOCK_LEN * BLOCK_LEN
     }
@@ -127,26 +120,26 @@ impl CbcDecrypt {
     }
 
     pub(super) fn finish_len(&self) -> usize {
-        match self.ending {
-            Ending::Pkcs7 => self.last_block().map_or(0, |(_, len)| len),
-            Ending::Tail { .. } => self.pending.len(),
+        match self.padding {
+            Padding::Pkcs7 => self.last_block().map_or(0, |(_, len)| len),
+            Padding::None => self.pending.len(),
         }
     }
 
     pub(super) fn finish(&mut self, output: &mut [u8]) -> Result<usize, CipherError> {
-        match &self.ending {
-            Ending::Pkcs7 => {
+        match self.padding {
+            Padding::Pkcs7 => {
                 let (last, len) = self.last_block()?;
                 output.get_mut(..len).ok_or(CipherError::OutputTooSmall)?.copy_from_slice(&last[..len]);
                 Ok(len)
             }
-            Ending::Tail { key, key_len } => {
+            Padding::None => {
                 let output = output.get_mut(..self.pending.len()).ok_or(CipherError::OutputTooSmall)?;
                 if !output.is_empty() {
-                    let schedule = EncryptSchedule::new(&key[..*key_len])?;
-                    xor_tail(&schedule, &self.iv, self.pending.as_slice(), output);
+                    let (iv, tail) = (&self.iv, self.pending.as_slice());
+                    EncryptSchedule::make(self.key.as_slice(), |schedule| xor_tail(&schedule, iv, tail, output))?;
                 }
-                Ok(output.len())
+                Ok(self.pending.len())
             }
         }
     }
@@ -173,26 +166,41 @@ impl Drop for CbcDecrypt {
     }
 }
 
-/// What comes at the end of a message that is decrypted.
-enum Ending {
-    Pkcs7,
-    /// The tail is *encrypted* again: the key is kept, as most messages don't need the schedule for it.
-    Tail {
-        key: Zeroizing<[u8; MAX_KEY_LEN]>,
-        key_len: usize,
-    },
+/// The key of a decryption: its tail is *encrypted* again, and most messages don't need the schedule for that.
+struct TailKey {
+    bytes: [u8; MAX_KEY_LEN],
+    len: usize,
+}
+
+impl TailKey {
+    #[inline(always)]
+    fn new(key: &[u8]) -> Self {
+        let mut bytes = [0; MAX_KEY_LEN];
+        let len = key.len().min(MAX_KEY_LEN);
+        bytes[..len].copy_from_slice(&key[..len]);
+        Self { bytes, len }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Drop for TailKey {
+    fn drop(&mut self) {
+        self.bytes.as_mut_slice().zeroize();
+    }
 }
 
 /// The server's way with a last partial block, in both directions: XOR with the encrypted IV of the message, not with
 /// the chaining value.
 fn xor_tail(schedule: &EncryptSchedule, iv: &Block, input: &[u8], output: &mut [u8]) {
-    let mut mask = *iv;
-    let no_chain = &mut Block::default();
-    let (mask_out, _) = Block::slice_as_chunks_mut(mask.as_mut_slice());
-    schedule.run(EncryptBlocks { chain: no_chain, head: None, body: &[*iv], output: mask_out });
-    for ((out, byte), mask) in output.iter_mut().zip(input).zip(mask) {
-        *out = byte ^ mask;
+    let mut mask = [*iv];
+    schedule.run(EncryptBlocks { chain: &mut Block::default(), head: None, body: &[*iv], output: &mut mask });
+    for ((output, input), mask) in output.iter_mut().zip(input).zip(&mask[0]) {
+        *output = input ^ mask;
     }
+    Array::slice_as_flattened_mut(&mut mask).zeroize();
 }
 
 /// Encrypts `head` and `body` into `output`, which has as many blocks as both.
@@ -211,21 +219,34 @@ impl BlockCipherEncClosure for EncryptBlocks<'_> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
         let mut chain = *self.chain;
-        let mut step = |input: &Block, output: &mut Block| {
-            xor(&mut chain, input);
+        let mut step = |input: &Block| {
+            chain = xor(&chain, input);
             backend.encrypt_block_inplace(&mut chain);
-            *output = chain;
+            chain
         };
         let (first, output) = self.output.split_at_mut(usize::from(self.head.is_some()));
         if let (Some(head), [first]) = (self.head, first) {
-            step(head, first);
+            *first = step(head);
         }
-        for (input, output) in self.body.iter().zip(output) {
-            step(input, output);
+        let (groups, rest) = self.body.as_chunks::<GROUP>();
+        let (groups_out, rest_out) = output.as_chunks_mut::<GROUP>();
+        let mut groups = groups.iter().copied();
+        let mut ahead = groups.next().unwrap_or_default();
+        for output in groups_out {
+            let group = ahead.map(|input| step(&input));
+            ahead = groups.next().unwrap_or_default();
+            *output = group;
+        }
+        for (input, output) in rest.iter().zip(rest_out) {
+            *output = step(input);
         }
         *self.chain = chain;
     }
 }
+
+/// Input blocks that an encryption reads one step ahead, in registers. That lets the compiler XOR them with the first
+/// round key while the block before them is still being encrypted: one cycle less in the chain from block to block.
+const GROUP: usize = 4;
 
 /// Decrypts `head` and `body` into `output`, which has as many blocks as both.
 struct DecryptBlocks<'a> {
@@ -242,51 +263,63 @@ impl BlockSizeUser for DecryptBlocks<'_> {
 impl BlockCipherDecClosure for DecryptBlocks<'_> {
     #[inline(always)]
     fn call<B: BlockCipherDecBackend<BlockSize = U16>>(self, backend: &B) {
-        let mut chain = *self.chain;
         let (first, output) = self.output.split_at_mut(usize::from(self.head.is_some()));
         if let (Some(head), [first]) = (self.head, first) {
-            backend.decrypt_block((head, &mut *first).into());
-            xor(first, &chain);
-            chain = *head;
+            decrypt_one(backend, self.chain, head, first);
+            *self.chain = *head;
         }
-        let (batches, tail) = Array::<Block, B::ParBlocksSize>::slice_as_chunks(self.body);
-        let (batches_out, tail_out) = Array::<Block, B::ParBlocksSize>::slice_as_chunks_mut(output);
-        for (input, output) in batches.iter().zip(batches_out) {
-            backend.decrypt_par_blocks((input, &mut *output).into());
-            chain = unchain(&chain, input, output);
+        if let ([first, following @ ..], [first_out, following_out @ ..]) = (self.body, output) {
+            decrypt_one(backend, self.chain, first, first_out);
+            decrypt_following(backend, self.body, following, following_out);
         }
-        if tail.len() > B::ParBlocksSize::USIZE / 8 * 3 {
-            let mut batch = Array::<Block, B::ParBlocksSize>::default();
-            batch[..tail.len()].copy_from_slice(tail);
-            backend.decrypt_par_blocks_inplace(&mut batch);
-            tail_out.copy_from_slice(&batch[..tail.len()]);
-            batch.as_flattened_mut().zeroize();
-        } else {
-            for (input, output) in tail.iter().zip(&mut *tail_out) {
-                backend.decrypt_block((input, output).into());
-            }
+        if let Some(last) = self.body.last() {
+            *self.chain = *last;
         }
-        *self.chain = unchain(&chain, tail, tail_out);
     }
 }
 
-/// XORs each block with the ciphertext block before it and returns the last one.
 #[inline(always)]
-fn unchain(chain: &Block, input: &[Block], output: &mut [Block]) -> Block {
-    let (Some((last, before)), Some((first, following))) = (input.split_last(), output.split_first_mut()) else {
-        return *chain;
-    };
-    xor(first, chain);
-    for (output, input) in following.iter_mut().zip(before) {
-        xor(output, input);
-    }
-    *last
+fn decrypt_one<B: BlockCipherDecBackend<BlockSize = U16>>(
+    backend: &B,
+    before: &Block,
+    input: &Block,
+    output: &mut Block,
+) {
+    let mut block = *input;
+    backend.decrypt_block_inplace(&mut block);
+    *output = xor(&block, before);
 }
 
+/// Decrypts `input` into `output`, which has the same length. `before` begins with the block before the first of
+/// `input` and goes on as `input` does, so that each block finds the one before it at its own index.
 #[inline(always)]
-fn xor(block: &mut Block, with: &Block) {
-    for (byte, with) in block.iter_mut().zip(with) {
-        *byte ^= with;
+fn decrypt_following<B: BlockCipherDecBackend<BlockSize = U16>>(
+    backend: &B,
+    before: &[Block],
+    input: &[Block],
+    output: &mut [Block],
+) {
+    let batch = B::ParBlocksSize::USIZE;
+    let mut batches = Batches::of(input.len(), batch);
+    for Batch { at, .. } in &mut batches {
+        let Ok(output) = <&mut ParBlocks<B>>::try_from(&mut output[at..at + batch]) else { return };
+        let Ok(input) = <&ParBlocks<B>>::try_from(&input[at..at + batch]) else { return };
+        backend.decrypt_par_blocks((input, &mut *output).into());
+        xor_blocks(output, &before[at..at + batch]);
+    }
+    let (before, input, output) = (&before[batches.done..], &input[batches.done..], &mut output[batches.done..]);
+    if input.len() > few_alone(batch) {
+        // Less than one batch in all.
+        let mut whole = ParBlocks::<B>::default();
+        whole[..input.len()].copy_from_slice(input);
+        backend.decrypt_par_blocks_inplace(&mut whole);
+        output.copy_from_slice(&whole[..input.len()]);
+        xor_blocks(output, &before[..input.len()]);
+        whole.as_flattened_mut().zeroize();
+    } else {
+        for ((input, before), output) in input.iter().zip(before).zip(output) {
+            decrypt_one(backend, before, input, output);
+        }
     }
 }
 

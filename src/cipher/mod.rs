@@ -6,12 +6,21 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::mem::MaybeUninit;
 
+use aes::Block;
+
+mod blocks;
 mod cbc;
+mod ctr;
+mod gcm;
 mod pending;
 mod schedule;
 
 use cbc::{CbcDecrypt, CbcEncrypt};
+use ctr::Ctr;
+use gcm::{GcmDecrypt, GcmEncrypt, GcmIv};
+use schedule::{DecryptSchedule, EncryptSchedule};
 
 /// One message on its way through the cipher.
 ///
@@ -25,7 +34,7 @@ impl Context {
     /// Begins a message.
     ///
     /// `key` has 16, 24 or 32 bytes and `iv` 16: the server never passes another IV, and its own code reads 16 bytes
-    /// whatever length it is told.
+    /// whatever length it is told. Only [`Algorithm::AesCtr`] with [`Padding::Pkcs7`] takes one of 12 to 15 bytes too.
     pub fn new(
         algorithm: Algorithm,
         direction: Direction,
@@ -33,18 +42,65 @@ impl Context {
         key: &[u8],
         iv: &[u8],
     ) -> Result<Self, CipherError> {
-        let mode = match (algorithm, direction) {
-            (Algorithm::AesCbc, Direction::Encrypt) => Mode::CbcEncrypt(CbcEncrypt::new(padding, key, iv)?),
-            (Algorithm::AesCbc, Direction::Decrypt) => Mode::CbcDecrypt(CbcDecrypt::new(padding, key, iv)?),
-        };
-        Ok(Self { mode })
+        Self::build(algorithm, direction, padding, key, iv, |context| context)
     }
 
-    /// Exact number of bytes that an [`update`](Self::update) with `len` bytes of input writes.
+    /// As [`new`](Self::new), with the context made in its place: faster, and no copy of the key schedule is left on the
+    /// stack.
+    pub fn new_in<'a>(
+        place: &'a mut MaybeUninit<Self>,
+        algorithm: Algorithm,
+        direction: Direction,
+        padding: Padding,
+        key: &[u8],
+        iv: &[u8],
+    ) -> Result<&'a mut Self, CipherError> {
+        Self::build(algorithm, direction, padding, key, iv, |context| place.write(context))
+    }
+
+    #[inline(always)]
+    fn build<T>(
+        algorithm: Algorithm,
+        direction: Direction,
+        padding: Padding,
+        key: &[u8],
+        iv: &[u8],
+        place: impl FnOnce(Self) -> T,
+    ) -> Result<T, CipherError> {
+        let place = |mode| place(Self { mode });
+        match (algorithm, padding, direction) {
+            (Algorithm::AesCbc, _, Direction::Encrypt) => {
+                let iv = block(iv)?;
+                EncryptSchedule::make(key, |schedule| place(Mode::CbcEncrypt(CbcEncrypt::new(schedule, padding, iv))))
+            }
+            (Algorithm::AesCbc, _, Direction::Decrypt) => {
+                let iv = block(iv)?;
+                DecryptSchedule::make(key, |schedule| {
+                    place(Mode::CbcDecrypt(CbcDecrypt::new(schedule, padding, key, iv)))
+                })
+            }
+            (Algorithm::AesCtr, Padding::None, _) => {
+                let counter = u128::from_be_bytes(block(iv)?.0);
+                EncryptSchedule::make(key, |schedule| place(Mode::Ctr(Ctr::new(schedule, counter))))
+            }
+            (Algorithm::AesCtr, Padding::Pkcs7, Direction::Encrypt) => {
+                let iv = GcmIv::parse(iv)?;
+                EncryptSchedule::make(key, |schedule| place(Mode::GcmEncrypt(GcmEncrypt::new(schedule, &iv))))
+            }
+            (Algorithm::AesCtr, Padding::Pkcs7, Direction::Decrypt) => {
+                let iv = GcmIv::parse(iv)?;
+                EncryptSchedule::make(key, |schedule| place(Mode::GcmDecrypt(GcmDecrypt::new(schedule, &iv))))
+            }
+        }
+    }
+
+    /// Exact number of bytes that an [`update`](Self::update) with `len` bytes of input writes, unless it fails.
     pub fn update_len(&self, len: usize) -> usize {
         match &self.mode {
             Mode::CbcEncrypt(cbc) => cbc.update_len(len),
             Mode::CbcDecrypt(cbc) => cbc.update_len(len),
+            Mode::Ctr(_) | Mode::GcmEncrypt(_) => len,
+            Mode::GcmDecrypt(gcm) => gcm.update_len(len),
         }
     }
 
@@ -53,14 +109,22 @@ impl Context {
         match &self.mode {
             Mode::CbcEncrypt(cbc) => cbc.finish_len(),
             Mode::CbcDecrypt(cbc) => cbc.finish_len(),
+            Mode::Ctr(_) | Mode::GcmDecrypt(_) => 0,
+            Mode::GcmEncrypt(_) => BLOCK_LEN,
         }
     }
 
     /// Takes the next part of the message, of any length, and returns how many bytes of `output` it wrote.
+    ///
+    /// A decryption with [`Algorithm::AesCtr`] and [`Padding::Pkcs7`] takes the whole message at once, as the server
+    /// does; it fails here, and not in [`finish`](Self::finish), if the message was tampered with.
     pub fn update(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize, CipherError> {
         match &mut self.mode {
             Mode::CbcEncrypt(cbc) => cbc.update(input, output),
             Mode::CbcDecrypt(cbc) => cbc.update(input, output),
+            Mode::Ctr(ctr) => ctr.update(input, output),
+            Mode::GcmEncrypt(gcm) => gcm.update(input, output),
+            Mode::GcmDecrypt(gcm) => gcm.update(input, output),
         }
     }
 
@@ -69,6 +133,9 @@ impl Context {
         match &mut self.mode {
             Mode::CbcEncrypt(cbc) => cbc.finish(output),
             Mode::CbcDecrypt(cbc) => cbc.finish(output),
+            Mode::Ctr(_) => Ok(0),
+            Mode::GcmEncrypt(gcm) => gcm.finish(output),
+            Mode::GcmDecrypt(gcm) => gcm.finish(),
         }
     }
 }
@@ -76,6 +143,9 @@ impl Context {
 enum Mode {
     CbcEncrypt(CbcEncrypt),
     CbcDecrypt(CbcDecrypt),
+    Ctr(Ctr),
+    GcmEncrypt(GcmEncrypt),
+    GcmDecrypt(GcmDecrypt),
 }
 
 /// Algorithm of a key version.
@@ -83,6 +153,17 @@ enum Mode {
 pub enum Algorithm {
     /// CBC. A last partial block is XORed with the encrypted IV where padding is off, else the padding is PKCS#7.
     AesCbc,
+    /// CTR where padding is off, else GCM.
+    AesCtr,
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AesCbc => "AES_CBC",
+            Self::AesCtr => "AES_CTR",
+        })
+    }
 }
 
 /// Which way a message goes.
@@ -97,7 +178,7 @@ pub enum Direction {
 /// Whether the ciphertext may be longer than the plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
-    /// It is longer, up to [`encrypted_len`]. The server's flag `ENCRYPTION_FLAG_NOPAD` is not set.
+    /// It is longer, as [`encrypted_len`] says. The server's flag `ENCRYPTION_FLAG_NOPAD` is not set.
     Pkcs7,
     /// Same length. The server's flag `ENCRYPTION_FLAG_NOPAD` is set.
     None,
@@ -112,8 +193,14 @@ pub enum CipherError {
     IvLength,
     /// The padding of the last block is wrong: a wrong key or IV, or damaged data.
     BadPadding,
-    /// The ciphertext is empty or does not end on a block.
+    /// The ciphertext is empty or does not end where it must.
     Truncated,
+    /// The tag does not fit the ciphertext: a wrong key or IV, or damaged data.
+    Tampered,
+    /// An authenticated ciphertext came in more than one piece.
+    Split,
+    /// More than the counter of GCM can number, about 64 GiB.
+    TooLong,
     /// The output is shorter than `update_len` or `finish_len` says. Nothing was written or taken in.
     OutputTooSmall,
 }
@@ -125,6 +212,9 @@ impl fmt::Display for CipherError {
             Self::IvLength => "an AES initialisation vector has 16 bytes",
             Self::BadPadding => "wrong padding: wrong key or damaged data",
             Self::Truncated => "the ciphertext was cut short",
+            Self::Tampered => "wrong authentication tag: wrong key or damaged data",
+            Self::Split => "an authenticated ciphertext must be decrypted in one piece",
+            Self::TooLong => "the message is too long for AES-GCM",
             Self::OutputTooSmall => "the output buffer is too small",
         })
     }
@@ -136,7 +226,12 @@ impl std::error::Error for CipherError {}
 pub fn encrypted_len(algorithm: Algorithm, len: u64) -> u64 {
     match algorithm {
         Algorithm::AesCbc => (len / BLOCK_LEN as u64).saturating_add(1).saturating_mul(BLOCK_LEN as u64),
+        Algorithm::AesCtr => len.saturating_add(BLOCK_LEN as u64),
     }
+}
+
+fn block(iv: &[u8]) -> Result<&Block, CipherError> {
+    <&Block>::try_from(iv).map_err(|_| CipherError::IvLength)
 }
 
 /// Bytes in an AES block, in an IV and in a GCM tag.

@@ -1,8 +1,8 @@
 //! The key schedule of one direction, for keys of any AES length.
 
 use aes::cipher::consts::U16;
-use aes::cipher::{BlockCipherDecClosure, BlockCipherDecrypt, BlockCipherEncClosure, BlockCipherEncrypt, KeyInit};
-use aes::{Aes128Dec, Aes128Enc, Aes192Dec, Aes192Enc, Aes256Dec, Aes256Enc};
+use aes::cipher::{BlockCipherDecClosure, BlockCipherDecrypt, BlockCipherEncClosure, BlockCipherEncrypt, Key, KeyInit};
+use aes::{Aes128Dec, Aes128Enc, Aes192Dec, Aes192Enc, Aes256Dec, Aes256Enc, Block};
 
 use super::CipherError;
 
@@ -14,13 +14,30 @@ pub(super) enum EncryptSchedule {
 }
 
 impl EncryptSchedule {
-    pub(super) fn new(key: &[u8]) -> Result<Self, CipherError> {
-        match key.len() {
-            16 => Aes128Enc::new_from_slice(key).map(Self::Aes128),
-            24 => Aes192Enc::new_from_slice(key).map(Self::Aes192),
-            _ => Aes256Enc::new_from_slice(key).map(Self::Aes256),
+    /// Makes the schedule of a key and hands it to `then`.
+    ///
+    /// A callback, inlined once for each key length, so that a schedule is made where it is going to stay: moving it
+    /// takes as long as making it, and leaves copies behind that nobody wipes.
+    #[inline(always)]
+    pub(super) fn make<T>(key: &[u8], then: impl FnOnce(Self) -> T) -> Result<T, CipherError> {
+        if let Ok(key) = <&Key<Aes128Enc>>::try_from(key) {
+            Ok(then(Self::Aes128(Aes128Enc::new(key))))
+        } else if let Ok(key) = <&Key<Aes192Enc>>::try_from(key) {
+            Ok(then(Self::Aes192(Aes192Enc::new(key))))
+        } else if let Ok(key) = <&Key<Aes256Enc>>::try_from(key) {
+            Ok(then(Self::Aes256(Aes256Enc::new(key))))
+        } else {
+            Err(CipherError::KeyLength)
         }
-        .map_err(|_| CipherError::KeyLength)
+    }
+
+    /// Encrypts each block for itself.
+    pub(super) fn encrypt_blocks(&self, blocks: &mut [Block]) {
+        match self {
+            Self::Aes128(aes) => aes.encrypt_blocks(blocks),
+            Self::Aes192(aes) => aes.encrypt_blocks(blocks),
+            Self::Aes256(aes) => aes.encrypt_blocks(blocks),
+        }
     }
 
     /// Runs `work` with the fastest backend of this CPU, compiled for its instructions.
@@ -42,13 +59,19 @@ pub(super) enum DecryptSchedule {
 }
 
 impl DecryptSchedule {
-    pub(super) fn new(key: &[u8]) -> Result<Self, CipherError> {
-        match key.len() {
-            16 => Aes128Dec::new_from_slice(key).map(Self::Aes128),
-            24 => Aes192Dec::new_from_slice(key).map(Self::Aes192),
-            _ => Aes256Dec::new_from_slice(key).map(Self::Aes256),
+    /// Makes the schedule of a key and hands it to `then`; a callback for the reason that [`EncryptSchedule::make`]
+    /// gives.
+    #[inline(always)]
+    pub(super) fn make<T>(key: &[u8], then: impl FnOnce(Self) -> T) -> Result<T, CipherError> {
+        if let Ok(key) = <&Key<Aes128Dec>>::try_from(key) {
+            Ok(then(Self::Aes128(Aes128Dec::new(key))))
+        } else if let Ok(key) = <&Key<Aes192Dec>>::try_from(key) {
+            Ok(then(Self::Aes192(Aes192Dec::new(key))))
+        } else if let Ok(key) = <&Key<Aes256Dec>>::try_from(key) {
+            Ok(then(Self::Aes256(Aes256Dec::new(key))))
+        } else {
+            Err(CipherError::KeyLength)
         }
-        .map_err(|_| CipherError::KeyLength)
     }
 
     /// Runs `work` with the fastest backend of this CPU, compiled for its instructions.

@@ -26,8 +26,32 @@ pub enum KeyStoreError {
     LargeFile(PathBuf, u64),
     /// Something that is not a file has the name of a key file.
     NotAFile(PathBuf),
-    /// No key file, and no such version published.
-    Gone(KeyName),
+    /// The key file that is asked for, or that was here once, is not there.
+    Gone(PathBuf),
+    /// The key file is of a format that a later version of the plugin writes.
+    NewerKeyFile {
+        /// The key.
+        name: KeyName,
+        /// The file's format.
+        format: u32,
+    },
+    /// The key file says of itself that it is another key's.
+    OtherName {
+        /// What the file is called.
+        name: KeyName,
+        /// What it holds.
+        key_id: u32,
+        /// What it holds.
+        key_version: u32,
+    },
+    /// The wrapped key in a key file of format 2 cannot be read.
+    BadKeyFile(KeyName),
+    /// The key file holds another key than the one that was made here.
+    OtherKey(KeyName),
+    /// The manifest is one of a later version of the plugin.
+    NewerManifest(u32),
+    /// `aws_key_management_allowed_key_ids` does not list the key.
+    NotAllowed(KeyId),
     /// A key file that was to be made is there already.
     Exists(PathBuf),
     /// The operating system refused.
@@ -88,8 +112,30 @@ impl fmt::Display for KeyStoreError {
                 "{} has the name of a key file, but is no file. Move it away, and restore the key file from a backup",
                 path.display()
             ),
-            Self::Gone(name) => {
-                write!(f, "{name}: there is no key file {}. Restore it from a backup", name.file_name())
+            Self::Gone(path) => write!(f, "key file {} is gone. Restore it from a backup", path.display()),
+            Self::NewerKeyFile { name, format } => {
+                write!(f, "{name}: its file has format {format}. Install the version of the plugin that wrote it")
+            }
+            Self::OtherName { name, key_id, key_version } => write!(
+                f,
+                "{name}: its file holds key {key_id} version {key_version}. Give the key files their own names back"
+            ),
+            Self::BadKeyFile(name) => write!(f, "{name}: its file is damaged. Restore it from a backup"),
+            Self::OtherKey(name) => write!(
+                f,
+                "{name}: its file holds another key than the one that was made here, and is not used. Restore the right \
+                 file from a backup"
+            ),
+            Self::NewerManifest(format) => write!(
+                f,
+                "the manifest of the key files has format {format}, so no key is made. Install the version of the plugin \
+                 that wrote it"
+            ),
+            Self::NotAllowed(id) => {
+                write!(
+                    f,
+                    "key {id} does not exist, and aws_key_management_allowed_key_ids does not allow it to be made"
+                )
             }
             Self::Exists(path) => write!(
                 f,

@@ -1,304 +1,183 @@
-//! Key files: their names, their contents, and how they come to be.
+//! What is in a key file.
 //!
-//! A key file `aws-kms-key.<id>.<version>` holds one wrapped key, as KMS gave it out and nothing else. A new one is
-//! written to a temporary file in the same folder, synced, read back, and given its name only if nobody has it; then
-//! the folder is synced. So a key file is there whole or not at all, whenever the machine stops.
+//! Format 1 is the wrapped key as KMS gave it out and nothing else; format 2 is a JSON document around it, for what
+//! format 1 cannot say. A file is format 2 only if it is such a document from the first byte to the last.
 
-use std::fmt;
-use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::time::SystemTime;
 
-use super::KeyStoreError;
+use aws_smithy_types::base64;
+use serde::{Deserialize, Serialize};
+
+use super::{KeyName, KeyStoreError};
+use crate::cipher::Algorithm;
 use crate::kms::WrappedKey;
 
-/// A data key's number: any 32-bit number but 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(u32);
-
-impl KeyId {
-    /// `None` for 0.
-    pub const fn new(id: u32) -> Option<Self> {
-        if id == 0 { None } else { Some(Self(id)) }
-    }
-
-    /// The number.
-    pub const fn value(self) -> u32 {
-        self.0
-    }
+/// A key file's contents.
+pub(super) struct KeyFile {
+    /// What the key version encrypts with.
+    pub(super) algorithm: Algorithm,
+    /// The data key, wrapped.
+    pub(super) wrapped: WrappedKey,
 }
 
-/// A version of a data key: from 1 up. Neither 0 ("not encrypted") nor 2^32-1 ("invalid") is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyVersion(u32);
-
-impl KeyVersion {
-    /// The version that every key begins with.
-    pub const FIRST: Self = Self(1);
-
-    /// `None` for the two numbers that the server uses for something else.
-    pub const fn new(version: u32) -> Option<Self> {
-        if version == 0 || version == u32::MAX { None } else { Some(Self(version)) }
-    }
-
-    /// The number.
-    pub const fn value(self) -> u32 {
-        self.0
-    }
-
-    /// The version after this one.
-    pub fn next(self) -> Option<Self> {
-        self.0.checked_add(1).and_then(Self::new)
-    }
-}
-
-/// A key id with a version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyName {
-    /// Which key.
-    pub id: KeyId,
-    /// Which version of it.
-    pub version: KeyVersion,
-}
-
-impl KeyName {
-    /// `None` if one of the numbers cannot be.
-    pub fn new(id: u32, version: u32) -> Option<Self> {
-        Some(Self { id: KeyId::new(id)?, version: KeyVersion::new(version)? })
-    }
-
-    /// The name of the key's file.
-    pub fn file_name(self) -> String {
-        format!("{PREFIX}{}.{}", self.id.0, self.version.0)
-    }
-
-    /// `None` for all that is no name of a key file, numbers with leading zeros or signs included.
-    pub fn parse(file_name: &str) -> Option<Self> {
-        let (id, version) = file_name.strip_prefix(PREFIX)?.split_once('.')?;
-        let name = Self::new(id.parse().ok()?, version.parse().ok()?)?;
-        (name.file_name() == file_name).then_some(name)
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
-
-impl fmt::Display for KeyName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "key {} version {}", self.id.0, self.version.0)
-    }
-}
-
-/// The folder of the key files.
-pub struct KeyFolder(PathBuf);
-
-impl KeyFolder {
-    /// `path` must be a folder that can be listed.
-    pub fn open(path: &Path) -> Result<Self, KeyStoreError> {
-        let failed = |error| KeyStoreError::Io { action: "open the folder of the key files", path: path.into(), error };
-        // An absolute path is of more use in a message than ".".
-        let path = path.canonicalize().map_err(failed)?;
-        fs::read_dir(&path).map_err(failed)?;
-        Ok(Self(path))
-    }
-
-    /// The path of a key's file, which need not exist.
-    pub fn path_of(&self, name: KeyName) -> PathBuf {
-        self.0.join(name.file_name())
-    }
-
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// All that has the name of a key file, in order.
-    pub fn scan(&self) -> Result<Vec<KeyName>, KeyStoreError> {
-        let failed = |error| self.failed("list", self.0.clone(), error);
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.0).map_err(failed)? {
-            names.extend(entry.map_err(failed)?.file_name().to_str().and_then(KeyName::parse));
+impl KeyFile {
+    /// Reads either format. Whatever is no document of format 2 is a wrapped key as it stands: what KMS thinks of it, KMS
+    /// says when it is asked.
+    pub(super) fn parse(name: KeyName, bytes: &[u8]) -> Result<Self, KeyStoreError> {
+        if let Ok(document) = serde_json::from_slice::<Document>(bytes) {
+            return document.into_key_file(name);
         }
-        names.sort_unstable();
-        Ok(names)
-    }
-
-    /// The versions of one key that have a file, usable or not, ascending.
-    pub(super) fn versions(&self, id: KeyId) -> Result<Vec<KeyVersion>, KeyStoreError> {
-        Ok(self.scan()?.into_iter().filter(|name| name.id == id).map(|name| name.version).collect())
-    }
-
-    /// The wrapped key in a key file.
-    pub fn read(&self, name: KeyName) -> Result<WrappedKey, KeyStoreError> {
-        let path = self.path_of(name);
-        // Before it is opened: to open a named pipe would wait for its other end.
-        match fs::metadata(&path) {
-            Ok(metadata) if !metadata.is_file() => return Err(KeyStoreError::NotAFile(path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyStoreError::Gone(name)),
-            Err(error) => return Err(self.failed("read key file", path, error)),
-            Ok(metadata) if metadata.len() > LONGEST_FILE => {
-                return Err(KeyStoreError::LargeFile(path, metadata.len()));
-            }
-            Ok(_) => {}
+        match serde_json::from_slice::<AnyDocument>(bytes) {
+            Ok(AnyDocument { format }) if format > FORMAT => Err(KeyStoreError::NewerKeyFile { name, format }),
+            _ => Ok(Self { algorithm: Algorithm::AesCbc, wrapped: WrappedKey::new(bytes.to_vec()) }),
         }
-        let bytes = read_bounded(&path).map_err(|error| self.failed("read key file", path.clone(), error))?;
-        if bytes.is_empty() {
-            return Err(KeyStoreError::EmptyFile(path));
-        }
-        Ok(WrappedKey::new(bytes))
     }
 
-    /// Makes a key file, which must not exist. When this returns, the file is whole and on the disk.
-    pub fn write_new(&self, name: KeyName, wrapped: &WrappedKey) -> Result<(), KeyStoreError> {
-        let path = self.path_of(name);
-        let failed = |error| self.failed("write key file", path.clone(), error);
-        let mut file = tempfile::Builder::new()
-            .prefix(TEMPORARY_PREFIX)
-            .permissions(Permissions::from_mode(MODE))
-            .tempfile_in(&self.0)
-            .map_err(failed)?;
-        // Tells other processes that this temporary file is in use (see `remove_leftovers`).
-        file.as_file().try_lock().map_err(|error| failed(error.into()))?;
-        file.write_all(wrapped.as_bytes()).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        if read_bounded(file.path()).map_err(failed)? != wrapped.as_bytes() {
-            return Err(KeyStoreError::ReadBack(file.path().to_owned()));
+    /// In format 1 if that can say all there is to say, so that the plugin that this one replaces can read it.
+    pub(super) fn to_bytes(&self, name: KeyName, created: SystemTime) -> Result<Vec<u8>, KeyStoreError> {
+        if self.algorithm == Algorithm::AesCbc && self.wrapped.encryption_context().is_empty() {
+            return Ok(self.wrapped.as_bytes().to_vec());
         }
-        file.persist_noclobber(&path).map_err(|error| match error.error.kind() {
-            io::ErrorKind::AlreadyExists => KeyStoreError::Exists(path.clone()),
-            _ => failed(error.error),
-        })?;
-        File::open(&self.0).and_then(|folder| folder.sync_all()).map_err(|error| {
-            // Nobody uses the key yet. A name that may be gone after a power failure must not stay.
-            let _ = fs::remove_file(&path);
-            failed(error)
-        })
-    }
-
-    /// Removes temporary files that a stopped server left behind; those of a running one are left alone. Answers how
-    /// many.
-    pub fn remove_leftovers(&self) -> Result<usize, KeyStoreError> {
-        let mut removed = 0;
-        for entry in fs::read_dir(&self.0).map_err(|error| self.failed("list", self.0.clone(), error))?.flatten() {
-            let is_leftover = entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMPORARY_PREFIX))
-                && entry.file_type().is_ok_and(|kind| kind.is_file())
-                && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
-            if is_leftover {
-                fs::remove_file(entry.path())
-                    .map_err(|error| self.failed("remove temporary file", entry.path(), error))?;
-                removed += 1;
-            }
-        }
-        Ok(removed)
-    }
-
-    fn failed(&self, action: &'static str, path: PathBuf, error: io::Error) -> KeyStoreError {
-        KeyStoreError::Io { action, path, error }
+        let document = Document {
+            format: FORMAT,
+            key_id: name.id.value(),
+            key_version: name.version.value(),
+            algorithm: self.algorithm.into(),
+            encryption_context: self.wrapped.encryption_context().clone(),
+            created: timestamp(created),
+            ciphertext: base64::encode(self.wrapped.as_bytes()),
+        };
+        let mut bytes = serde_json::to_vec_pretty(&document).map_err(|_| KeyStoreError::NoMemory(name))?;
+        bytes.push(b'\n');
+        Ok(bytes)
     }
 }
 
-const PREFIX: &str = "aws-kms-key.";
+/// RFC 3339, in UTC, to the second.
+pub(super) fn timestamp(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(0);
+    let date_time = aws_smithy_types::DateTime::from_secs(seconds);
+    date_time.fmt(aws_smithy_types::date_time::Format::DateTime).unwrap_or_default()
+}
 
-/// Not the prefix of the key files: mariadb-backup copies whatever begins with it.
-const TEMPORARY_PREFIX: &str = ".aws-kms-key.new-";
+const FORMAT: u32 = 2;
 
-/// Readable for the group, which may run the backups; writable for nobody.
-const MODE: u32 = 0o440;
+/// Format 2.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    format: u32,
+    key_id: u32,
+    key_version: u32,
+    algorithm: AlgorithmName,
+    encryption_context: BTreeMap<String, String>,
+    created: String,
+    ciphertext: String,
+}
 
-/// No wrapped key is longer, in bytes: KMS takes a CiphertextBlob of up to 6144 (API reference of Decrypt).
-const LONGEST_FILE: u64 = 64 * 1024;
+impl Document {
+    fn into_key_file(self, name: KeyName) -> Result<KeyFile, KeyStoreError> {
+        if self.format != FORMAT {
+            return Err(KeyStoreError::NewerKeyFile { name, format: self.format });
+        }
+        if KeyName::new(self.key_id, self.key_version) != Some(name) {
+            return Err(KeyStoreError::OtherName { name, key_id: self.key_id, key_version: self.key_version });
+        }
+        let blob = base64::decode(&self.ciphertext).map_err(|_| KeyStoreError::BadKeyFile(name))?;
+        let wrapped = WrappedKey::new(blob).with_encryption_context(self.encryption_context);
+        Ok(KeyFile { algorithm: self.algorithm.into(), wrapped })
+    }
+}
 
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LONGEST_FILE).read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// What all formats from 2 on have in common.
+#[derive(Deserialize)]
+struct AnyDocument {
+    format: u32,
+}
+
+/// The values of aws_key_management_encryption_algorithm.
+#[derive(Serialize, Deserialize)]
+enum AlgorithmName {
+    #[serde(rename = "AES_CBC")]
+    AesCbc,
+    #[serde(rename = "AES_CTR")]
+    AesCtr,
+}
+
+impl From<Algorithm> for AlgorithmName {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::AesCbc => Self::AesCbc,
+            Algorithm::AesCtr => Self::AesCtr,
+        }
+    }
+}
+
+impl From<AlgorithmName> for Algorithm {
+    fn from(name: AlgorithmName) -> Self {
+        match name {
+            AlgorithmName::AesCbc => Self::AesCbc,
+            AlgorithmName::AesCtr => Self::AesCtr,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
+
     use super::*;
 
+    fn name() -> KeyName {
+        KeyName::new(7, 3).expect("a name")
+    }
+
+    fn text(wrapped: &[u8], algorithm: Algorithm) -> Vec<u8> {
+        let file = KeyFile { algorithm, wrapped: WrappedKey::new(wrapped.to_vec()) };
+        file.to_bytes(name(), SystemTime::UNIX_EPOCH).expect("text")
+    }
+
     #[test]
-    fn names_of_key_files_are_parsed_and_nothing_else() {
-        for (id, version) in [(1, 1), (7, 12), (100_000, 1), (u32::MAX, u32::MAX - 1)] {
-            let name = KeyName::new(id, version).expect("a name");
-            assert_eq!(KeyName::parse(&name.file_name()), Some(name));
+    fn a_cbc_key_is_written_as_the_bare_wrapped_key() {
+        assert_eq!(text(b"\x01\x02", Algorithm::AesCbc), b"\x01\x02");
+    }
+
+    #[test]
+    fn a_ctr_key_is_written_as_a_document_and_read_back() {
+        let bytes = text(b"\x01\x02", Algorithm::AesCtr);
+        assert_eq!(
+            String::from_utf8_lossy(&bytes),
+            "{\n  \"format\": 2,\n  \"key_id\": 7,\n  \"key_version\": 3,\n  \"algorithm\": \"AES_CTR\",\n  \
+             \"encryption_context\": {},\n  \"created\": \"1970-01-01T00:00:00Z\",\n  \"ciphertext\": \"AQI=\"\n}\n"
+        );
+        let file = KeyFile::parse(name(), &bytes).expect("parses");
+        assert_eq!((file.algorithm, file.wrapped.as_bytes()), (Algorithm::AesCtr, &[1, 2][..]));
+    }
+
+    #[test]
+    fn what_is_no_whole_document_is_a_wrapped_key() {
+        let document = text(b"\x01\x02", Algorithm::AesCtr);
+        let cut = &document[..document.len() - 3];
+        let longer = [&document[..], b"x"].concat();
+        let unknown = String::from_utf8_lossy(&document).replace("\"created\"", "\"made\"");
+        for bytes in [b"{}", cut, &longer, unknown.as_bytes(), b"\x01{"] {
+            let file = KeyFile::parse(name(), bytes).expect("a wrapped key");
+            assert_eq!((file.algorithm, file.wrapped.as_bytes()), (Algorithm::AesCbc, bytes));
         }
-        for name in [
-            "aws-kms-key.1",
-            "aws-kms-key.1.",
-            "aws-kms-key.0.1",
-            "aws-kms-key.1.0",
-            "aws-kms-key.1.4294967295",
-            "aws-kms-key.4294967296.1",
-            "aws-kms-key.01.1",
-            "aws-kms-key.+1.1",
-            "aws-kms-key.-1.1",
-            "aws-kms-key.1.1.bak",
-            "aws-kms-key.1.1~",
-            "aws-kms-key.manifest.json",
-            "aws-kms-key. 1.1",
-            "ibdata1",
-        ] {
-            assert_eq!(KeyName::parse(name), None, "{name}");
+    }
+
+    #[test]
+    fn a_document_under_another_name_or_of_a_newer_format_is_refused() {
+        let bytes = text(b"\x01\x02", Algorithm::AesCtr);
+        let other = KeyName::new(7, 4).expect("a name");
+        let error = KeyFile::parse(other, &bytes).err().expect("refused").to_string();
+        assert!(error.contains("key 7 version 4: its file holds key 7 version 3"), "{error}");
+        for document in [&b"{\"format\": 3, \"what\": \"ever\"}"[..], &bytes] {
+            let newer = String::from_utf8_lossy(document).replace("\"format\": 2", "\"format\": 3");
+            let error = KeyFile::parse(name(), newer.as_bytes()).err().expect("refused").to_string();
+            assert!(error.contains("format 3"), "{error}");
         }
-    }
-
-    #[test]
-    fn a_new_key_file_holds_the_wrapped_key_and_nothing_else_and_only_its_readers_can_read_it() {
-        let dir = tempfile::tempdir().expect("dir");
-        let folder = KeyFolder::open(dir.path()).expect("folder");
-        let name = KeyName::new(4_294_967_295, 3).expect("name");
-        folder.write_new(name, &WrappedKey::new(b"wrapped".to_vec())).expect("write");
-        let path = dir.path().join("aws-kms-key.4294967295.3");
-        assert_eq!(fs::read(&path).expect("read"), b"wrapped");
-        assert_eq!(fs::metadata(&path).expect("metadata").permissions().mode() & 0o337, 0, "writable or for others");
-        assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 1, "no temporary file is left");
-        assert!(folder.read(name).expect("read") == WrappedKey::new(b"wrapped".to_vec()));
-        assert_eq!(folder.scan().expect("scan"), [name]);
-    }
-
-    #[test]
-    fn an_existing_key_file_is_never_overwritten() {
-        let dir = tempfile::tempdir().expect("dir");
-        let folder = KeyFolder::open(dir.path()).expect("folder");
-        let name = KeyName::new(1, 1).expect("name");
-        fs::write(folder.path_of(name), b"old").expect("write");
-        let error = folder.write_new(name, &WrappedKey::new(b"new".to_vec())).expect_err("exists");
-        assert!(matches!(error, KeyStoreError::Exists(_)), "{error}");
-        assert_eq!(fs::read(folder.path_of(name)).expect("read"), b"old");
-        assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 1, "no temporary file is left");
-    }
-
-    #[test]
-    fn leftovers_of_a_stopped_server_are_removed_and_files_in_use_are_not() {
-        let dir = tempfile::tempdir().expect("dir");
-        let folder = KeyFolder::open(dir.path()).expect("folder");
-        fs::write(dir.path().join(".aws-kms-key.new-abc"), b"half").expect("write");
-        fs::write(dir.path().join(".aws-kms-key.new-xyz"), b"in use").expect("write");
-        let in_use = File::open(dir.path().join(".aws-kms-key.new-xyz")).expect("open");
-        in_use.lock().expect("lock");
-        assert_eq!(folder.remove_leftovers().expect("remove"), 1);
-        assert!(!dir.path().join(".aws-kms-key.new-abc").exists());
-        assert!(dir.path().join(".aws-kms-key.new-xyz").exists());
-    }
-
-    #[test]
-    fn unusable_key_files_are_named_with_their_cause() {
-        let dir = tempfile::tempdir().expect("dir");
-        let folder = KeyFolder::open(dir.path()).expect("folder");
-        let name = |version| KeyName::new(1, version).expect("name");
-        fs::write(folder.path_of(name(1)), b"").expect("write");
-        fs::create_dir(folder.path_of(name(2))).expect("mkdir");
-        fs::write(folder.path_of(name(3)), vec![1; 65 * 1024]).expect("write");
-        let error = |version| folder.read(name(version)).err().map(|error| error.to_string()).unwrap_or_default();
-        assert!(error(1).contains("aws-kms-key.1.1 is empty"), "{}", error(1));
-        assert!(error(2).contains("aws-kms-key.1.2 has the name of a key file, but is no file"), "{}", error(2));
-        assert!(error(3).contains("aws-kms-key.1.3 has 66560 bytes"), "{}", error(3));
-        assert!(error(4).contains("there is no key file aws-kms-key.1.4"), "{}", error(4));
     }
 }

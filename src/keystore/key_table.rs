@@ -1,55 +1,94 @@
 //! The published keys: an immutable table behind one atomic pointer, read without waiting.
 
-use arc_swap::{ArcSwapOption, Guard};
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use super::swap::{AtomicBool, Swap};
 use super::{DataKey, KeyId, KeyName, KeyVersion};
+use crate::cipher::Algorithm;
 
 /// Where the callbacks look keys up. Outlives every [`super::KeyStore`], so that a look-up needs no handle to one.
 #[derive(Default)]
-pub struct PublishedKeys(ArcSwapOption<KeyTable>);
+pub struct PublishedKeys {
+    table: Swap<KeyTable>,
+    /// The versions that encrypt with AES_CTR, sorted. Holds no keys, so it stays when the keys are withdrawn: what is
+    /// under way then must not be finished with another algorithm than it was begun with.
+    ctr_versions: Swap<Vec<KeyName>>,
+    /// Whether there are any: most servers have none, and need no look-up.
+    has_ctr: AtomicBool,
+}
 
 impl PublishedKeys {
     /// Nothing is published.
     pub const fn new() -> Self {
-        Self(ArcSwapOption::const_empty())
+        Self { table: Swap::empty(), ctr_versions: Swap::empty(), has_ctr: AtomicBool::new(false) }
     }
 
     /// The highest version of a key that was published. Wait-free.
     pub fn latest(&self, id: KeyId) -> Option<KeyVersion> {
-        self.0.load().as_ref()?.versions(id)?.last().map(|(version, _)| *version)
+        self.table.read(|table| table.versions(id)?.last().map(|(version, _)| *version))?
     }
 
     /// Gives `use_key` the key, if it was published. Wait-free.
     pub fn with_key<T>(&self, name: KeyName, use_key: impl FnOnce(&DataKey) -> T) -> Option<T> {
-        self.0.load().as_ref()?.key(name).map(use_key)
+        self.table.read(|table| table.key(name).map(use_key))?
+    }
+
+    /// What a version encrypts with; AES_CBC for a version that was never published. Wait-free.
+    pub fn algorithm(&self, name: KeyName) -> Algorithm {
+        let is_ctr = self.has_ctr.load(Ordering::Acquire)
+            && self.ctr_versions.read(|versions| versions.binary_search(&name).is_ok()) == Some(true);
+        if is_ctr { Algorithm::AesCtr } else { Algorithm::AesCbc }
     }
 
     /// Adds keys, all at once. A version that is there already stays as it is.
     pub fn publish(&self, keys: Vec<(KeyName, DataKey)>) {
-        self.0.rcu(|now: &Option<Arc<KeyTable>>| {
-            let mut table = now.as_deref().cloned().unwrap_or_default();
+        // Before anybody can see the version, its algorithm is known.
+        self.publish_ctr_versions(&keys);
+        self.table.update(|now| {
+            let mut table = now.cloned().unwrap_or_default();
             for (name, key) in &keys {
                 table.insert(*name, key.clone());
             }
-            Some(Arc::new(table))
+            table
         });
     }
 
     /// The ids of all published keys, in order.
     pub fn ids(&self) -> Vec<KeyId> {
-        let table: Guard<_> = self.0.load();
-        table.as_ref().map(|table| table.keys.iter().map(|key| key.id).collect()).unwrap_or_default()
+        self.table.read(|table| table.keys.iter().map(|key| key.id).collect()).unwrap_or_default()
     }
 
     /// How many versions are published, of all keys together.
     pub fn count(&self) -> usize {
-        self.0.load().as_ref().map_or(0, |table| table.keys.iter().map(|key| key.versions.len()).sum())
+        self.table.read(|table| table.keys.iter().map(|key| key.versions.len()).sum()).unwrap_or(0)
     }
 
-    /// Withdraws everything: when the plugin is unloaded.
+    /// Withdraws all keys: when the plugin is unloaded.
     pub fn clear(&self) {
-        self.0.store(None);
+        self.table.clear();
+    }
+
+    /// Forgets the algorithms too: before the plugin is initialised anew, perhaps with another folder.
+    pub(super) fn reset(&self) {
+        self.clear();
+        self.has_ctr.store(false, Ordering::Release);
+        self.ctr_versions.clear();
+    }
+
+    fn publish_ctr_versions(&self, keys: &[(KeyName, DataKey)]) {
+        let ctr = keys.iter().filter(|(_, key)| key.algorithm() == Algorithm::AesCtr);
+        let new: Vec<KeyName> = ctr.map(|(name, _)| *name).collect();
+        if new.is_empty() {
+            return;
+        }
+        self.ctr_versions.update(|now| {
+            let mut versions = now.cloned().unwrap_or_default();
+            versions.extend(&new);
+            versions.sort_unstable();
+            versions.dedup();
+            versions
+        });
+        self.has_ctr.store(true, Ordering::Release);
     }
 }
 
@@ -94,9 +133,13 @@ impl KeyTable {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
+    #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
+
+    use super::super::secret_memory::hide;
     use super::super::secret_memory::tests::key;
+    use super::super::test_kms::Silent;
     use super::*;
 
     fn name(id: u32, version: u32) -> KeyName {
@@ -113,6 +156,23 @@ mod tests {
         assert_eq!(keys.with_key(name(7, 4), |_| ()), None);
         assert_eq!(keys.latest(name(2, 1).id), None);
         assert_eq!((keys.count(), keys.ids()), (4, vec![name(1, 1).id, name(7, 1).id]));
+    }
+
+    #[test]
+    fn the_algorithm_of_a_version_outlives_its_key_until_the_next_start() {
+        let keys = PublishedKeys::new();
+        keys.publish(vec![(name(1, 1), key(1))]);
+        assert_eq!(keys.algorithm(name(1, 2)), Algorithm::AesCbc);
+        let ctr = hide(&[(&[1; 16], Algorithm::AesCtr)], &Silent).expect("memory").remove(0);
+        keys.publish(vec![(name(1, 2), ctr)]);
+        keys.clear();
+        assert_eq!(keys.latest(name(1, 1).id), None);
+        assert_eq!([1, 2, 3].map(|version| keys.algorithm(name(1, version))), {
+            use Algorithm::{AesCbc, AesCtr};
+            [AesCbc, AesCtr, AesCbc]
+        });
+        keys.reset();
+        assert_eq!(keys.algorithm(name(1, 2)), Algorithm::AesCbc);
     }
 
     #[test]

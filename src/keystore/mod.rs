@@ -12,36 +12,53 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod creation;
 mod error;
+mod failpoints;
+mod inventory;
 mod key_file;
+mod key_folder;
 mod key_locks;
+mod key_name;
 mod key_table;
+mod manifest;
+#[cfg(all(test, feature = "model"))]
+mod model;
 mod new_keys;
 mod rotation;
 mod secret_memory;
 mod start;
+mod swap;
+#[cfg(test)]
+pub(crate) mod test_keys;
 #[cfg(test)]
 mod test_kms;
-#[cfg(test)]
+#[cfg(all(test, not(feature = "model")))]
 mod tests;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 pub use error::KeyStoreError;
-pub use key_file::{KeyFolder, KeyId, KeyName, KeyVersion};
+pub use key_name::{KeyId, KeyName, KeyVersion};
 pub use key_table::PublishedKeys;
-pub use new_keys::NewKeys;
+pub use new_keys::{AllowedKeyIds, NewKeys, Recipe};
 pub use secret_memory::DataKey;
 pub use start::Opening;
 
-use crate::kms::Kms;
+use crate::cipher::Algorithm;
+use crate::kms::{Kms, PlainKey};
 use backoff::Backoff;
+use inventory::Inventory;
+use key_file::KeyFile;
+use key_folder::KeyFolder;
 use key_locks::KeyLocks;
+use manifest::{Entry, Finding};
 
 /// All data keys of one server.
 pub struct KeyStore {
     folder: KeyFolder,
+    inventory: Inventory,
     kms: Arc<dyn Kms>,
     published: &'static PublishedKeys,
     new_keys: NewKeys,
@@ -108,17 +125,21 @@ impl KeyStore {
 
     fn load_or_create(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
         let versions = self.folder.versions(id)?;
-        let Some(highest) = versions.last().copied() else {
-            return self.create(KeyName { id, version: KeyVersion::FIRST });
-        };
-        // Files that were not there at start, or that failed then. Any that works makes the key usable; that the key
-        // is made anew is out of the question.
+        if versions.is_empty() {
+            return self.create_first(id);
+        }
+        self.load_versions(id, versions)
+    }
+
+    /// Loads key files that were not there at start, or that failed then. Any that works makes the key usable; that the
+    /// key is made anew is out of the question.
+    fn load_versions(&self, id: KeyId, versions: Vec<KeyVersion>) -> Result<KeyVersion, KeyStoreError> {
         let mut failures: Vec<KeyStoreError> =
             versions.into_iter().filter_map(|version| self.load_file(KeyName { id, version }).err()).collect();
-        let latest = self.published.latest(id);
-        let answer = match latest {
+        let answer = match self.published.latest(id) {
             Some(version) => Ok(version),
-            None => Err(failures.pop().unwrap_or(KeyStoreError::Gone(KeyName { id, version: highest }))),
+            // There were files, and none was loaded: so there are failures.
+            None => Err(failures.pop().unwrap_or(KeyStoreError::NoSuchKey(id))),
         };
         for error in failures {
             self.reporter.error(&error.to_string());
@@ -127,41 +148,38 @@ impl KeyStore {
     }
 
     fn load_file(&self, name: KeyName) -> Result<(), KeyStoreError> {
-        let wrapped = self.folder.read(name)?;
-        let plain = self.kms.decrypt(&wrapped).map_err(|error| KeyStoreError::Kms(name, error))?;
-        let key = self.check_and_hide(name, &plain)?;
-        self.reporter.note(&format!("loaded {name} ({} bits)", key.bits()));
+        let contents = self.folder.read(name)?;
+        let file = KeyFile::parse(name, &contents)?;
+        let plain = self.kms.decrypt(&file.wrapped).map_err(|error| KeyStoreError::Kms(name, error))?;
+        let entry = Entry::new(name, &contents, plain.as_bytes(), plain.master_key(), SystemTime::now());
+        let finding = self.inventory.check(name, &entry)?;
+        let key = self.hide(name, &plain, file.algorithm)?;
+        self.reporter.note(&format!("loaded {name} ({} bits, {})", key.bits(), key.algorithm()));
         self.published.publish(vec![(name, key)]);
+        if finding != Finding::Same
+            && let Err(error) = self.record(vec![(name, entry)])
+        {
+            self.reporter.warning(&error.to_string());
+        }
         Ok(())
     }
 
-    /// Makes a version that does not exist yet. The caller holds the lock of the key id.
-    fn create(&self, name: KeyName) -> Result<KeyVersion, KeyStoreError> {
-        if self.role == Role::Backup {
-            return Err(KeyStoreError::BackupCreatesNothing(name));
+    /// Adds entries to the manifest.
+    fn record(&self, entries: Vec<(KeyName, Entry)>) -> Result<(), KeyStoreError> {
+        if self.role == Role::Backup || entries.is_empty() {
+            return Ok(());
         }
-        let (master_key, spec) = self.new_keys.current();
-        let wrapped =
-            self.kms.generate_data_key(master_key.as_deref(), spec).map_err(|error| KeyStoreError::Kms(name, error))?;
-        // A key that cannot be unwrapped is of no use to anybody, however well it is stored.
-        let plain = self.kms.decrypt(&wrapped).map_err(|error| KeyStoreError::Kms(name, error))?;
-        if plain.as_bytes().len() != spec.key_len() {
-            return Err(KeyStoreError::WrongLength { name, bytes: plain.as_bytes().len() });
-        }
-        let key = self.check_and_hide(name, &plain)?;
-        self.folder.write_new(name, &wrapped)?;
-        self.published.publish(vec![(name, key)]);
-        let by = master_key.map_or_else(String::new, |id| format!(", wrapped by master key {id}"));
-        self.reporter.note(&format!("made {name} ({spec}){by}, in file {}", self.folder.path_of(name).display()));
-        Ok(name.version)
+        let _lock = self.folder.lock()?;
+        self.inventory.add(&self.folder, entries)
     }
 
-    fn check_and_hide(&self, name: KeyName, plain: &crate::kms::PlainKey) -> Result<DataKey, KeyStoreError> {
+    /// Puts a key into secret memory.
+    fn hide(&self, name: KeyName, plain: &PlainKey, algorithm: Algorithm) -> Result<DataKey, KeyStoreError> {
         let bytes = plain.as_bytes();
         if !DataKey::LENGTHS.contains(&bytes.len()) {
             return Err(KeyStoreError::WrongLength { name, bytes: bytes.len() });
         }
-        secret_memory::hide(&[bytes], self.reporter)
+        secret_memory::hide(&[(bytes, algorithm)], self.reporter)
             .ok()
             .and_then(|mut keys| keys.pop())
             .ok_or(KeyStoreError::NoMemory(name))
@@ -169,18 +187,5 @@ impl KeyStore {
 
     fn failed(&self, id: KeyId, version: Option<KeyVersion>, error: &KeyStoreError) {
         self.failures.failed(id, version, error.to_string(), Instant::now());
-    }
-}
-
-/// Keys for the tests of other modules.
-#[cfg(test)]
-pub(crate) mod test_keys {
-    use super::*;
-
-    /// Publishes a key with these bytes.
-    pub(crate) fn publish(keys: &PublishedKeys, id: u32, version: u32, bytes: &[u8]) {
-        let name = KeyName::new(id, version).expect("a name");
-        let mut hidden = secret_memory::hide(&[bytes], &test_kms::Silent).expect("memory");
-        keys.publish(vec![(name, hidden.remove(0))]);
     }
 }

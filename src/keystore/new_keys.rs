@@ -1,35 +1,103 @@
 //! What new data keys are made with. Set by the server's variables, at any time, from any thread.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::RangeInclusive;
+use std::sync::{Mutex, PoisonError};
 
+use super::KeyId;
+use crate::cipher::Algorithm;
 use crate::kms::{KeySpec, MasterKeyId};
 
 /// The settings for new data keys; the keys that exist do not depend on them.
 pub struct NewKeys {
-    master_key: Mutex<Option<Arc<MasterKeyId>>>,
-    is_aes_256: AtomicBool,
+    now: Mutex<Recipe>,
+    allowed: AllowedKeyIds,
 }
 
+/// What the next data key is made with.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// Wraps it. Without one, no new keys are made.
+    pub master_key: Option<MasterKeyId>,
+    /// Its length.
+    pub spec: KeySpec,
+    /// What it encrypts with.
+    pub algorithm: Algorithm,
+}
+
+/// The key ids for which a key may be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedKeyIds(Vec<RangeInclusive<u32>>);
+
 impl NewKeys {
-    /// Without a master key, no new keys are made.
-    pub fn new(master_key: Option<MasterKeyId>, spec: KeySpec) -> Self {
-        Self { master_key: Mutex::new(master_key.map(Arc::new)), is_aes_256: AtomicBool::new(spec == KeySpec::Aes256) }
+    /// What to begin with.
+    pub fn new(recipe: Recipe, allowed: AllowedKeyIds) -> Self {
+        Self { now: Mutex::new(recipe), allowed }
     }
 
-    /// For all keys that are made from now on.
-    pub fn set_master_key(&self, master_key: Option<MasterKeyId>) {
-        *self.master_key.lock().unwrap_or_else(PoisonError::into_inner) = master_key.map(Arc::new);
+    /// Changes something for all keys that are made from now on.
+    pub fn change(&self, change: impl FnOnce(&mut Recipe)) {
+        change(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// For all keys that are made from now on.
-    pub fn set_spec(&self, spec: KeySpec) {
-        self.is_aes_256.store(spec == KeySpec::Aes256, Ordering::Relaxed);
+    pub(super) fn current(&self) -> Recipe {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn current(&self) -> (Option<Arc<MasterKeyId>>, KeySpec) {
-        let master_key = self.master_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let spec = if self.is_aes_256.load(Ordering::Relaxed) { KeySpec::Aes256 } else { KeySpec::Aes128 };
-        (master_key, spec)
+    pub(super) fn allows(&self, id: KeyId) -> bool {
+        self.allowed.contains(id)
+    }
+}
+
+impl AllowedKeyIds {
+    /// Ids and ranges of ids, separated by commas, such as `1-10,100`. An empty list allows all. Fails with the part
+    /// that is neither an id nor a range.
+    pub fn parse(list: &str) -> Result<Self, String> {
+        let parts = list.split(',').map(str::trim);
+        if list.trim().is_empty() {
+            return Ok(Self(vec![1..=u32::MAX]));
+        }
+        let ranges = parts.map(|part| parse_range(part).ok_or_else(|| part.to_owned()));
+        ranges.collect::<Result<_, _>>().map(Self)
+    }
+
+    fn contains(&self, id: KeyId) -> bool {
+        self.0.iter().any(|range| range.contains(&id.value()))
+    }
+}
+
+fn parse_range(part: &str) -> Option<RangeInclusive<u32>> {
+    let (first, last) = part.split_once('-').unwrap_or((part, part));
+    let id = |text: &str| text.trim().parse().ok().and_then(KeyId::new).map(KeyId::value);
+    let (first, last) = (id(first)?, id(last)?);
+    (first <= last).then_some(first..=last)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
+
+    use super::*;
+
+    fn allows(list: &str, id: u32) -> bool {
+        AllowedKeyIds::parse(list).expect(list).contains(KeyId::new(id).expect("an id"))
+    }
+
+    #[test]
+    fn a_list_allows_its_ids_and_ranges_and_no_other() {
+        for id in [1, 7, 10, 100, u32::MAX] {
+            assert!(allows("", id) && allows("1-10,100, 4294967295", id), "{id}");
+        }
+        for id in [11, 99, 101] {
+            assert!(!allows("1-10,100", id), "{id}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_ids_is_named() {
+        for (list, part) in
+            [("0", "0"), ("1,x", "x"), ("1,,2", ""), ("5-3", "5-3"), ("-1", "-1"), ("4294967296", "4294967296")]
+        {
+            assert_eq!(AllowedKeyIds::parse(list), Err(part.to_owned()));
+        }
     }
 }

@@ -6,8 +6,15 @@ impl KeyStore {
     /// Gives a key a new version, which is the latest from then on. If it fails, nothing has changed.
     pub fn rotate(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
         let _lock = self.locks.lock(id);
-        let version = self.next_version(id)?;
-        let version = self.create(KeyName { id, version })?;
+        let mut tries = 0;
+        let version = loop {
+            let version = self.next_version(id)?;
+            match self.create(KeyName { id, version }) {
+                // Another server with the same folder has made this version since the folder was read.
+                Err(KeyStoreError::Exists(_)) if tries < MOST_TRIES => tries += 1,
+                created => break created?,
+            }
+        };
         self.failures.succeeded(id);
         Ok(version)
     }
@@ -29,15 +36,16 @@ impl KeyStore {
         }
     }
 
-    /// The number after every number that was ever used, as far as the table and the folder know: a file that cannot
-    /// be used still holds its number.
+    /// The number after every number that was ever used, as far as the table, the folder and the manifest know: a file
+    /// that cannot be used, or is gone, still holds its number.
     fn next_version(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
+        self.inventory.refresh(&self.folder)?;
         let in_folder = self.folder.versions(id)?.last().copied();
-        let highest = self.published.latest(id).max(in_folder);
+        let highest = self.published.latest(id).max(in_folder).max(self.inventory.highest(id));
         match highest {
             None => Err(KeyStoreError::NoSuchKey(id)),
-            Some(_) if self.role == Role::Backup => {
-                Err(KeyStoreError::BackupCreatesNothing(KeyName { id, version: KeyVersion::FIRST }))
+            Some(version) if self.role == Role::Backup => {
+                Err(KeyStoreError::BackupCreatesNothing(KeyName { id, version }))
             }
             Some(version) => version.next().ok_or(KeyStoreError::NoVersionLeft(id)),
         }
@@ -46,8 +54,12 @@ impl KeyStore {
     fn all_ids(&self) -> Result<Vec<KeyId>, KeyStoreError> {
         let mut ids: Vec<KeyId> = self.folder.scan()?.into_iter().map(|name| name.id).collect();
         ids.extend(self.published.ids());
+        ids.extend(self.inventory.names().into_iter().map(|name| name.id));
         ids.sort_unstable();
         ids.dedup();
         Ok(ids)
     }
 }
+
+/// Other servers that rotate the same key at the same moment, before a rotation gives up.
+const MOST_TRIES: usize = 3;

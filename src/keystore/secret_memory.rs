@@ -9,12 +9,14 @@ use memmap2::{Advice, MmapMut};
 use zeroize::Zeroize;
 
 use super::Reporter;
+use crate::cipher::Algorithm;
 
 /// A data key in the clear. Cloning it shares the memory. Has no `Debug`.
 #[derive(Clone)]
 pub struct DataKey {
     pages: Arc<SecretPages>,
     place: Range<usize>,
+    algorithm: Algorithm,
 }
 
 impl DataKey {
@@ -27,6 +29,11 @@ impl DataKey {
         self.pages.0.get(self.place.clone()).unwrap_or_default()
     }
 
+    /// What is encrypted with this key.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
     /// The key's length in bits.
     pub fn bits(&self) -> usize {
         self.place.len() * 8
@@ -35,8 +42,8 @@ impl DataKey {
 
 /// Copies `keys` into secret memory of their own. Fails if the operating system has no memory. That memory cannot be
 /// locked is no failure, but gets a warning, once.
-pub(super) fn hide(keys: &[&[u8]], reporter: &dyn Reporter) -> io::Result<Vec<DataKey>> {
-    let length = keys.iter().map(|key| key.len()).sum::<usize>().max(1);
+pub(super) fn hide(keys: &[(&[u8], Algorithm)], reporter: &dyn Reporter) -> io::Result<Vec<DataKey>> {
+    let length = keys.iter().map(|(key, _)| key.len()).sum::<usize>().max(1);
     let mut memory = MmapMut::map_anon(length)?;
     memory.advise(Advice::DontDump)?;
     if let Err(error) = memory.lock() {
@@ -45,16 +52,16 @@ pub(super) fn hide(keys: &[&[u8]], reporter: &dyn Reporter) -> io::Result<Vec<Da
     let mut places = Vec::with_capacity(keys.len());
     let mut rest = &mut memory[..];
     let mut start = 0;
-    for key in keys {
+    for (key, algorithm) in keys {
         // `length` is the sum of all lengths, so the rest is never shorter than a key.
         let (place, behind) = rest.split_at_mut(key.len());
         place.copy_from_slice(key);
-        places.push(start..start + key.len());
+        places.push((start..start + key.len(), *algorithm));
         start += key.len();
         rest = behind;
     }
     let pages = Arc::new(SecretPages(memory));
-    Ok(places.into_iter().map(|place| DataKey { pages: pages.clone(), place }).collect())
+    Ok(places.into_iter().map(|(place, algorithm)| DataKey { pages: pages.clone(), place, algorithm }).collect())
 }
 
 struct SecretPages(MmapMut);
@@ -77,20 +84,24 @@ fn warn_once(error: &io::Error, reporter: &dyn Reporter) {
 
 #[cfg(test)]
 pub(super) mod tests {
+    #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
+
     use super::*;
     use crate::keystore::test_kms::Silent;
 
     /// A key of 16 times the same byte.
     pub(in crate::keystore) fn key(byte: u8) -> DataKey {
-        hide(&[&[byte; 16]], &Silent).expect("memory").pop().expect("one key")
+        hide(&[(&[byte; 16], Algorithm::AesCbc)], &Silent).expect("memory").pop().expect("one key")
     }
 
     #[test]
     fn hidden_keys_are_found_again_each_in_its_place() {
-        let keys = hide(&[&[1; 16], &[2; 32], &[3; 24]], &Silent).expect("memory");
+        use Algorithm::{AesCbc, AesCtr};
+        let keys = hide(&[(&[1; 16], AesCbc), (&[2; 32], AesCtr), (&[3; 24], AesCbc)], &Silent).expect("memory");
         let found: Vec<&[u8]> = keys.iter().map(DataKey::as_bytes).collect();
         assert_eq!(found, [&[1; 16][..], &[2; 32], &[3; 24]]);
         assert_eq!(keys.iter().map(DataKey::bits).collect::<Vec<_>>(), [128, 256, 192]);
+        assert_eq!(keys.iter().map(DataKey::algorithm).collect::<Vec<_>>(), [AesCbc, AesCtr, AesCbc]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A KMS for the tests of the key store that fails as it is told. What a real KMS says, the integration tests show.
 
+#![allow(clippy::expect_used)] // clippy sees no tests in the helpers
+
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -7,7 +9,7 @@ use std::time::Instant;
 use super::Reporter;
 use crate::kms::{Call, Class, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
-/// Wraps a key by writing `wrapped:` before it.
+/// Wraps a key by writing `wrapped:` before it; `again:` does too.
 #[derive(Default)]
 pub(super) struct TestKms {
     /// What happens to the next calls, in order; when it is empty, calls succeed.
@@ -55,8 +57,9 @@ impl Kms for TestKms {
 
     fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
         self.call(Call::Decrypt)?;
-        match wrapped.as_bytes().strip_prefix(b"wrapped:") {
-            Some(key) => Ok(PlainKey::new(key.to_vec())),
+        let bytes = wrapped.as_bytes();
+        match bytes.strip_prefix(b"wrapped:").or(bytes.strip_prefix(b"again:")) {
+            Some(key) => Ok(PlainKey::new(key.to_vec(), Some("arn:aws:kms:us-east-1:1:key/test".into()))),
             None => Err(KmsError {
                 call: Call::Decrypt,
                 class: Class::Corrupt,

@@ -219,13 +219,19 @@ impl Connection {
     }
 
     async fn decrypt(&self, wrapped: WrappedKey) -> Result<PlainKey, KmsError> {
-        let request = self.client().await.decrypt().ciphertext_blob(Blob::new(wrapped.as_bytes()));
+        let context = wrapped.encryption_context();
+        let request = self
+            .client()
+            .await
+            .decrypt()
+            .ciphertext_blob(Blob::new(wrapped.as_bytes()))
+            .set_encryption_context((!context.is_empty()).then(|| context.clone().into_iter().collect()));
         let answer = request.send().await.map_err(|error| classify(Call::Decrypt, &error))?;
         let key = answer.plaintext.map(Blob::into_inner).unwrap_or_default();
         if key.is_empty() {
             return Err(KmsError::without_answer(Call::Decrypt, Class::Transient, "KMS answered without a key"));
         }
-        Ok(PlainKey::new(key))
+        Ok(PlainKey::new(key, answer.key_id))
     }
 }
 

@@ -56,9 +56,10 @@ pub enum Class {
 }
 
 impl Class {
-    /// Whether trying the same call again later can help, with nothing changed.
+    /// Whether the failure has nothing to do with the key that was asked for, and may be gone in a moment: credentials
+    /// can turn up late, or be renewed.
     pub fn is_passing(self) -> bool {
-        matches!(self, Self::Throttled | Self::Transient | Self::NoCredentials)
+        matches!(self, Self::Throttled | Self::Transient | Self::NoCredentials | Self::BadCredentials)
     }
 
     fn name(self) -> &'static str {

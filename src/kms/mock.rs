@@ -25,6 +25,6 @@ impl Kms for MockKms {
     }
 
     fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
-        Ok(PlainKey::new(wrapped.as_bytes().to_vec()))
+        Ok(PlainKey::new(wrapped.as_bytes().to_vec(), None))
     }
 }

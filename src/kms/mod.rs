@@ -10,6 +10,7 @@ mod error;
 pub mod mock;
 pub mod sdk_log;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Instant;
 
@@ -34,32 +35,55 @@ pub trait Kms: Send + Sync {
 
 /// A data key as KMS gives it out: encrypted by a master key that never leaves KMS. Not a secret.
 #[derive(Clone, PartialEq, Eq)]
-pub struct WrappedKey(Vec<u8>);
+pub struct WrappedKey {
+    blob: Vec<u8>,
+    encryption_context: BTreeMap<String, String>,
+}
 
 impl WrappedKey {
     /// `blob` is a `CiphertextBlob` of KMS: raw bytes, at most 6144 of them today.
     pub fn new(blob: Vec<u8>) -> Self {
-        Self(blob)
+        Self { blob, encryption_context: BTreeMap::new() }
+    }
+
+    /// The names and values that KMS bound into the wrapped key, and wants to see again when it unwraps it.
+    pub fn with_encryption_context(mut self, encryption_context: BTreeMap<String, String>) -> Self {
+        self.encryption_context = encryption_context;
+        self
     }
 
     /// The bytes that KMS made.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.blob
+    }
+
+    /// See [`WrappedKey::with_encryption_context`].
+    pub fn encryption_context(&self) -> &BTreeMap<String, String> {
+        &self.encryption_context
     }
 }
 
 /// A data key in the clear: wiped when dropped, and without `Debug`, `Clone` and `Display`.
-pub struct PlainKey(Zeroizing<Vec<u8>>);
+pub struct PlainKey {
+    bytes: Zeroizing<Vec<u8>>,
+    master_key: Option<String>,
+}
 
 impl PlainKey {
-    /// Takes over `key`; the buffer is wiped when the `PlainKey` is dropped.
-    pub fn new(key: Vec<u8>) -> Self {
-        Self(Zeroizing::new(key))
+    /// Takes over `key`; the buffer is wiped when the `PlainKey` is dropped. `master_key` is the ARN of the master key
+    /// that it was wrapped by, if KMS said so.
+    pub fn new(key: Vec<u8>, master_key: Option<String>) -> Self {
+        Self { bytes: Zeroizing::new(key), master_key }
     }
 
     /// The key's bytes: 16 or 32, if KMS did as it was asked.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
+    }
+
+    /// The ARN of the master key that it was wrapped by.
+    pub fn master_key(&self) -> Option<&str> {
+        self.master_key.as_deref()
     }
 }
 

@@ -49,7 +49,7 @@ impl Subscriber for SdkLog {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LEVELS.into_iter().find(|level| number(*level) == LEVEL.load(Ordering::Relaxed))?)
+        LEVELS.into_iter().find(|level| number(*level) == LEVEL.load(Ordering::Relaxed))
     }
 
     fn event(&self, event: &Event<'_>) {

@@ -4,6 +4,7 @@
 mod tests;
 
 use std::ffi::{c_int, c_uint, c_void};
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use zeroize::Zeroizing;
@@ -78,13 +79,14 @@ pub(super) unsafe extern "C" fn context_init(
     iv: *const u8,
     ivlen: c_uint,
     flags: c_int,
-    _key_id: c_uint,
-    _key_version: c_uint,
+    key_id: c_uint,
+    key_version: c_uint,
 ) -> c_int {
     guard("crypt_ctx_init", ERROR, || {
         let Some(slot) = slot_in(ctx) else { return ERROR };
+        // A state is a plain number, so what was there before needs no drop.
         // SAFETY: the slot lies inside the `context_size` bytes that the caller gives for writing, aligned.
-        unsafe { slot.write(Slot(None)) };
+        unsafe { (*slot).state = EMPTY };
         // SAFETY: valid for reads of `klen` bytes, as the caller promises.
         let key = unsafe { bytes(key, klen as usize) };
         // SAFETY: valid for reads of `ivlen` bytes, as the caller promises.
@@ -93,10 +95,12 @@ pub(super) unsafe extern "C" fn context_init(
         let flags = flags as c_uint;
         let direction = if flags & c::ENCRYPTION_FLAG_ENCRYPT != 0 { Direction::Encrypt } else { Direction::Decrypt };
         let padding = if flags & c::ENCRYPTION_FLAG_NOPAD != 0 { Padding::None } else { Padding::Pkcs7 };
-        match Context::new(Algorithm::AesCbc, direction, padding, key, iv) {
-            Ok(context) => {
-                // SAFETY: as above; what is overwritten is the empty slot.
-                unsafe { slot.write(Slot(Some(context))) };
+        // SAFETY: as above; a context may lie there uninitialised, and nobody else uses the memory.
+        let place = unsafe { &mut (*slot).context };
+        match Context::new_in(place, algorithm_of(key_id, key_version), direction, padding, key, iv) {
+            Ok(_) => {
+                // SAFETY: as above.
+                unsafe { (*slot).state = READY };
                 0
             }
             Err(error) => code(error),
@@ -118,8 +122,8 @@ pub(super) unsafe extern "C" fn context_update(
 ) -> c_int {
     guard("crypt_ctx_update", ERROR, || {
         let Some(slot) = slot_in(ctx) else { return ERROR };
-        // SAFETY: `context_init` wrote a slot there, and nobody else uses it.
-        let Some(context) = (unsafe { &mut (*slot).0 }) else { return ERROR };
+        // SAFETY: `context_init` was called, and nobody else uses the slot.
+        let Some(context) = (unsafe { context_in(slot) }) else { return ERROR };
         if dlen.is_null() {
             return ERROR;
         }
@@ -149,8 +153,8 @@ pub(super) unsafe extern "C" fn context_update(
 pub(super) unsafe extern "C" fn context_finish(ctx: *mut c_void, dst: *mut u8, dlen: *mut c_uint) -> c_int {
     guard("crypt_ctx_finish", ERROR, || {
         let Some(slot) = slot_in(ctx) else { return ERROR };
-        // SAFETY: `context_init` wrote a slot there, and nobody else uses it.
-        let Some(context) = (unsafe { &mut (*slot).0 }) else { return ERROR };
+        // SAFETY: `context_init` was called, and nobody else uses the slot.
+        let Some(context) = (unsafe { context_in(slot) }) else { return ERROR };
         // SAFETY: `dst` is valid for writes of what `finish` writes, at most 16 bytes, as the caller promises.
         let output = unsafe { bytes_mut(dst, context.finish_len()) };
         let result = output.map(|output| context.finish(output));
@@ -165,14 +169,27 @@ pub(super) unsafe extern "C" fn context_finish(ctx: *mut c_void, dst: *mut u8, d
 }
 
 /// Bytes that `slen` bytes take when they are encrypted without NOPAD.
-pub(super) extern "C" fn encrypted_length(slen: c_uint, _key_id: c_uint, _key_version: c_uint) -> c_uint {
+pub(super) extern "C" fn encrypted_length(slen: c_uint, key_id: c_uint, key_version: c_uint) -> c_uint {
     // A message of nearly 4 GiB would overflow the server's type; no caller has one.
-    c_uint::try_from(encrypted_len(Algorithm::AesCbc, slen.into())).unwrap_or(c_uint::MAX)
+    c_uint::try_from(encrypted_len(algorithm_of(key_id, key_version), slen.into())).unwrap_or(c_uint::MAX)
 }
 
-/// What lies in the caller's memory: empty before a context is made, when making it failed, and after finish.
-#[repr(align(16))]
-struct Slot(Option<Context>);
+/// The algorithm belongs to the key version. Wait-free.
+fn algorithm_of(key_id: c_uint, key_version: c_uint) -> Algorithm {
+    KeyName::new(key_id, key_version).map_or(Algorithm::AesCbc, |name| plugin::KEYS.algorithm(name))
+}
+
+/// What lies in the caller's memory.
+#[repr(C, align(16))]
+struct Slot {
+    /// [`READY`], or [`EMPTY`]: when making a context failed, and after finish.
+    state: u64,
+    /// Initialised where the state is [`READY`].
+    context: MaybeUninit<Context>,
+}
+
+const EMPTY: u64 = 0;
+const READY: u64 = 1;
 
 /// The aligned place for a slot in the caller's memory; `None` for NULL.
 fn slot_in(ctx: *mut c_void) -> Option<*mut Slot> {
@@ -181,19 +198,33 @@ fn slot_in(ctx: *mut c_void) -> Option<*mut Slot> {
     (!ctx.is_null() && padding < align_of::<Slot>()).then(|| ctx.wrapping_byte_add(padding).cast())
 }
 
-/// Ends a context where it lies, for a move would leave a copy behind, and leaves an empty slot. The bytes between and
-/// behind its fields are wiped too: when the context was moved in, they came along from the stack.
+/// The context in a slot, if one was made.
 ///
 /// # Safety
-/// `slot` is valid for reads and writes, holds a slot, and is not borrowed.
+/// `context_init` was called with the slot's memory, and nobody else uses it for as long as the reference lives.
+unsafe fn context_in<'a>(slot: *mut Slot) -> Option<&'a mut Context> {
+    // SAFETY: `context_init` has written the state, as the caller promises.
+    if unsafe { (*slot).state } != READY {
+        return None;
+    }
+    // SAFETY: nobody else uses the slot, as the caller promises.
+    let context = unsafe { &mut (*slot).context };
+    // SAFETY: a context was made, so it is initialised.
+    Some(unsafe { context.assume_init_mut() })
+}
+
+/// Ends a context and leaves an empty slot. The bytes between its fields are wiped too.
+///
+/// # Safety
+/// `slot` is valid for reads and writes, holds a context, and is not borrowed.
 unsafe fn wipe(slot: *mut Slot) {
-    // SAFETY: a valid slot, as the caller promises.
-    unsafe { slot.drop_in_place() };
-    // The memory is the caller's, who could look at it: so the compiler has to write it.
+    // SAFETY: not borrowed, as the caller promises.
+    let context = unsafe { &mut (*slot).context };
+    // SAFETY: there is a context, as the caller promises, and it is not used again.
+    unsafe { context.assume_init_drop() };
+    // The memory is the caller's, who could look at it: so the compiler has to write it. Zero is EMPTY.
     // SAFETY: valid for writes, as the caller promises.
     unsafe { slot.write_bytes(0, 1) };
-    // SAFETY: as before.
-    unsafe { slot.write(Slot(None)) };
 }
 
 /// The result of update and finish, as the server wants it.
@@ -212,7 +243,8 @@ unsafe fn finish_call(result: Result<usize, CipherError>, dlen: *mut c_uint) -> 
 
 /// Update with an output that overlaps the input: in place, or further to the front. The input goes through a buffer, so
 /// that no slice of it exists while the output is written. An output further to the back would overwrite input that
-/// is still to be read, and is refused, as by the server's functions.
+/// is still to be read, and is refused, as by the server's functions. So is a GCM decryption of more than the buffer holds,
+/// which has to come in one piece; the server does not decrypt temporary files in place.
 ///
 /// # Safety
 /// `src` is valid for reads of `len` bytes, `dst` for writes of what comes out.
@@ -283,7 +315,7 @@ fn report(error: &KeyStoreError) {
 
 fn code(error: CipherError) -> c_int {
     match error {
-        CipherError::BadPadding | CipherError::Truncated => BAD_DATA,
+        CipherError::BadPadding | CipherError::Truncated | CipherError::Tampered => BAD_DATA,
         CipherError::KeyLength => BAD_KEY_SIZE,
         _ => ERROR,
     }

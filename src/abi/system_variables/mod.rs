@@ -14,15 +14,16 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use self::setters::{
-    check_master_key_id, check_rotate_key, key_spec, log_level, update_key_spec, update_log_level,
-    update_master_key_id, update_rotate_key,
+    algorithm, check_master_key_id, check_rotate_key, key_spec, log_level, update_encryption_algorithm,
+    update_key_spec, update_log_level, update_master_key_id, update_rotate_key,
 };
 use self::shapes::{AT_RUN_TIME, EnumNames, enum_variable, int_variable, string_variable};
 use self::values::{adopt, read, take};
 use super::bindings as c;
 use super::boundary::ServerWritable;
 use super::error_log::ErrorLog;
-use crate::keystore::Reporter;
+use crate::cipher::Algorithm;
+use crate::keystore::{AllowedKeyIds, Reporter};
 use crate::kms::KeySpec;
 use crate::kms::aws::AwsSettings;
 
@@ -30,6 +31,8 @@ use crate::kms::aws::AwsSettings;
 pub(super) struct Startup {
     pub(super) master_key_id: String,
     pub(super) key_spec: KeySpec,
+    pub(super) algorithm: Algorithm,
+    pub(super) allowed: AllowedKeyIds,
     pub(super) log_level: LevelFilter,
     /// `.` is the datadir: the server's working directory.
     pub(super) folder: String,
@@ -60,6 +63,8 @@ pub(super) fn read_at_start() -> Result<Startup, String> {
     Ok(Startup {
         master_key_id,
         key_spec: key_spec(read(&KEY_SPEC)),
+        algorithm: algorithm(read(&ENCRYPTION_ALGORITHM)),
+        allowed: parse_allowed(&adopt(&ALLOWED_KEY_IDS))?,
         log_level: log_level(read(&LOG_LEVEL)),
         folder: if keyfile_dir.is_empty() { ".".to_owned() } else { keyfile_dir },
         aws: AwsSettings {
@@ -72,6 +77,15 @@ pub(super) fn read_at_start() -> Result<Startup, String> {
         #[cfg(not(feature = "mock"))]
         mock: false,
         startup_timeout: Duration::from_secs(u64::try_from(read(&STARTUP_TIMEOUT)).unwrap_or(0)),
+    })
+}
+
+fn parse_allowed(list: &str) -> Result<AllowedKeyIds, String> {
+    AllowedKeyIds::parse(list).map_err(|part| {
+        format!(
+            "aws_key_management_allowed_key_ids is '{list}', in which '{part}' is neither a key id nor a range of them; it \
+             must be a list such as 1-10,100, or empty"
+        )
     })
 }
 
@@ -90,6 +104,8 @@ fn check_endpoint(text: &str) -> Result<(), String> {
 pub(super) static LIST: ServerWritable<[*mut c::st_mysql_sys_var; COUNT + 1]> = ServerWritable::new([
     MASTER_KEY_ID_VARIABLE.as_ptr().cast(),
     KEY_SPEC_VARIABLE.as_ptr().cast(),
+    ENCRYPTION_ALGORITHM_VARIABLE.as_ptr().cast(),
+    ALLOWED_KEY_IDS_VARIABLE.as_ptr().cast(),
     ROTATE_KEY_VARIABLE.as_ptr().cast(),
     LOG_LEVEL_VARIABLE.as_ptr().cast(),
     REQUEST_TIMEOUT_VARIABLE.as_ptr().cast(),
@@ -102,11 +118,13 @@ pub(super) static LIST: ServerWritable<[*mut c::st_mysql_sys_var; COUNT + 1]> = 
     ptr::null_mut(),
 ]);
 
-const COUNT: usize = if cfg!(feature = "mock") { 10 } else { 9 };
+const COUNT: usize = if cfg!(feature = "mock") { 12 } else { 11 };
 
 // The values.
 static MASTER_KEY_ID: ServerWritable<*mut c_char> = ServerWritable::new(ptr::null_mut());
 static KEY_SPEC: ServerWritable<c_ulong> = ServerWritable::new(0);
+static ENCRYPTION_ALGORITHM: ServerWritable<c_ulong> = ServerWritable::new(0);
+static ALLOWED_KEY_IDS: ServerWritable<*mut c_char> = ServerWritable::new(ptr::null_mut());
 static ROTATE_KEY: ServerWritable<c_longlong> = ServerWritable::new(0);
 static LOG_LEVEL: ServerWritable<c_ulong> = ServerWritable::new(0);
 static REQUEST_TIMEOUT: ServerWritable<c_int> = ServerWritable::new(0);
@@ -132,6 +150,22 @@ static KEY_SPEC_VARIABLE: ServerWritable<c::mysql_sysvar_of_enum> = enum_variabl
     &KEY_SPEC,
     &KEY_SPEC_NAMES,
     update_key_spec,
+);
+
+static ENCRYPTION_ALGORITHM_VARIABLE: ServerWritable<c::mysql_sysvar_of_enum> = enum_variable(
+    c"encryption_algorithm",
+    c"What new key versions encrypt with. It belongs to the key version: rotate a key to move its tables to another \
+      algorithm. With AES_CTR, rotate all keys after making a copy of the datadir that is written to as well",
+    &ENCRYPTION_ALGORITHM,
+    &ENCRYPTION_ALGORITHM_NAMES,
+    update_encryption_algorithm,
+);
+
+static ALLOWED_KEY_IDS_VARIABLE: ServerWritable<c::mysql_sysvar_of_string> = string_variable(
+    c"allowed_key_ids",
+    c"Key ids for which a key may be made, such as 1-10,100. If empty, all. Keys that exist are not affected",
+    &ALLOWED_KEY_IDS,
+    None,
 );
 
 static ROTATE_KEY_VARIABLE: ServerWritable<c::mysql_sysvar_of_longlong> =
@@ -212,6 +246,10 @@ static MOCK_VARIABLE: ServerWritable<c::mysql_sysvar_of_bool> = ServerWritable::
 static KEY_SPEC_NAMES: EnumNames<3> = EnumNames::new(&KEY_SPEC_POINTERS);
 static KEY_SPEC_POINTERS: ServerWritable<[*const c_char; 3]> =
     ServerWritable::new([c"AES_128".as_ptr(), c"AES_256".as_ptr(), ptr::null()]);
+
+static ENCRYPTION_ALGORITHM_NAMES: EnumNames<3> = EnumNames::new(&ENCRYPTION_ALGORITHM_POINTERS);
+static ENCRYPTION_ALGORITHM_POINTERS: ServerWritable<[*const c_char; 3]> =
+    ServerWritable::new([c"AES_CBC".as_ptr(), c"AES_CTR".as_ptr(), ptr::null()]);
 
 static LOG_LEVEL_NAMES: EnumNames<8> = EnumNames::new(&LOG_LEVEL_POINTERS);
 static LOG_LEVEL_POINTERS: ServerWritable<[*const c_char; 8]> = ServerWritable::new([

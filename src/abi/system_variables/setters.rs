@@ -13,6 +13,7 @@ use super::super::boundary::guard;
 use super::super::error_log::{self, ErrorLog};
 use super::super::plugin;
 use super::values;
+use crate::cipher::Algorithm;
 use crate::keystore::{KeyId, Reporter};
 use crate::kms::{KeySpec, MasterKeyId, sdk_log};
 
@@ -57,7 +58,7 @@ pub(super) unsafe extern "C" fn update_master_key_id(
         // SAFETY: the string ends in NUL and lives until the statement ends; `variable` holds a pointer to a string.
         let name = unsafe { values::replace(variable.cast(), text) };
         if let Some(store) = plugin::store() {
-            store.new_keys().set_master_key(MasterKeyId::parse(&name));
+            store.new_keys().change(|recipe| recipe.master_key = MasterKeyId::parse(&name));
             store.forget_failures();
         }
     });
@@ -75,7 +76,24 @@ pub(super) unsafe extern "C" fn update_key_spec(
         // SAFETY: both point to an `unsigned long`, as for every enumeration.
         let value = unsafe { copy_number(variable.cast::<c_ulong>(), save.cast()) };
         if let Some(store) = plugin::store() {
-            store.new_keys().set_spec(key_spec(value));
+            store.new_keys().change(|recipe| recipe.spec = key_spec(value));
+        }
+    });
+}
+
+/// # Safety
+/// As the server calls it: `variable` is the value of encryption_algorithm, `save` the new one.
+pub(super) unsafe extern "C" fn update_encryption_algorithm(
+    _: c::MYSQL_THD,
+    _: *mut c::st_mysql_sys_var,
+    variable: *mut c_void,
+    save: *const c_void,
+) {
+    guard("update of encryption_algorithm", (), || {
+        // SAFETY: both point to an `unsigned long`, as for every enumeration.
+        let value = unsafe { copy_number(variable.cast::<c_ulong>(), save.cast()) };
+        if let Some(store) = plugin::store() {
+            store.new_keys().change(|recipe| recipe.algorithm = algorithm(value));
         }
     });
 }
@@ -143,6 +161,11 @@ pub(super) unsafe extern "C" fn update_rotate_key(
 /// What the number of an enumeration's value stands for; see the names in the parent module.
 pub(super) fn key_spec(value: c_ulong) -> KeySpec {
     if value == 1 { KeySpec::Aes256 } else { KeySpec::Aes128 }
+}
+
+/// As [`key_spec`].
+pub(super) fn algorithm(value: c_ulong) -> Algorithm {
+    if value == 1 { Algorithm::AesCtr } else { Algorithm::AesCbc }
 }
 
 /// As [`key_spec`]. The SDK has no level of its own for Fatal.

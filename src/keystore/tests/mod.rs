@@ -1,5 +1,12 @@
 //! The rules of the key store, each broken on purpose.
 
+#![allow(clippy::expect_used, clippy::panic)] // clippy sees no tests in the helpers
+
+#[cfg(feature = "failpoints")]
+mod crash;
+mod found_at_start;
+mod two_servers;
+
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc;
@@ -28,11 +35,23 @@ impl Setup {
     }
 
     fn open_as(&self, role: Role, kms: Arc<dyn Kms>) -> Result<KeyStore, KeyStoreError> {
+        self.open_in(self.folder.path(), role, kms)
+    }
+
+    fn open_in(&self, folder: &Path, role: Role, kms: Arc<dyn Kms>) -> Result<KeyStore, KeyStoreError> {
         KeyStore::open(Opening {
-            folder: self.folder.path(),
+            folder,
+            also: None,
             kms,
             published: Box::leak(Box::default()),
-            new_keys: NewKeys::new(MasterKeyId::parse("alias/test"), KeySpec::Aes128),
+            new_keys: NewKeys::new(
+                Recipe {
+                    master_key: MasterKeyId::parse("alias/test"),
+                    spec: KeySpec::Aes128,
+                    algorithm: Algorithm::AesCbc,
+                },
+                AllowedKeyIds::parse("1-99,100000,4294967295").expect("a list"),
+            ),
             role,
             startup_timeout: Duration::from_secs(3),
             reporter: self.log,
@@ -61,6 +80,10 @@ fn files_in(folder: &Path) -> Vec<String> {
     files
 }
 
+fn read(setup: &Setup, file: &str) -> Vec<u8> {
+    fs::read(setup.folder.path().join(file)).expect("read")
+}
+
 #[derive(Default)]
 struct Log(Mutex<Vec<String>>);
 
@@ -82,6 +105,9 @@ impl Reporter for Log {
     }
 }
 
+const LOCK: &str = ".aws-kms-key.lock";
+const MANIFEST: &str = "aws-kms-key.manifest.json";
+
 fn id(number: u32) -> KeyId {
     KeyId::new(number).expect("an id")
 }
@@ -100,7 +126,7 @@ fn a_key_is_made_when_it_is_first_used_and_never_again() {
     let store = setup.open().expect("open");
     assert_eq!(store.latest_or_new(id(7)).expect("new"), version(1));
     assert_eq!(setup.kms.calls(), [Generate, Decrypt]);
-    assert_eq!(setup.files(), ["aws-kms-key.7.1"]);
+    assert_eq!(setup.files(), [LOCK, "aws-kms-key.7.1", MANIFEST]);
     assert_eq!(store.latest_or_new(id(7)).expect("old"), version(1));
     assert_eq!(setup.kms.calls(), []);
 }
@@ -125,7 +151,6 @@ fn keys_are_the_same_after_a_restart() {
 fn a_start_without_key_files_asks_kms_nothing() {
     let setup = Setup::new();
     setup.put("ibdata1", b"");
-    setup.put("aws-kms-key.manifest.json", b"{}");
     setup.open().expect("open");
     assert_eq!(setup.kms.calls(), []);
 }
@@ -138,7 +163,7 @@ fn a_rotation_that_fails_at_any_call_leaves_nothing_behind_and_the_next_one_work
     for (call, class) in [(Generate, Class::Denied), (Decrypt, Class::Denied), (Decrypt, Class::Transient)] {
         setup.kms.fail_next(&[(call, class)]);
         assert!(store.rotate(id(1)).is_err());
-        assert_eq!(setup.files(), ["aws-kms-key.1.1"]);
+        assert_eq!(setup.files(), [LOCK, "aws-kms-key.1.1", MANIFEST]);
         assert_eq!(store.published.latest(id(1)), Some(version(1)));
     }
     assert_eq!(store.rotate(id(1)).expect("rotate"), version(2));
@@ -197,7 +222,7 @@ fn a_key_whose_file_is_damaged_is_reported_and_not_made_anew() {
     assert!(setup.log.has("error: key not loaded: key 1 version 1: KMS Decrypt failed"), "{:?}", setup.log.0);
     assert!(setup.log.has("aws-kms-key.2.1 is empty. Restore it from a backup"), "{:?}", setup.log.0);
     assert!(!setup.kms.calls().contains(&Generate));
-    assert_eq!(setup.files(), ["aws-kms-key.1.1", "aws-kms-key.2.1", "aws-kms-key.3.1"]);
+    assert_eq!(setup.files(), [LOCK, "aws-kms-key.1.1", "aws-kms-key.2.1", "aws-kms-key.3.1", MANIFEST]);
 }
 
 #[test]
@@ -234,7 +259,8 @@ fn a_version_that_nobody_knows_changes_nothing() {
     }
     assert!(store.load(KeyName::new(9, 1).expect("name")).is_err());
     assert_eq!((store.published.latest(id(1)), store.published.latest(id(9))), (Some(version(1)), None));
-    assert_eq!((setup.kms.calls(), setup.files()), (vec![], vec!["aws-kms-key.1.1".to_owned()]));
+    assert_eq!(setup.kms.calls(), []);
+    assert_eq!(setup.files(), [LOCK, "aws-kms-key.1.1", MANIFEST]);
 }
 
 #[test]
@@ -342,4 +368,36 @@ fn a_hanging_call_holds_up_no_look_up_and_no_other_key_and_is_made_once_for_all_
         }
     });
     assert_eq!(kms.kms.calls().iter().filter(|call| **call == Generate).count(), 1);
+}
+
+#[test]
+fn only_allowed_keys_are_made_and_keys_that_exist_are_not_affected() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.200.1", 200);
+    let store = setup.open().expect("open");
+    assert!(matches!(store.latest_or_new(id(100)), Err(KeyStoreError::NotAllowed(_))));
+    assert_eq!(setup.kms.calls(), [Decrypt]);
+    assert_eq!(store.published.latest(id(200)), Some(version(1)));
+    assert_eq!(store.rotate(id(200)).expect("rotate"), version(2));
+}
+
+#[test]
+fn the_algorithm_belongs_to_the_key_version_and_outlives_a_restart() {
+    use Algorithm::{AesCbc, AesCtr};
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    store.latest_or_new(id(1)).expect("new");
+    store.new_keys().change(|recipe| recipe.algorithm = AesCtr);
+    assert_eq!(store.rotate(id(1)).expect("rotate"), version(2));
+    store.new_keys().change(|recipe| recipe.algorithm = AesCbc);
+    assert_eq!(store.rotate(id(1)).expect("rotate"), version(3));
+    let again = setup.open().expect("open");
+    for store in [&store, &again] {
+        let algorithms = [1, 2, 3].map(|v| store.published.algorithm(KeyName::new(1, v).expect("a name")));
+        assert_eq!(algorithms, [AesCbc, AesCtr, AesCbc]);
+    }
+    assert_eq!([1, 2, 3].map(|v| key(&store, 1, v)), [1, 2, 3].map(|v| key(&again, 1, v)));
+    assert!(read(&setup, "aws-kms-key.1.1").starts_with(b"wrapped:"), "format 1");
+    assert!(read(&setup, "aws-kms-key.1.2").starts_with(b"{\n  \"format\": 2"), "format 2");
+    assert!(read(&setup, "aws-kms-key.1.3").starts_with(b"wrapped:"), "format 1");
 }

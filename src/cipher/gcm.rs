@@ -1,0 +1,290 @@
+//! GCM as the server shapes it: the nonce is the first 12 bytes of the IV, the rest of the IV is authenticated with the
+//! message, the tag comes after the ciphertext, and a ciphertext is decrypted in one piece.
+
+use aes::Block;
+use aes::cipher::Array;
+use polyval::Polyval;
+use polyval::hazmat::FieldElement;
+use polyval::universal_hash::{UhfBackend, UniversalHash};
+use zeroize::Zeroize;
+
+use super::blocks::{xor, xor_blocks};
+use super::ctr::{Combine, Ctr, Xor};
+use super::pending::Pending;
+use super::schedule::EncryptSchedule;
+use super::{BLOCK_LEN, CipherError};
+
+/// An encryption under way.
+pub(super) struct GcmEncrypt {
+    gcm: Gcm,
+}
+
+impl GcmEncrypt {
+    #[inline(always)]
+    pub(super) fn new(schedule: EncryptSchedule, iv: &GcmIv) -> Self {
+        Self { gcm: Gcm::new(schedule, iv) }
+    }
+
+    pub(super) fn update(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize, CipherError> {
+        let output = output.get_mut(..input.len()).ok_or(CipherError::OutputTooSmall)?;
+        self.gcm.count(input.len())?;
+        self.gcm.ctr.apply(input, output, &mut HashOutput(&mut self.gcm.hash));
+        Ok(input.len())
+    }
+
+    pub(super) fn finish(&mut self, output: &mut [u8]) -> Result<usize, CipherError> {
+        let output = output.get_mut(..BLOCK_LEN).ok_or(CipherError::OutputTooSmall)?;
+        output.copy_from_slice(&self.gcm.tag());
+        Ok(BLOCK_LEN)
+    }
+}
+
+/// A decryption, which takes place in its only update.
+pub(super) struct GcmDecrypt {
+    gcm: Gcm,
+    state: Decryption,
+}
+
+impl GcmDecrypt {
+    #[inline(always)]
+    pub(super) fn new(schedule: EncryptSchedule, iv: &GcmIv) -> Self {
+        Self { gcm: Gcm::new(schedule, iv), state: Decryption::Waiting }
+    }
+
+    pub(super) fn update_len(&self, len: usize) -> usize {
+        len.saturating_sub(BLOCK_LEN)
+    }
+
+    /// Nothing that was tampered with is handed out: the output is wiped again.
+    pub(super) fn update(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize, CipherError> {
+        let output = output.get_mut(..self.update_len(input.len())).ok_or(CipherError::OutputTooSmall)?;
+        if !matches!(self.state, Decryption::Waiting) {
+            self.state = Decryption::Failed;
+            return Err(CipherError::Split);
+        }
+        self.state = Decryption::Failed;
+        let (input, tag) = input.split_last_chunk::<BLOCK_LEN>().ok_or(CipherError::Truncated)?;
+        self.gcm.count(input.len())?;
+        self.gcm.ctr.apply(input, output, &mut HashInput(&mut self.gcm.hash));
+        let difference = tag.iter().zip(self.gcm.tag()).fold(0, |difference, (a, b)| difference | (a ^ b));
+        if difference != 0 {
+            output.zeroize();
+            return Err(CipherError::Tampered);
+        }
+        self.state = Decryption::Done;
+        Ok(output.len())
+    }
+
+    pub(super) fn finish(&mut self) -> Result<usize, CipherError> {
+        match self.state {
+            Decryption::Waiting => Err(CipherError::Truncated),
+            Decryption::Done => Ok(0),
+            Decryption::Failed => Err(CipherError::Tampered),
+        }
+    }
+}
+
+enum Decryption {
+    Waiting,
+    Done,
+    Failed,
+}
+
+/// An IV in its two parts.
+pub(super) struct GcmIv<'a> {
+    nonce: &'a [u8; NONCE_LEN],
+    aad: &'a [u8],
+}
+
+impl<'a> GcmIv<'a> {
+    /// The server's IV has 16 bytes; without the part that is authenticated it has 12.
+    pub(super) fn parse(iv: &'a [u8]) -> Result<Self, CipherError> {
+        let (nonce, aad) = iv.split_first_chunk().ok_or(CipherError::IvLength)?;
+        if iv.len() > BLOCK_LEN {
+            return Err(CipherError::IvLength);
+        }
+        Ok(Self { nonce, aad })
+    }
+}
+
+/// What both directions have in common.
+struct Gcm {
+    ctr: Ctr,
+    hash: Hash,
+    /// XORed with the hash this is the tag.
+    mask: Block,
+    aad_len: u64,
+    text_len: u64,
+}
+
+impl Gcm {
+    #[inline(always)]
+    fn new(schedule: EncryptSchedule, iv: &GcmIv) -> Self {
+        let mut first_counter = Block::default();
+        first_counter[..NONCE_LEN].copy_from_slice(iv.nonce);
+        first_counter[BLOCK_LEN - 1] = 1;
+        let mut blocks = [Block::default(), first_counter];
+        schedule.encrypt_blocks(&mut blocks);
+        let [hash_key, mask] = &blocks;
+        let (mut hash, mask) = (Hash::new(hash_key), *mask);
+        Array::slice_as_flattened_mut(&mut blocks).zeroize();
+        hash.bytes(iv.aad);
+        hash.end_part();
+        Self {
+            ctr: Ctr::new(schedule, u128::from_be_bytes(first_counter.0).wrapping_add(1)),
+            hash,
+            mask,
+            aad_len: iv.aad.len() as u64,
+            text_len: 0,
+        }
+    }
+
+    /// Counts the text, which must end before the counter is back at its beginning.
+    fn count(&mut self, len: usize) -> Result<(), CipherError> {
+        let total = self.text_len.checked_add(len as u64).filter(|&total| total <= MAX_TEXT_LEN);
+        self.text_len = total.ok_or(CipherError::TooLong)?;
+        Ok(())
+    }
+
+    fn tag(&mut self) -> Block {
+        self.hash.end_part();
+        let lengths = u128::from(self.aad_len * 8) << 64 | u128::from(self.text_len * 8);
+        self.hash.block(&Block::from(lengths.to_be_bytes()));
+        xor(&self.hash.value(), &self.mask)
+    }
+}
+
+impl Drop for Gcm {
+    fn drop(&mut self) {
+        self.mask.as_mut_slice().zeroize();
+    }
+}
+
+/// GHASH, made of POLYVAL: the same with the bytes of each block reversed.
+///
+/// The `ghash` crate does this too, but reverses the bytes where the compiler may not use vectors.
+struct Hash {
+    polyval: Polyval,
+    pending: Pending,
+}
+
+impl Hash {
+    #[inline(always)]
+    fn new(key: &Block) -> Self {
+        let mut key: Block = FieldElement::from(*key).reverse().mulx().into();
+        let polyval = Polyval::new(&key);
+        key.as_mut_slice().zeroize();
+        Self { polyval, pending: Pending::new() }
+    }
+
+    #[inline(always)]
+    fn four_blocks(&mut self, blocks: [Block; 4]) {
+        self.polyval.proc_par_blocks((&blocks.map(reverse)).into());
+    }
+
+    #[inline(always)]
+    fn block(&mut self, block: &Block) {
+        self.polyval.proc_block(&reverse(*block));
+    }
+
+    /// Bytes of one block, of which the others have come or are still to come.
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.pending.push(bytes);
+        if let Some(&block) = self.pending.whole() {
+            self.block(&block);
+            self.pending.replace(&[]);
+        }
+    }
+
+    /// Fills the last block of the text, or of what is authenticated with it, with zeros.
+    fn end_part(&mut self) {
+        if self.pending.len() > 0 {
+            self.bytes(&[0; BLOCK_LEN][self.pending.len()..]);
+        }
+    }
+
+    fn value(&self) -> Block {
+        reverse(self.polyval.clone().finalize())
+    }
+}
+
+#[inline(always)]
+fn reverse(block: Block) -> Block {
+    Array::from_fn(|index| block[BLOCK_LEN - 1 - index])
+}
+
+/// Encrypts, and hashes the ciphertext.
+struct HashOutput<'a>(&'a mut Hash);
+
+impl Combine for HashOutput<'_> {
+    #[inline(always)]
+    fn blocks(&mut self, input: &[Block], output: &mut [Block]) {
+        // In one pass with the XOR, which is done while the hash waits for its multiplications.
+        let (groups, rest) = input.as_chunks::<4>();
+        let (groups_out, rest_out) = output.as_chunks_mut::<4>();
+        for (input, output) in groups.iter().zip(groups_out) {
+            let [a, b, c, d] = *output;
+            let group = [xor(&a, &input[0]), xor(&b, &input[1]), xor(&c, &input[2]), xor(&d, &input[3])];
+            *output = group;
+            self.0.four_blocks(group);
+        }
+        for (input, output) in rest.iter().zip(rest_out) {
+            *output = xor(input, output);
+            self.0.block(output);
+        }
+    }
+
+    fn bytes(&mut self, input: &[u8], keystream: &[u8], output: &mut [u8]) {
+        Xor.bytes(input, keystream, output);
+        self.0.bytes(output);
+    }
+}
+
+/// Decrypts, and hashes the ciphertext.
+struct HashInput<'a>(&'a mut Hash);
+
+impl Combine for HashInput<'_> {
+    #[inline(always)]
+    fn blocks(&mut self, input: &[Block], output: &mut [Block]) {
+        let (groups, rest) = input.as_chunks::<4>();
+        let (groups_out, rest_out) = output.as_chunks_mut::<4>();
+        for (input, output) in groups.iter().zip(groups_out) {
+            xor_blocks(output, input);
+            self.0.four_blocks(*input);
+        }
+        for (input, output) in rest.iter().zip(rest_out) {
+            *output = xor(input, output);
+            self.0.block(input);
+        }
+    }
+
+    fn bytes(&mut self, input: &[u8], keystream: &[u8], output: &mut [u8]) {
+        Xor.bytes(input, keystream, output);
+        self.0.bytes(input);
+    }
+}
+
+/// Bytes of the IV that are the nonce.
+const NONCE_LEN: usize = 12;
+
+/// What a 32-bit counter can number that begins at 2 (NIST SP 800-38D, 5.2.1.1).
+const MAX_TEXT_LEN: u64 = (1 << 36) - 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_ends_before_the_counter_is_back_at_its_beginning() {
+        let iv = GcmIv { nonce: &[0; NONCE_LEN], aad: &[] };
+        let counted = EncryptSchedule::make(&[0; 16], |schedule| {
+            let mut gcm = Gcm::new(schedule, &iv);
+            gcm.text_len = MAX_TEXT_LEN - 16;
+            [gcm.count(17), gcm.count(16), gcm.count(1), gcm.count(usize::MAX)]
+        });
+        assert_eq!(
+            counted,
+            Ok([Err(CipherError::TooLong), Ok(()), Err(CipherError::TooLong), Err(CipherError::TooLong)])
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! How a key version comes to be: generate, unwrap, check, write, record, publish. Nothing before the last step can be
+//! seen by anybody, and when a step fails, those before it are undone.
+
+use std::time::SystemTime;
+
+use super::failpoints::failpoint;
+use super::key_file::KeyFile;
+use super::manifest::Entry;
+use super::{KeyId, KeyName, KeyStore, KeyStoreError, KeyVersion, Role};
+
+impl KeyStore {
+    /// Makes version 1 of a key that was never used here. The caller holds the lock of the key id.
+    pub(super) fn create_first(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
+        let name = KeyName { id, version: KeyVersion::FIRST };
+        if self.role == Role::Backup {
+            return Err(KeyStoreError::BackupCreatesNothing(name));
+        }
+        // A key that was here once and has no files now is lost, until they are restored.
+        if let Some(version) = self.inventory.highest(id) {
+            return Err(KeyStoreError::Gone(self.folder.path_of(KeyName { id, version })));
+        }
+        if !self.new_keys.allows(id) {
+            return Err(KeyStoreError::NotAllowed(id));
+        }
+        match self.create(name) {
+            // Another server with the same folder was faster: its key is the key.
+            Err(KeyStoreError::Exists(_)) => {
+                let versions = self.folder.versions(id)?;
+                self.load_versions(id, versions)
+            }
+            created => created,
+        }
+    }
+
+    /// Makes a version that does not exist yet. The caller holds the lock of the key id, and has checked that it may.
+    pub(super) fn create(&self, name: KeyName) -> Result<KeyVersion, KeyStoreError> {
+        self.inventory.check_may_add()?;
+        let recipe = self.new_keys.current();
+        let kms_failed = |error| KeyStoreError::Kms(name, error);
+        let wrapped = self.kms.generate_data_key(recipe.master_key.as_ref(), recipe.spec).map_err(kms_failed)?;
+        failpoint!("after_generate");
+        // A key that cannot be unwrapped is of no use to anybody, however well it is stored.
+        let plain = self.kms.decrypt(&wrapped).map_err(kms_failed)?;
+        if plain.as_bytes().len() != recipe.spec.key_len() {
+            return Err(KeyStoreError::WrongLength { name, bytes: plain.as_bytes().len() });
+        }
+        let key = self.hide(name, &plain, recipe.algorithm)?;
+        let created = SystemTime::now();
+        let contents = KeyFile { algorithm: recipe.algorithm, wrapped }.to_bytes(name, created)?;
+        let entry = Entry::new(name, &contents, plain.as_bytes(), plain.master_key(), created);
+        self.store(name, &contents, entry)?;
+        failpoint!("before_publish");
+        self.published.publish(vec![(name, key)]);
+        let by = recipe.master_key.map_or_else(String::new, |id| format!(", wrapped by master key {id}"));
+        self.reporter.note(&format!(
+            "made {name} ({}, {}){by}, in file {}",
+            recipe.spec,
+            recipe.algorithm,
+            self.folder.path_of(name).display()
+        ));
+        Ok(name.version)
+    }
+
+    /// Writes the key file and its entry in the manifest: both, or none.
+    fn store(&self, name: KeyName, contents: &[u8], entry: Entry) -> Result<(), KeyStoreError> {
+        let _lock = self.folder.lock()?;
+        self.folder.write_new(name, contents)?;
+        self.inventory.add(&self.folder, vec![(name, entry)]).inspect_err(|_| self.folder.take_back(name))?;
+        failpoint!("after_manifest");
+        Ok(())
+    }
+}

@@ -1,0 +1,278 @@
+//! The folder of the key files, and how files come to be in it.
+//!
+//! A new file is written to a temporary file in the same folder, synced, and read back; then it gets its name, a key
+//! file only if nobody has that name; then the folder is synced. So a file is there whole or not at all, whenever the
+//! machine stops.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use super::failpoints::failpoint;
+use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
+
+/// The folder of the key files.
+pub struct KeyFolder {
+    path: PathBuf,
+    /// Where key files may lie too. Nothing is written there.
+    also: Option<PathBuf>,
+}
+
+/// Held while files are added, so that two servers that were given the same folder do it one after the other. Released
+/// when it is dropped, and by the operating system when the process ends.
+pub(super) struct FolderLock(#[allow(dead_code)] File);
+
+impl KeyFolder {
+    /// `path` must be a folder that can be listed; `also` is a second folder to read key files from, if it is there.
+    pub(super) fn open(path: &Path, also: Option<&Path>) -> Result<Self, KeyStoreError> {
+        let failed = |error| KeyStoreError::Io { action: "open the folder of the key files", path: path.into(), error };
+        // An absolute path is of more use in a message than ".".
+        let path = path.canonicalize().map_err(failed)?;
+        fs::read_dir(&path).map_err(failed)?;
+        let also = also.filter(|also| also.is_dir()).map(Path::to_owned);
+        Ok(Self { path, also })
+    }
+
+    /// The path of a key's file, which need not exist.
+    pub(super) fn path_of(&self, name: KeyName) -> PathBuf {
+        let file_name = name.file_name();
+        let path = self.path.join(&file_name);
+        match &self.also {
+            Some(also) if !path.exists() && also.join(&file_name).exists() => also.join(file_name),
+            _ => path,
+        }
+    }
+
+    /// The folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All that has the name of a key file, in order.
+    pub(super) fn scan(&self) -> Result<Vec<KeyName>, KeyStoreError> {
+        let mut names = Vec::new();
+        for folder in [Some(&self.path), self.also.as_ref()].into_iter().flatten() {
+            let failed = |error| failed("list", folder, error);
+            for entry in fs::read_dir(folder).map_err(failed)? {
+                names.extend(entry.map_err(failed)?.file_name().to_str().and_then(KeyName::parse));
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// The versions of one key that have a file, usable or not, ascending.
+    pub(super) fn versions(&self, id: KeyId) -> Result<Vec<KeyVersion>, KeyStoreError> {
+        Ok(self.scan()?.into_iter().filter(|name| name.id == id).map(|name| name.version).collect())
+    }
+
+    /// The contents of a key file, which are neither empty nor too long.
+    pub(super) fn read(&self, name: KeyName) -> Result<Vec<u8>, KeyStoreError> {
+        let path = self.path_of(name);
+        // Before it is opened: to open a named pipe would wait for its other end.
+        match fs::metadata(&path) {
+            Ok(metadata) if !metadata.is_file() => return Err(KeyStoreError::NotAFile(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyStoreError::Gone(path)),
+            Err(error) => return Err(failed("read key file", &path, error)),
+            Ok(metadata) if metadata.len() > LONGEST_FILE => {
+                return Err(KeyStoreError::LargeFile(path, metadata.len()));
+            }
+            Ok(_) => {}
+        }
+        let bytes = read_bounded(&path).map_err(|error| failed("read key file", &path, error))?;
+        if bytes.is_empty() {
+            return Err(KeyStoreError::EmptyFile(path));
+        }
+        Ok(bytes)
+    }
+
+    /// Makes a key file, which must not exist. When this returns, the file is whole and on the disk.
+    pub(super) fn write_new(&self, name: KeyName, contents: &[u8]) -> Result<(), KeyStoreError> {
+        let path = self.path.join(name.file_name());
+        let failed = |error| failed("write key file", &path, error);
+        let file = self.write_temporary(contents, &path)?;
+        failpoint!("before_link");
+        file.persist_noclobber(&path).map_err(|error| match error.error.kind() {
+            io::ErrorKind::AlreadyExists => KeyStoreError::Exists(path.clone()),
+            _ => failed(error.error),
+        })?;
+        failpoint!("after_link");
+        self.sync().map_err(|error| {
+            // Nobody uses the key yet. A name that may be gone after a power failure must not stay.
+            let _ = fs::remove_file(&path);
+            failed(error)
+        })?;
+        failpoint!("after_sync");
+        Ok(())
+    }
+
+    /// Takes a key file back that was written a moment ago and that nobody uses.
+    pub(super) fn take_back(&self, name: KeyName) {
+        // If this fails, the file stays, and is loaded at the next start as a version that nothing was encrypted with.
+        let _ = fs::remove_file(self.path.join(name.file_name())).and_then(|()| self.sync());
+    }
+
+    /// Writes a file that is no key file, in place of any that has the name. When this returns, it is whole and on the
+    /// disk; until then, the one before is.
+    pub(super) fn replace(&self, file_name: &str, contents: &[u8]) -> Result<(), KeyStoreError> {
+        let path = self.path.join(file_name);
+        let failed = |error| failed("write", &path, error);
+        let file = self.write_temporary(contents, &path)?;
+        failpoint!("before_rename");
+        file.persist(&path).map_err(|error| failed(error.error))?;
+        failpoint!("after_rename");
+        self.sync().map_err(failed)
+    }
+
+    /// Waits for another process that is adding files.
+    pub(super) fn lock(&self) -> Result<FolderLock, KeyStoreError> {
+        let path = self.path.join(LOCK_FILE);
+        let opened = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = opened.map_err(|error| failed("open lock file", &path, error))?;
+        file.lock().map_err(|error| failed("lock", &path, error))?;
+        Ok(FolderLock(file))
+    }
+
+    /// Removes temporary files that a stopped server left behind; those of a running one are left alone. Answers how
+    /// many.
+    pub(super) fn remove_leftovers(&self) -> Result<usize, KeyStoreError> {
+        let mut removed = 0;
+        for entry in fs::read_dir(&self.path).map_err(|error| failed("list", &self.path, error))?.flatten() {
+            let is_leftover = entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMPORARY_PREFIX))
+                && entry.file_type().is_ok_and(|kind| kind.is_file())
+                && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+            if is_leftover {
+                fs::remove_file(entry.path()).map_err(|error| failed("remove temporary file", &entry.path(), error))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// A synced temporary file with `contents`, which are what is read back from it.
+    fn write_temporary(&self, contents: &[u8], destination: &Path) -> Result<NamedTempFile, KeyStoreError> {
+        let failed = |error| failed("write", destination, error);
+        failpoint!("before_temporary");
+        let mut file = tempfile::Builder::new()
+            .prefix(TEMPORARY_PREFIX)
+            .permissions(Permissions::from_mode(MODE))
+            .tempfile_in(&self.path)
+            .map_err(failed)?;
+        // Tells other processes that this temporary file is in use (see `remove_leftovers`).
+        file.as_file().try_lock().map_err(|error| failed(error.into()))?;
+        failpoint!("after_create");
+        file.write_all(contents).map_err(failed)?;
+        failpoint!("after_write");
+        file.as_file().sync_all().map_err(failed)?;
+        if read_bounded(file.path()).map_err(failed)? != contents {
+            return Err(KeyStoreError::ReadBack(destination.to_owned()));
+        }
+        Ok(file)
+    }
+
+    /// Makes the names of new files last.
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+/// A file's contents, up to [`LONGEST_FILE`].
+pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LONGEST_FILE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn failed(action: &'static str, path: &Path, error: io::Error) -> KeyStoreError {
+    KeyStoreError::Io { action, path: path.to_owned(), error }
+}
+
+/// Not the prefix of the key files: mariadb-backup copies whatever begins with it.
+const TEMPORARY_PREFIX: &str = ".aws-kms-key.new-";
+const LOCK_FILE: &str = ".aws-kms-key.lock";
+
+/// Readable for the group, which may run the backups; writable for nobody.
+const MODE: u32 = 0o440;
+
+/// No wrapped key is longer, in bytes: KMS takes a CiphertextBlob of up to 6144 (API reference of Decrypt).
+const LONGEST_FILE: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
+
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, KeyFolder) {
+        let dir = tempfile::tempdir().expect("dir");
+        let folder = KeyFolder::open(dir.path(), None).expect("folder");
+        (dir, folder)
+    }
+
+    #[test]
+    fn a_new_key_file_holds_its_contents_and_nothing_else_and_only_its_readers_can_read_it() {
+        let (dir, folder) = folder();
+        let name = KeyName::new(4_294_967_295, 3).expect("name");
+        folder.write_new(name, b"wrapped").expect("write");
+        let path = dir.path().join("aws-kms-key.4294967295.3");
+        assert_eq!(fs::read(&path).expect("read"), b"wrapped");
+        assert_eq!(fs::metadata(&path).expect("metadata").permissions().mode() & 0o337, 0, "writable or for others");
+        assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 1, "no temporary file is left");
+        assert_eq!(folder.read(name).expect("read"), b"wrapped");
+        assert_eq!(folder.scan().expect("scan"), [name]);
+    }
+
+    #[test]
+    fn an_existing_key_file_is_never_overwritten() {
+        let (dir, folder) = folder();
+        let name = KeyName::new(1, 1).expect("name");
+        fs::write(folder.path_of(name), b"old").expect("write");
+        let error = folder.write_new(name, b"new").expect_err("exists");
+        assert!(matches!(error, KeyStoreError::Exists(_)), "{error}");
+        assert_eq!(fs::read(folder.path_of(name)).expect("read"), b"old");
+        assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn leftovers_of_a_stopped_server_are_removed_and_files_in_use_are_not() {
+        let (dir, folder) = folder();
+        fs::write(dir.path().join(".aws-kms-key.new-abc"), b"half").expect("write");
+        fs::write(dir.path().join(".aws-kms-key.new-xyz"), b"in use").expect("write");
+        let in_use = File::open(dir.path().join(".aws-kms-key.new-xyz")).expect("open");
+        in_use.lock().expect("lock");
+        assert_eq!(folder.remove_leftovers().expect("remove"), 1);
+        assert!(!dir.path().join(".aws-kms-key.new-abc").exists());
+        assert!(dir.path().join(".aws-kms-key.new-xyz").exists());
+    }
+
+    #[test]
+    fn unusable_key_files_are_named_with_their_cause() {
+        let (_dir, folder) = folder();
+        let name = |version| KeyName::new(1, version).expect("name");
+        fs::write(folder.path_of(name(1)), b"").expect("write");
+        fs::create_dir(folder.path_of(name(2))).expect("mkdir");
+        fs::write(folder.path_of(name(3)), vec![1; 65 * 1024]).expect("write");
+        let error = |version| folder.read(name(version)).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error(1).contains("aws-kms-key.1.1 is empty"), "{}", error(1));
+        assert!(error(2).contains("aws-kms-key.1.2 has the name of a key file, but is no file"), "{}", error(2));
+        assert!(error(3).contains("aws-kms-key.1.3 has 66560 bytes"), "{}", error(3));
+        assert!(error(4).contains("aws-kms-key.1.4 is gone"), "{}", error(4));
+    }
+
+    #[test]
+    fn a_second_folder_is_read_but_the_first_comes_first() {
+        let (dir, also) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+        for (folder, file) in [(&dir, "aws-kms-key.1.1"), (&also, "aws-kms-key.1.1"), (&also, "aws-kms-key.1.2")] {
+            fs::write(folder.path().join(file), folder.path().to_str().expect("UTF-8")).expect("write");
+        }
+        let folder = KeyFolder::open(dir.path(), Some(also.path())).expect("folder");
+        let names = [1, 2].map(|version| KeyName::new(1, version).expect("name"));
+        assert_eq!(folder.scan().expect("scan"), names);
+        let contents = names.map(|name| String::from_utf8(folder.read(name).expect("read")).expect("UTF-8"));
+        assert_eq!(contents, [&dir, &also].map(|folder| folder.path().to_str().expect("UTF-8")));
+    }
+}

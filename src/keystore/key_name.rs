@@ -1,0 +1,117 @@
+//! What data keys are called: ids, versions, and the names of their files.
+
+use std::fmt;
+
+/// A data key's number: any 32-bit number but 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(u32);
+
+impl KeyId {
+    /// `None` for 0.
+    pub const fn new(id: u32) -> Option<Self> {
+        if id == 0 { None } else { Some(Self(id)) }
+    }
+
+    /// The number.
+    pub const fn value(self) -> u32 {
+        self.0
+    }
+}
+
+/// A version of a data key: from 1 up. Neither 0 ("not encrypted") nor 2^32-1 ("invalid") is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyVersion(u32);
+
+impl KeyVersion {
+    /// The version that every key begins with.
+    pub const FIRST: Self = Self(1);
+
+    /// `None` for the two numbers that the server uses for something else.
+    pub const fn new(version: u32) -> Option<Self> {
+        if version == 0 || version == u32::MAX { None } else { Some(Self(version)) }
+    }
+
+    /// The number.
+    pub const fn value(self) -> u32 {
+        self.0
+    }
+
+    /// The version after this one.
+    pub fn next(self) -> Option<Self> {
+        self.0.checked_add(1).and_then(Self::new)
+    }
+}
+
+/// A key id with a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyName {
+    /// Which key.
+    pub id: KeyId,
+    /// Which version of it.
+    pub version: KeyVersion,
+}
+
+impl KeyName {
+    /// `None` if one of the numbers cannot be.
+    pub fn new(id: u32, version: u32) -> Option<Self> {
+        Some(Self { id: KeyId::new(id)?, version: KeyVersion::new(version)? })
+    }
+
+    /// The name of the key's file.
+    pub fn file_name(self) -> String {
+        format!("{PREFIX}{}.{}", self.id.0, self.version.0)
+    }
+
+    /// `None` for all that is no name of a key file, numbers with leading zeros or signs included.
+    pub fn parse(file_name: &str) -> Option<Self> {
+        let (id, version) = file_name.strip_prefix(PREFIX)?.split_once('.')?;
+        let name = Self::new(id.parse().ok()?, version.parse().ok()?)?;
+        (name.file_name() == file_name).then_some(name)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key {} version {}", self.id.0, self.version.0)
+    }
+}
+
+/// mariadb-backup copies all files of the datadir whose names begin with `aws-kms-key`.
+const PREFIX: &str = "aws-kms-key.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_key_files_are_parsed_and_nothing_else() {
+        for (id, version) in [(1, 1), (7, 12), (100_000, 1), (u32::MAX, u32::MAX - 1)] {
+            let name = KeyName::new(id, version).expect("a name");
+            assert_eq!(KeyName::parse(&name.file_name()), Some(name));
+        }
+        for name in [
+            "aws-kms-key.1",
+            "aws-kms-key.1.",
+            "aws-kms-key.0.1",
+            "aws-kms-key.1.0",
+            "aws-kms-key.1.4294967295",
+            "aws-kms-key.4294967296.1",
+            "aws-kms-key.01.1",
+            "aws-kms-key.+1.1",
+            "aws-kms-key.-1.1",
+            "aws-kms-key.1.1.bak",
+            "aws-kms-key.1.1~",
+            "aws-kms-key.manifest.json",
+            "aws-kms-key. 1.1",
+            "ibdata1",
+        ] {
+            assert_eq!(KeyName::parse(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The manifest: which key versions there ever were in this folder, so that one that is gone is missed, and one that was
+//! exchanged is noticed.
+//!
+//! It lies beside the key files, under a name that mariadb-backup copies along and the plugin that this one replaces
+//! ignores. It holds no secret. If it is lost or damaged, it is made anew from the key files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::key_file::timestamp;
+use super::key_folder::KeyFolder;
+use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
+
+/// The entries, by key and version.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Manifest {
+    entries: BTreeMap<KeyName, Entry>,
+}
+
+/// What is known of one key version.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    key_id: u32,
+    key_version: u32,
+    /// When it was made, or first seen.
+    created: String,
+    /// The ARN of the master key that wraps it, as KMS gave it.
+    master_key: Option<String>,
+    /// Of the whole key file, in hexadecimal digits.
+    file_sha256: String,
+    /// Tells whether two wrapped keys hold the same data key.
+    key_check: String,
+}
+
+/// What lies in the folder.
+pub(super) enum OnDisk {
+    /// No manifest.
+    Missing,
+    /// A good one.
+    Good(Manifest),
+    /// No manifest at all, with what is wrong with it.
+    Damaged(String),
+    /// One of a later version of the plugin, with its format.
+    Newer(u32),
+}
+
+/// How a key file compares with its entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// As it was.
+    Same,
+    /// There is no entry.
+    New,
+    /// The file is another, the data key is the same: it was wrapped anew.
+    Rewrapped,
+    /// The data key is another.
+    OtherKey,
+}
+
+impl Manifest {
+    /// Reads the manifest of a folder.
+    pub(super) fn read(folder: &KeyFolder) -> Result<OnDisk, KeyStoreError> {
+        let path = folder.path().join(FILE_NAME);
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(OnDisk::Missing),
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Ok(OnDisk::Damaged("it is no file".to_owned())),
+            Err(error) => return Err(KeyStoreError::Io { action: "read manifest", path, error }),
+        }
+        let bytes = fs::read(&path).map_err(|error| KeyStoreError::Io { action: "read manifest", path, error })?;
+        Ok(Self::parse(&bytes))
+    }
+
+    /// Replaces the manifest of a folder. The caller holds the folder's lock.
+    pub(super) fn write(&self, folder: &KeyFolder) -> Result<(), KeyStoreError> {
+        let document = Document { format: FORMAT, keys: self.entries.values().cloned().collect() };
+        // Strings and numbers always serialize.
+        let mut bytes = serde_json::to_vec_pretty(&document).unwrap_or_default();
+        bytes.push(b'\n');
+        folder.replace(FILE_NAME, &bytes)
+    }
+
+    /// Puts a damaged manifest aside, for a person to look at.
+    pub(super) fn put_aside(folder: &KeyFolder) -> Result<(), KeyStoreError> {
+        let path = folder.path().join(FILE_NAME);
+        fs::rename(&path, folder.path().join(DAMAGED_FILE_NAME)).map_err(|error| KeyStoreError::Io {
+            action: "put aside the damaged manifest",
+            path,
+            error,
+        })
+    }
+
+    /// Adds an entry, or replaces it.
+    pub(super) fn insert(&mut self, name: KeyName, entry: Entry) {
+        self.entries.insert(name, entry);
+    }
+
+    /// Adds the entries of `other` for which there is none here.
+    pub(super) fn add_missing(&mut self, other: Manifest) {
+        for (name, entry) in other.entries {
+            self.entries.entry(name).or_insert(entry);
+        }
+    }
+
+    /// Compares a key file with its entry.
+    pub(super) fn compare(&self, name: KeyName, found: &Entry) -> Finding {
+        match self.entries.get(&name) {
+            None => Finding::New,
+            Some(entry) if entry.key_check != found.key_check => Finding::OtherKey,
+            Some(entry) if entry.file_sha256 != found.file_sha256 => Finding::Rewrapped,
+            Some(_) => Finding::Same,
+        }
+    }
+
+    /// When the version was made or first seen, if there is an entry.
+    pub(super) fn created(&self, name: KeyName) -> Option<&str> {
+        self.entries.get(&name).map(|entry| entry.created.as_str())
+    }
+
+    /// All key versions that were ever here.
+    pub(super) fn names(&self) -> impl Iterator<Item = KeyName> {
+        self.entries.keys().copied()
+    }
+
+    /// The highest version of a key that was ever here.
+    pub(super) fn highest(&self, id: KeyId) -> Option<KeyVersion> {
+        self.names().filter(|name| name.id == id).map(|name| name.version).max()
+    }
+
+    fn parse(bytes: &[u8]) -> OnDisk {
+        let document: Document = match serde_json::from_slice(bytes) {
+            Ok(document) => document,
+            Err(error) => {
+                return match serde_json::from_slice::<AnyDocument>(bytes) {
+                    Ok(AnyDocument { format }) if format > FORMAT => OnDisk::Newer(format),
+                    _ => OnDisk::Damaged(error.to_string()),
+                };
+            }
+        };
+        if document.format > FORMAT {
+            return OnDisk::Newer(document.format);
+        }
+        let mut manifest = Self::default();
+        for entry in document.keys {
+            let Some(name) = KeyName::new(entry.key_id, entry.key_version) else {
+                return OnDisk::Damaged(format!("it lists key {} version {}", entry.key_id, entry.key_version));
+            };
+            manifest.insert(name, entry);
+        }
+        OnDisk::Good(manifest)
+    }
+}
+
+impl Entry {
+    /// For a key file and the data key in it.
+    pub(super) fn new(name: KeyName, file: &[u8], key: &[u8], master_key: Option<&str>, created: SystemTime) -> Self {
+        Self {
+            key_id: name.id.value(),
+            key_version: name.version.value(),
+            created: timestamp(created),
+            master_key: master_key.map(str::to_owned),
+            file_sha256: hex(&Sha256::digest(file)),
+            key_check: key_check(key),
+        }
+    }
+
+    /// The same, but made when `created` says.
+    pub(super) fn with_created(mut self, created: &str) -> Self {
+        created.clone_into(&mut self.created);
+        self
+    }
+}
+
+/// Eight bytes of a digest of the key and a text that no other digest begins with. They tell two keys apart and say
+/// nothing else about a key of 128 random bits or more.
+fn key_check(key: &[u8]) -> String {
+    let digest = Sha256::new().chain_update(b"aws_key_management key check\0").chain_update(key).finalize();
+    hex(digest.get(..8).unwrap_or_default())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const FILE_NAME: &str = "aws-kms-key.manifest.json";
+const DAMAGED_FILE_NAME: &str = "aws-kms-key.manifest.damaged";
+const FORMAT: u32 = 1;
+
+/// The file.
+#[derive(Serialize, Deserialize)]
+struct Document {
+    format: u32,
+    keys: Vec<Entry>,
+}
+
+/// What all formats have in common.
+#[derive(Deserialize)]
+struct AnyDocument {
+    format: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
+
+    use super::*;
+
+    fn name(version: u32) -> KeyName {
+        KeyName::new(3, version).expect("a name")
+    }
+
+    fn entry(version: u32, file: &[u8], key: u8) -> Entry {
+        Entry::new(name(version), file, &[key; 16], Some("arn:aws:kms:x:1:key/k"), SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_manifest_is_read_as_it_was_written_and_holds_no_key() {
+        let dir = tempfile::tempdir().expect("dir");
+        let folder = KeyFolder::open(dir.path(), None).expect("folder");
+        assert!(matches!(Manifest::read(&folder), Ok(OnDisk::Missing)));
+        let mut manifest = Manifest::default();
+        manifest.insert(name(1), entry(1, b"a", 0x41));
+        manifest.insert(name(2), entry(2, b"b", 0x42));
+        manifest.write(&folder).expect("write");
+        assert!(matches!(Manifest::read(&folder), Ok(OnDisk::Good(read)) if read == manifest));
+        let text = fs::read_to_string(dir.path().join("aws-kms-key.manifest.json")).expect("text");
+        assert!(text.contains("\"created\": \"1970-01-01T00:00:00Z\"") && text.contains("key/k"), "{text}");
+        assert!(!text.contains("AAAA") && !text.contains("41414141"), "{text}");
+        assert_eq!(manifest.highest(name(1).id), Some(name(2).version));
+    }
+
+    #[test]
+    fn a_file_is_compared_by_its_bytes_and_by_the_key_in_it() {
+        let mut manifest = Manifest::default();
+        manifest.insert(name(1), entry(1, b"file", 1));
+        for (file, key, finding) in [
+            (&b"file"[..], 1, Finding::Same),
+            (b"other", 1, Finding::Rewrapped),
+            (b"other", 2, Finding::OtherKey),
+            (b"file", 2, Finding::OtherKey),
+        ] {
+            assert_eq!(manifest.compare(name(1), &entry(1, file, key)), finding);
+        }
+        assert_eq!(manifest.compare(name(2), &entry(2, b"file", 1)), Finding::New);
+    }
+
+    #[test]
+    fn damaged_and_newer_manifests_are_told_apart() {
+        for bytes in [&b""[..], b"{", b"[]", b"{\"format\": 1}", b"{\"format\": 1, \"keys\": [{}]}", b"\0\0\0"] {
+            assert!(matches!(Manifest::parse(bytes), OnDisk::Damaged(_)), "{}", String::from_utf8_lossy(bytes));
+        }
+        for bytes in [&b"{\"format\": 2}"[..], b"{\"format\": 9, \"keys\": []}"] {
+            assert!(matches!(Manifest::parse(bytes), OnDisk::Newer(2 | 9)));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A value that is read without waiting and replaced as a whole.
+//!
+//! It is `arc_swap`. For the model of the published keys (cargo feature `model`), it is a stand-in whose every step the
+//! model checker can interrupt.
+
+use std::sync::Arc;
+
+#[cfg(not(feature = "model"))]
+pub(super) use std::sync::atomic::AtomicBool;
+
+#[cfg(feature = "model")]
+pub(super) use shuttle::sync::atomic::AtomicBool;
+
+#[cfg(not(feature = "model"))]
+use arc_swap::ArcSwapOption;
+
+#[cfg(feature = "model")]
+use self::stand_in::ArcSwapOption;
+
+/// Nothing, or a value.
+#[derive(Default)]
+pub(super) struct Swap<T>(ArcSwapOption<T>);
+
+impl<T> Swap<T> {
+    pub(super) const fn empty() -> Self {
+        Self(ArcSwapOption::const_empty())
+    }
+
+    /// Gives `read` the value. Wait-free.
+    pub(super) fn read<R>(&self, read: impl FnOnce(&T) -> R) -> Option<R> {
+        self.0.load().as_deref().map(read)
+    }
+
+    /// Replaces the value by what `next` makes of it; is called again if another thread was faster.
+    pub(super) fn update(&self, next: impl Fn(Option<&T>) -> T) {
+        self.0.rcu(|now: &Option<Arc<T>>| Some(Arc::new(next(now.as_deref()))));
+    }
+
+    /// Takes the value out.
+    pub(super) fn clear(&self) {
+        self.0.store(None);
+    }
+}
+
+#[cfg(feature = "model")]
+mod stand_in {
+    use std::sync::Arc;
+
+    use shuttle::sync::Mutex;
+
+    /// What is used of `arc_swap::ArcSwapOption`: each operation is one step, and `rcu` is a load and a compare-and-swap
+    /// with steps of other threads between them.
+    #[derive(Default)]
+    pub(super) struct ArcSwapOption<T>(Mutex<Option<Arc<T>>>);
+
+    impl<T> ArcSwapOption<T> {
+        pub(super) const fn const_empty() -> Self {
+            Self(Mutex::new(None))
+        }
+
+        pub(super) fn load(&self) -> Option<Arc<T>> {
+            self.0.lock().ok()?.clone()
+        }
+
+        pub(super) fn store(&self, value: Option<Arc<T>>) {
+            if let Ok(mut now) = self.0.lock() {
+                *now = value;
+            }
+        }
+
+        pub(super) fn rcu(&self, next: impl Fn(&Option<Arc<T>>) -> Option<Arc<T>>) {
+            loop {
+                let before = self.load();
+                let after = next(&before);
+                let Ok(mut now) = self.0.lock() else { return };
+                if now.as_ref().map(Arc::as_ptr) == before.as_ref().map(Arc::as_ptr) {
+                    *now = after;
+                    return;
+                }
+            }
+        }
+    }
+}

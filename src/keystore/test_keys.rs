@@ -1,0 +1,14 @@
+//! Keys for the tests of other modules.
+
+#![allow(clippy::expect_used)] // clippy sees no tests in the helpers
+
+use super::test_kms::Silent;
+use super::{KeyName, PublishedKeys, secret_memory};
+use crate::cipher::Algorithm;
+
+/// Publishes a key with these bytes.
+pub(crate) fn publish(keys: &PublishedKeys, id: u32, version: u32, bytes: &[u8], algorithm: Algorithm) {
+    let name = KeyName::new(id, version).expect("a name");
+    let mut hidden = secret_memory::hide(&[(bytes, algorithm)], &Silent).expect("memory");
+    keys.publish(vec![(name, hidden.remove(0))]);
+}

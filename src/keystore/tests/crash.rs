@@ -1,0 +1,191 @@
+//! The process is killed, or the disk refuses, at each step of making a key. Each test runs the dangerous part in a
+//! child process: this program again, with the test's name and the folder in its environment.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use nix::sys::signal::{Signal, raise};
+
+use super::*;
+
+/// All failpoints on the way of a new key version, in order.
+const STEPS: [&str; 12] = [
+    "after_generate",
+    "before_temporary",
+    "after_create",
+    "after_write",
+    "before_link",
+    "after_link",
+    "after_sync",
+    // The manifest passes the steps of a temporary file, too; it is the second one that does.
+    "before_rename",
+    "after_rename",
+    "after_manifest",
+    "before_publish",
+    "no such step: nothing is killed",
+];
+
+const FOLDER: &str = "AWS_KEY_MANAGEMENT_TEST_FOLDER";
+const STEP: &str = "AWS_KEY_MANAGEMENT_TEST_STEP";
+
+/// Runs the test `name` in a child process, started by the words of `prefix`.
+fn child(name: &str, prefix: &[&str], folder: &Path, step: &str) -> Output {
+    let program = std::env::current_exe().expect("this program");
+    let test = format!("keystore::tests::crash::{name}");
+    let words = [prefix, &[program.to_str().expect("UTF-8"), &test, "--exact", "--nocapture"]].concat();
+    Command::new(words[0]).args(&words[1..]).env(FOLDER, folder).env(STEP, step).output().expect("the child starts")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+}
+
+/// In a child: the folder and the step.
+fn in_child() -> Option<(PathBuf, String)> {
+    Some((std::env::var_os(FOLDER)?.into(), std::env::var(STEP).ok()?))
+}
+
+fn open(folder: &Path) -> (KeyStore, Setup) {
+    let setup = Setup::new();
+    let store = setup.open_in(folder, Role::Server, setup.kms.clone()).expect("open");
+    (store, setup)
+}
+
+/// What must hold after every stop: each version that is there is whole, the old one is there, nothing else is.
+fn check_whole(folder: &Path, old: &[u8], may_be: &[u32]) -> KeyVersion {
+    let (store, setup) = open(folder);
+    assert_eq!(key(&store, 1, 1).as_deref(), Some(old));
+    let latest = store.published.latest(id(1)).expect("a version");
+    assert!(may_be.contains(&latest.value()), "{latest:?}");
+    for number in 1..=latest.value() {
+        assert_eq!(key(&store, 1, number).map(|key| key.len()), Some(16), "version {number}");
+    }
+    let loud = |line: &&String| !line.starts_with("note: ");
+    assert_eq!(setup.log.0.lock().expect("log").iter().find(loud), None);
+    let expected: Vec<String> = (1..=latest.value()).map(|number| format!("aws-kms-key.1.{number}")).collect();
+    let files: Vec<String> = files_in(folder).into_iter().filter(|file| file != LOCK && file != MANIFEST).collect();
+    assert_eq!(files, expected, "leftovers");
+    latest
+}
+
+#[test]
+fn a_server_that_is_killed_at_any_step_of_a_rotation_has_the_old_version_or_the_new_one_whole() {
+    if let Some((folder, step)) = in_child() {
+        fail::cfg_callback(step, || raise(Signal::SIGKILL).expect("killed")).expect("a failpoint");
+        let (store, _setup) = open(&folder);
+        store.rotate(id(1)).expect("rotate");
+        return;
+    }
+    for step in STEPS {
+        let folder = tempfile::tempdir().expect("folder");
+        let (store, _setup) = open(folder.path());
+        store.latest_or_new(id(1)).expect("new");
+        let old = key(&store, 1, 1).expect("the key");
+        let name = "a_server_that_is_killed_at_any_step_of_a_rotation_has_the_old_version_or_the_new_one_whole";
+        let output = child(name, &[], folder.path(), step);
+        if step.starts_with("no such step") {
+            assert!(output.status.success(), "{}", said(&output));
+        } else {
+            assert_eq!(output.status.signal(), Some(9), "{step}: {}", said(&output));
+        }
+        let latest = check_whole(folder.path(), &old, &[1, 2]);
+        // The next rotation works, and takes a number that nobody has.
+        let (store, _setup) = open(folder.path());
+        assert_eq!(store.rotate(id(1)).expect("rotate"), latest.next().expect("a version"), "{step}");
+        check_whole(folder.path(), &old, &[2, 3]);
+    }
+}
+
+#[test]
+fn a_panic_at_any_step_leaves_no_lock_behind_and_the_next_rotation_works() {
+    if let Some((folder, step)) = in_child() {
+        let (store, _setup) = open(&folder);
+        fail::cfg(&step, "panic").expect("a failpoint");
+        let rotation = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.rotate(id(1))));
+        assert!(rotation.is_err());
+        fail::remove(&step);
+        // The panic has released all locks, and the next rotation works.
+        store.latest_or_new(id(2)).expect("another key");
+        store.rotate(id(1)).expect("rotate");
+        return;
+    }
+    let name = "a_panic_at_any_step_leaves_no_lock_behind_and_the_next_rotation_works";
+    for step in &STEPS[..STEPS.len() - 1] {
+        let folder = tempfile::tempdir().expect("folder");
+        let (store, _setup) = open(folder.path());
+        store.latest_or_new(id(1)).expect("new");
+        let output = child(name, &[], folder.path(), step);
+        assert!(output.status.success(), "{step}: {}", said(&output));
+    }
+}
+
+#[test]
+fn on_a_full_disk_a_rotation_fails_says_so_and_leaves_nothing_behind() {
+    if let Some((folder, _)) = in_child() {
+        // The child is root in a name space of its own, with 32 KiB of disk.
+        fs::create_dir_all(&folder).expect("mkdir");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=32k", "tmpfs"]).arg(&folder).status();
+        assert!(mount.expect("mount").success());
+        let (store, _setup) = open(&folder);
+        store.latest_or_new(id(1)).expect("new");
+        let old = key(&store, 1, 1).expect("the key");
+        // Full but for 0 to 2 pages: the failure comes at another step each time.
+        let mut failures = 0;
+        for pages in 0..3 {
+            fill(&folder.join("ballast"), pages);
+            match store.rotate(id(1)) {
+                Ok(_) => {}
+                Err(error) => {
+                    let text = error.to_string();
+                    assert!(text.contains("No space left") && text.contains("Make room on the disk"), "{text}");
+                    failures += 1;
+                }
+            }
+            fs::remove_file(folder.join("ballast")).expect("remove");
+            check_whole(&folder, &old, &[1, 2, 3]);
+        }
+        assert!(failures >= 2, "{failures}");
+        store.rotate(id(1)).expect("there is room again");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("folder");
+    let name = "on_a_full_disk_a_rotation_fails_says_so_and_leaves_nothing_behind";
+    let prefix = ["unshare", "--map-root-user", "--mount"];
+    let output = child(name, &prefix, &folder.path().join("full"), "");
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+/// Fills the disk but for some pages of 4 KiB.
+fn fill(file: &Path, but_for: u64) {
+    let mut size: u64 = 0;
+    while fs::write(file, vec![1; usize::try_from(size + 4096).expect("small")]).is_ok() {
+        size += 4096;
+    }
+    let size = size.saturating_sub(but_for * 4096);
+    fs::write(file, vec![1; usize::try_from(size).expect("small")]).expect("it had room for more");
+}
+
+#[test]
+fn in_a_folder_that_cannot_be_written_keys_are_read_and_a_rotation_fails_and_says_so() {
+    if let Some((folder, _)) = in_child() {
+        let remount = ["mount --bind . .", "mount -o remount,ro,bind ."];
+        for command in remount {
+            let status = Command::new("sh").args(["-c", command]).current_dir(&folder).status();
+            assert!(status.expect("mount").success(), "{command}");
+        }
+        let (store, setup) = open(&folder);
+        assert_eq!(store.published.latest(id(1)), Some(version(1)));
+        let error = store.rotate(id(1)).expect_err("read only").to_string();
+        assert!(error.contains("Read-only file system") && error.contains("Make the file system writable"), "{error}");
+        assert!(store.latest_or_new(id(2)).is_err());
+        assert_eq!(setup.kms.calls().iter().filter(|call| **call == Decrypt).count(), 3);
+        return;
+    }
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    store.latest_or_new(id(1)).expect("new");
+    let name = "in_a_folder_that_cannot_be_written_keys_are_read_and_a_rotation_fails_and_says_so";
+    let output = child(name, &["unshare", "--map-root-user", "--mount"], setup.folder.path(), "");
+    assert!(output.status.success(), "{}", said(&output));
+}

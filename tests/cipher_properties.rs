@@ -1,0 +1,119 @@
+//! What must hold for every message.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use aws_key_management::cipher::{Algorithm, CipherError, Context, Direction, Padding, encrypted_len};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+proptest! {
+    #[test]
+    fn any_split_of_the_updates_gives_the_one_shot_result(
+        (algorithm, padding) in mode(), key in key(), iv: [u8; 16],
+        parts in vec(vec(any::<u8>(), 0..1500), 0..6),
+    ) {
+        let whole = parts.concat();
+        let expected = run(algorithm, Direction::Encrypt, padding, &key, &iv, &[&whole]);
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        prop_assert_eq!(run(algorithm, Direction::Encrypt, padding, &key, &iv, &parts), expected);
+        if (algorithm, padding) != GCM {
+            let expected = run(algorithm, Direction::Decrypt, padding, &key, &iv, &[&whole]);
+            prop_assert_eq!(run(algorithm, Direction::Decrypt, padding, &key, &iv, &parts), expected);
+        }
+    }
+
+    #[test]
+    fn decrypting_gives_back_what_was_encrypted(
+        (algorithm, padding) in mode(), key in key(), iv: [u8; 16], plain in vec(any::<u8>(), 0..5000),
+    ) {
+        let ciphertext = run(algorithm, Direction::Encrypt, padding, &key, &iv, &[&plain]).unwrap();
+        prop_assert_eq!(run(algorithm, Direction::Decrypt, padding, &key, &iv, &[&ciphertext]), Ok(plain.clone()));
+        let len = match padding {
+            Padding::None => plain.len() as u64,
+            Padding::Pkcs7 => encrypted_len(algorithm, plain.len() as u64),
+        };
+        prop_assert_eq!(ciphertext.len() as u64, len);
+    }
+
+    #[test]
+    fn no_input_makes_a_decryption_panic(
+        (algorithm, padding) in mode(), key in vec(any::<u8>(), 0..40), iv in vec(any::<u8>(), 0..20),
+        parts in vec(vec(any::<u8>(), 0..100), 0..4),
+    ) {
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        let _ = run(algorithm, Direction::Decrypt, padding, &key, &iv, &parts);
+    }
+
+    #[test]
+    fn an_output_that_is_too_small_is_refused_and_changes_nothing(
+        (algorithm, padding) in mode(), key in key(), iv: [u8; 16], plain in vec(any::<u8>(), 1..100),
+    ) {
+        let mut context = Context::new(algorithm, Direction::Encrypt, padding, &key, &iv).unwrap();
+        let mut output = Vec::new();
+        for part in plain.chunks(23) {
+            let start = output.len();
+            output.resize(start + context.update_len(part.len()), 0);
+            if let Some((_, short)) = output[start..].split_last_mut() {
+                prop_assert_eq!(context.update(part, short), Err(CipherError::OutputTooSmall));
+            }
+            context.update(part, &mut output[start..]).unwrap();
+        }
+        let start = output.len();
+        output.resize(start + context.finish_len(), 0);
+        if let Some((_, short)) = output[start..].split_last_mut() {
+            prop_assert_eq!(context.finish(short), Err(CipherError::OutputTooSmall));
+        }
+        context.finish(&mut output[start..]).unwrap();
+        prop_assert_eq!(Ok(output), run(algorithm, Direction::Encrypt, padding, &key, &iv, &[&plain]));
+    }
+}
+
+#[test]
+fn only_an_iv_of_16_bytes_is_taken_where_the_server_reads_16() {
+    for len in (0..40).filter(|&len| len != 16) {
+        let iv = vec![0; len];
+        for (algorithm, padding) in MODES {
+            let begun = Context::new(algorithm, Direction::Encrypt, padding, &[0; 16], &iv);
+            if (algorithm, padding) == GCM && (12..16).contains(&len) {
+                assert!(begun.is_ok(), "GCM, {len} bytes of IV");
+            } else {
+                assert_eq!(begun.err(), Some(CipherError::IvLength), "{algorithm:?} {padding:?}, {len} bytes of IV");
+            }
+        }
+    }
+}
+
+const GCM: (Algorithm, Padding) = (Algorithm::AesCtr, Padding::Pkcs7);
+
+const MODES: [(Algorithm, Padding); 4] =
+    [(Algorithm::AesCbc, Padding::None), (Algorithm::AesCbc, Padding::Pkcs7), (Algorithm::AesCtr, Padding::None), GCM];
+
+fn mode() -> impl Strategy<Value = (Algorithm, Padding)> {
+    select(MODES.to_vec())
+}
+
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    select(vec![16_usize, 24, 32]).prop_flat_map(|len| vec(any::<u8>(), len))
+}
+
+fn run(
+    algorithm: Algorithm,
+    direction: Direction,
+    padding: Padding,
+    key: &[u8],
+    iv: &[u8],
+    parts: &[&[u8]],
+) -> Result<Vec<u8>, CipherError> {
+    let mut context = Context::new(algorithm, direction, padding, key, iv)?;
+    let mut output = Vec::new();
+    for part in parts {
+        let start = output.len();
+        output.resize(start + context.update_len(part.len()), 0);
+        context.update(part, &mut output[start..])?;
+    }
+    let start = output.len();
+    output.resize(start + context.finish_len(), 0);
+    context.finish(&mut output[start..])?;
+    Ok(output)
+}
