@@ -1,6 +1,7 @@
 //! Everything that the server sees of the plugin, and everything of the server that the plugin uses. The only folder
 //! with unsafe code: panics and NULLs stop here.
 
+mod allocator;
 mod bindings;
 mod boundary;
 mod descriptor;

@@ -7,6 +7,7 @@ use super::failpoints::failpoint;
 use super::key_file::KeyFile;
 use super::manifest::Entry;
 use super::{KeyId, KeyName, KeyStore, KeyStoreError, KeyVersion, Role};
+use crate::kms::PlainKey;
 
 impl KeyStore {
     /// Makes version 1 of a key that was never used here. The caller holds the lock of the key id.
@@ -22,7 +23,7 @@ impl KeyStore {
         if !self.new_keys.allows(id) {
             return Err(KeyStoreError::NotAllowed(id));
         }
-        match self.create(name) {
+        match self.create(id, || self.first_version(id)) {
             // Another server with the same folder was faster: its key is the key.
             Err(KeyStoreError::Exists(_)) => {
                 let versions = self.folder.versions(id)?;
@@ -32,9 +33,23 @@ impl KeyStore {
         }
     }
 
-    /// Makes a version that does not exist yet. The caller holds the lock of the key id, and has checked that it may.
-    pub(super) fn create(&self, name: KeyName) -> Result<KeyVersion, KeyStoreError> {
+    fn first_version(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
+        match self.folder.versions(id)?.first() {
+            None => Ok(KeyVersion::FIRST),
+            Some(version) => Err(KeyStoreError::Exists(self.folder.path_of(KeyName { id, version: *version }))),
+        }
+    }
+
+    /// Makes a version that does not exist yet. `number` says which; it is asked a second time under the folder's lock,
+    /// since another server with the same folder may have made one meanwhile. The caller holds the lock of the key id,
+    /// and has checked that it may.
+    pub(super) fn create(
+        &self,
+        id: KeyId,
+        number: impl Fn() -> Result<KeyVersion, KeyStoreError>,
+    ) -> Result<KeyVersion, KeyStoreError> {
         self.inventory.check_may_add()?;
+        let name = KeyName { id, version: number()? };
         let recipe = self.new_keys.current();
         let kms_failed = |error| KeyStoreError::Kms(name, error);
         let wrapped = self.kms.generate_data_key(recipe.master_key.as_ref(), recipe.spec).map_err(kms_failed)?;
@@ -45,10 +60,8 @@ impl KeyStore {
             return Err(KeyStoreError::WrongLength { name, bytes: plain.as_bytes().len() });
         }
         let key = self.hide(name, &plain, recipe.algorithm)?;
-        let created = SystemTime::now();
-        let contents = KeyFile { algorithm: recipe.algorithm, wrapped }.to_bytes(name, created)?;
-        let entry = Entry::new(name, &contents, plain.as_bytes(), plain.master_key(), created);
-        self.store(name, &contents, entry)?;
+        let file = KeyFile { algorithm: recipe.algorithm, wrapped };
+        let name = self.store(id, number, &file, &plain)?;
         failpoint!("before_publish");
         self.published.publish(vec![(name, key)]);
         let by = recipe.master_key.map_or_else(String::new, |id| format!(", wrapped by master key {id}"));
@@ -62,11 +75,21 @@ impl KeyStore {
     }
 
     /// Writes the key file and its entry in the manifest: both, or none.
-    fn store(&self, name: KeyName, contents: &[u8], entry: Entry) -> Result<(), KeyStoreError> {
+    fn store(
+        &self,
+        id: KeyId,
+        number: impl Fn() -> Result<KeyVersion, KeyStoreError>,
+        file: &KeyFile,
+        plain: &PlainKey,
+    ) -> Result<KeyName, KeyStoreError> {
+        let created = SystemTime::now();
         let _lock = self.folder.lock()?;
-        self.folder.write_new(name, contents)?;
+        let name = KeyName { id, version: number()? };
+        let contents = file.to_bytes(name, created)?;
+        let entry = Entry::new(name, &contents, plain.as_bytes(), plain.master_key(), created);
+        self.folder.write_new(name, &contents)?;
         self.inventory.add(&self.folder, vec![(name, entry)]).inspect_err(|_| self.folder.take_back(name))?;
         failpoint!("after_manifest");
-        Ok(())
+        Ok(name)
     }
 }

@@ -168,7 +168,7 @@ impl KeyFolder {
         file.write_all(contents).map_err(failed)?;
         failpoint!("after_write");
         file.as_file().sync_all().map_err(failed)?;
-        if read_bounded(file.path()).map_err(failed)? != contents {
+        if fs::read(file.path()).map_err(failed)? != contents {
             return Err(KeyStoreError::ReadBack(destination.to_owned()));
         }
         Ok(file)
@@ -180,8 +180,8 @@ impl KeyFolder {
     }
 }
 
-/// A file's contents, up to [`LONGEST_FILE`].
-pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+/// A key file's contents, up to [`LONGEST_FILE`].
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LONGEST_FILE).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -261,6 +261,16 @@ mod tests {
         assert!(error(2).contains("aws-kms-key.1.2 has the name of a key file, but is no file"), "{}", error(2));
         assert!(error(3).contains("aws-kms-key.1.3 has 66560 bytes"), "{}", error(3));
         assert!(error(4).contains("aws-kms-key.1.4 is gone"), "{}", error(4));
+    }
+
+    #[test]
+    fn a_file_that_is_no_key_file_may_be_of_any_length_and_is_replaced_as_a_whole() {
+        let (dir, folder) = folder();
+        for length in [5, 1_000_000, 70_000] {
+            folder.replace("aws-kms-key.manifest.json", &vec![b'x'; length]).expect("replace");
+            assert_eq!(fs::read(dir.path().join("aws-kms-key.manifest.json")).expect("read"), vec![b'x'; length]);
+            assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 1, "no temporary file is left");
+        }
     }
 
     #[test]

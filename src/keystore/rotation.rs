@@ -6,15 +6,7 @@ impl KeyStore {
     /// Gives a key a new version, which is the latest from then on. If it fails, nothing has changed.
     pub fn rotate(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
         let _lock = self.locks.lock(id);
-        let mut tries = 0;
-        let version = loop {
-            let version = self.next_version(id)?;
-            match self.create(KeyName { id, version }) {
-                // Another server with the same folder has made this version since the folder was read.
-                Err(KeyStoreError::Exists(_)) if tries < MOST_TRIES => tries += 1,
-                created => break created?,
-            }
-        };
+        let version = self.create(id, || self.next_version(id))?;
         self.failures.succeeded(id);
         Ok(version)
     }
@@ -60,6 +52,3 @@ impl KeyStore {
         Ok(ids)
     }
 }
-
-/// Other servers that rotate the same key at the same moment, before a rotation gives up.
-const MOST_TRIES: usize = 3;

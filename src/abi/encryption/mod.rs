@@ -121,12 +121,13 @@ pub(super) unsafe extern "C" fn context_update(
     dlen: *mut c_uint,
 ) -> c_int {
     guard("crypt_ctx_update", ERROR, || {
+        // SAFETY: NULL, or valid for writes, as the caller promises.
+        if !unsafe { nothing_written(dlen) } {
+            return ERROR;
+        }
         let Some(slot) = slot_in(ctx) else { return ERROR };
         // SAFETY: `context_init` was called, and nobody else uses the slot.
         let Some(context) = (unsafe { context_in(slot) }) else { return ERROR };
-        if dlen.is_null() {
-            return ERROR;
-        }
         let (input_len, output_len) = (slen as usize, context.update_len(slen as usize));
         if (src.is_null() && input_len > 0) || (dst.is_null() && output_len > 0) {
             return ERROR;
@@ -152,6 +153,8 @@ pub(super) unsafe extern "C" fn context_update(
 /// As for [`context_update`]; `dst` is valid for writes of 16 bytes.
 pub(super) unsafe extern "C" fn context_finish(ctx: *mut c_void, dst: *mut u8, dlen: *mut c_uint) -> c_int {
     guard("crypt_ctx_finish", ERROR, || {
+        // SAFETY: NULL, or valid for writes, as the caller promises.
+        let has_length = unsafe { nothing_written(dlen) };
         let Some(slot) = slot_in(ctx) else { return ERROR };
         // SAFETY: `context_init` was called, and nobody else uses the slot.
         let Some(context) = (unsafe { context_in(slot) }) else { return ERROR };
@@ -162,7 +165,7 @@ pub(super) unsafe extern "C" fn context_finish(ctx: *mut c_void, dst: *mut u8, d
         unsafe { wipe(slot) };
         match result {
             // SAFETY: not NULL, and valid for writes, as the caller promises.
-            Some(result) if !dlen.is_null() => unsafe { finish_call(result, dlen) },
+            Some(result) if has_length => unsafe { finish_call(result, dlen) },
             _ => ERROR,
         }
     })
@@ -225,6 +228,19 @@ unsafe fn wipe(slot: *mut Slot) {
     // The memory is the caller's, who could look at it: so the compiler has to write it. Zero is EMPTY.
     // SAFETY: valid for writes, as the caller promises.
     unsafe { slot.write_bytes(0, 1) };
+}
+
+/// Sets the length of the output to 0, for all ways out of a function but the good one. `false` for NULL.
+///
+/// # Safety
+/// `dlen` is NULL or valid for writes.
+unsafe fn nothing_written(dlen: *mut c_uint) -> bool {
+    if dlen.is_null() {
+        return false;
+    }
+    // SAFETY: not NULL, and valid for writes, as the caller promises.
+    unsafe { dlen.write(0) };
+    true
 }
 
 /// The result of update and finish, as the server wants it.

@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
+use super::super::allocator::count;
 use super::*;
 use crate::keystore::test_keys::publish;
 
@@ -50,10 +51,10 @@ impl Memory {
 
     fn finish(&mut self, output: &mut Vec<u8>) -> c_int {
         let mut part = [0; 16];
-        let mut length = MaybeUninit::new(0);
+        let mut length = MaybeUninit::uninit();
         // SAFETY: `init` was called; 16 bytes have room for a block.
         let status = unsafe { context_finish(self.ctx(), part.as_mut_ptr(), length.as_mut_ptr()) };
-        // SAFETY: it was set above.
+        // SAFETY: the function has set it.
         output.extend(&part[..unsafe { length.assume_init() } as usize]);
         status
     }
@@ -208,4 +209,49 @@ fn ids_and_versions_that_cannot_be_and_a_plugin_that_does_not_run_are_invalid() 
     assert_eq!(latest_key_version(0), INVALID);
     assert_eq!(latest_key_version(4_000_000_002), INVALID);
     assert_eq!((length, buffer), (16, [0; 16]));
+}
+
+#[test]
+fn no_callback_asks_for_memory_once_a_key_is_published() {
+    use Algorithm::{AesCbc, AesCtr};
+    for (id, algorithm) in [(4_000_000_003, AesCbc), (4_000_000_004, AesCtr)] {
+        publish(&plugin::KEYS, id, 1, &KEY, algorithm);
+        let (plain, mut secret, mut output) = ([7; 4099], [0; 4200], [0; 4200]);
+        let mut buffer = [0; 32];
+        // Not counted: what the first look-up of a thread sets up.
+        latest_key_version(id);
+        let allocations = count::of(|| {
+            let mut length = 32;
+            assert_eq!(latest_key_version(id), 1);
+            // SAFETY: the buffer is as long as the length says.
+            assert_eq!(unsafe { key(id, 1, buffer.as_mut_ptr(), &raw mut length) }, 0);
+            for flags in [0, NOPAD] {
+                let (status, written) = message(id, ENCRYPT | flags, &plain, &mut secret);
+                assert_eq!(status, 0);
+                let (status, read) = message(id, DECRYPT | flags, &secret[..written], &mut output);
+                assert_eq!((status, &output[..read]), (0, &plain[..]));
+                let other = encrypted_length(4099, id, 1) as usize;
+                assert!(written == if flags == 0 { other } else { 4099 });
+            }
+        });
+        assert_eq!(allocations, 0);
+    }
+}
+
+/// One message in one update, with a context on the stack: its status, and how many bytes came out.
+fn message(id: c_uint, flags: c_int, input: &[u8], output: &mut [u8]) -> (c_int, usize) {
+    let mut memory = [MaybeUninit::<u8>::uninit(); 4096];
+    assert!(context_size(id, 1) as usize <= memory.len());
+    let ctx: *mut c_void = memory.as_mut_ptr().cast();
+    let (mut first, mut last) = (0, 0);
+    // SAFETY: the memory is long enough; the slices are valid for their lengths.
+    let begun = unsafe { context_init(ctx, KEY.as_ptr(), 16, IV.as_ptr(), 16, flags, id, 1) };
+    assert_eq!(begun, 0);
+    // SAFETY: the context was made; the output has room for what comes out.
+    let status =
+        unsafe { context_update(ctx, input.as_ptr(), input.len() as c_uint, output.as_mut_ptr(), &raw mut first) };
+    let rest = &mut output[first as usize..];
+    // SAFETY: as before.
+    let ended = unsafe { context_finish(ctx, rest.as_mut_ptr(), &raw mut last) };
+    (status | ended, (first + last) as usize)
 }
