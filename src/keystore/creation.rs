@@ -57,7 +57,7 @@ impl KeyStore {
         // A key that cannot be unwrapped is of no use to anybody, however well it is stored.
         let plain = self.kms.decrypt(&wrapped).map_err(kms_failed)?;
         if plain.as_bytes().len() != recipe.spec.key_len() {
-            return Err(KeyStoreError::WrongLength { name, bytes: plain.as_bytes().len() });
+            return Err(KeyStoreError::BadNewKey { name, bytes: plain.as_bytes().len() });
         }
         let key = self.hide(name, &plain, recipe.algorithm)?;
         let file = KeyFile { algorithm: recipe.algorithm, wrapped };

@@ -20,6 +20,15 @@ pub enum KeyStoreError {
         /// Its length.
         bytes: usize,
     },
+    /// KMS made a key of another length than it was asked for.
+    BadNewKey {
+        /// The key.
+        name: KeyName,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The folder of the key files cannot be used.
+    Folder(PathBuf, io::Error),
     /// The key file has nothing in it.
     EmptyFile(PathBuf),
     /// The key file is longer than any wrapped key. In bytes.
@@ -101,6 +110,18 @@ impl fmt::Display for KeyStoreError {
                     "{name}: KMS gave a key of {bytes} bytes, which is no AES key. Restore its file from a backup"
                 )
             }
+            Self::BadNewKey { name, bytes } => {
+                write!(
+                    f,
+                    "{name}: KMS made a key of {bytes} bytes, which is not what it was asked for, and is not used. Try again"
+                )
+            }
+            Self::Folder(path, error) => write!(
+                f,
+                "the folder of the key files, {}, cannot be opened: {error}. Create it for the server's user, or correct \
+                 aws_key_management_keyfile_dir",
+                path.display()
+            ),
             Self::EmptyFile(path) => write!(f, "key file {} is empty. Restore it from a backup", path.display()),
             Self::LargeFile(path, bytes) => write!(
                 f,

@@ -28,7 +28,8 @@ pub(super) struct FolderLock(#[allow(dead_code)] File);
 impl KeyFolder {
     /// `path` must be a folder that can be listed; `also` is a second folder to read key files from, if it is there.
     pub(super) fn open(path: &Path, also: Option<&Path>) -> Result<Self, KeyStoreError> {
-        let failed = |error| KeyStoreError::Io { action: "open the folder of the key files", path: path.into(), error };
+        let failed =
+            |error| KeyStoreError::Folder(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), error);
         // An absolute path is of more use in a message than ".".
         let path = path.canonicalize().map_err(failed)?;
         fs::read_dir(&path).map_err(failed)?;

@@ -147,9 +147,13 @@ impl KeyStore {
         let mut waiting: Vec<(&ReadFile, &mut Option<PlainKey>)> = files.iter().zip(&mut plain).collect();
         let mut pause = FIRST_PAUSE;
         let mut next_note = Instant::now();
+        let mut reason: Option<(KeyName, KmsError)> = None;
+        // A short startup_timeout, even 0, leaves time for one try.
+        let mut deadline = until.max(Instant::now() + FIRST_ROUND);
         while !waiting.is_empty() {
             let wrapped: Vec<WrappedKey> = waiting.iter().map(|(file, _)| file.file.wrapped.clone()).collect();
-            let answers = self.kms.decrypt_all(&wrapped, until);
+            let answers = self.kms.decrypt_all(&wrapped, deadline);
+            deadline = until;
             let mut again = Vec::new();
             let mut passing: Option<(KeyName, KmsError)> = None;
             for ((file, place), answer) in waiting.into_iter().zip(answers) {
@@ -167,6 +171,8 @@ impl KeyStore {
             let now = Instant::now();
             let left = until.saturating_duration_since(now);
             if left.is_zero() {
+                // A round that the deadline cut short says only that there was no answer in time; the one before says why.
+                let (name, error) = reason.unwrap_or((name, error));
                 return Err(KeyStoreError::Kms(name, error));
             }
             if now >= next_note {
@@ -174,6 +180,7 @@ impl KeyStore {
                 self.reporter.note(&format!("waiting for KMS, for up to {seconds} s more: {name}: {error}"));
                 next_note = now + NOTE_EVERY;
             }
+            reason = Some((name, error));
             std::thread::sleep(jittered(pause).min(left));
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -259,6 +266,9 @@ type Findings = Vec<(KeyName, Entry, Finding)>;
 
 /// How often a start that waits says so.
 const NOTE_EVERY: Duration = Duration::from_secs(15);
+
+/// The least time for the first try.
+const FIRST_ROUND: Duration = Duration::from_secs(5);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);

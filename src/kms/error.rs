@@ -90,7 +90,9 @@ impl Class {
                 "Give the server an instance role, or credentials in its environment or in the AWS files of its user"
             }
             (Self::BadCredentials, _) => "Renew the credentials that the server uses, and check the clock",
-            (Self::Denied, Call::Decrypt) => "Allow kms:Decrypt on the master key to the server's identity",
+            (Self::Denied, Call::Decrypt) => {
+                "Allow kms:Decrypt on the master key to the server's identity, and check aws_key_management_region"
+            }
             (Self::Denied, Call::GenerateDataKeyWithoutPlaintext) => {
                 "Allow kms:GenerateDataKeyWithoutPlaintext on the master key to the server's identity"
             }
@@ -157,7 +159,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "KMS Decrypt failed: access denied (AccessDeniedException, request 11-22). Allow kms:Decrypt on the master \
-             key to the server's identity. Reason: User: arn:aws:iam::1:role/db is not authorized"
+             key to the server's identity, and check aws_key_management_region. Reason: User: arn:aws:iam::1:role/db is not authorized"
         );
     }
 }

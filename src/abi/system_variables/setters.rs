@@ -239,11 +239,11 @@ unsafe fn string_of<'a>(value: *mut c::st_mysql_value) -> Option<&'a CStr> {
     }
 }
 
-/// The number of a SET statement; `None` for NULL. One beyond 2^63 is given as the largest that there is.
+/// The number of a SET statement, signed or not; `None` for NULL.
 ///
 /// # Safety
 /// `value` is valid.
-unsafe fn number_of(value: *mut c::st_mysql_value) -> Option<c_longlong> {
+unsafe fn number_of(value: *mut c::st_mysql_value) -> Option<i128> {
     // SAFETY: valid, as the caller promises; a copy of its pointers to functions.
     let functions = unsafe { *value };
     let val_int = functions.val_int?;
@@ -254,5 +254,5 @@ unsafe fn number_of(value: *mut c::st_mysql_value) -> Option<c_longlong> {
     }
     // SAFETY: `value` is valid.
     let unsigned = functions.is_unsigned.is_some_and(|is_unsigned| unsafe { is_unsigned(value) } != 0);
-    Some(if unsigned && number < 0 { c_longlong::MAX } else { number })
+    Some(if unsigned { i128::from(number.cast_unsigned()) } else { i128::from(number) })
 }

@@ -39,23 +39,25 @@ impl Setup {
     }
 
     fn open_in(&self, folder: &Path, role: Role, kms: Arc<dyn Kms>) -> Result<KeyStore, KeyStoreError> {
-        KeyStore::open(Opening {
-            folder,
+        KeyStore::open(Opening { folder, ..self.opening(role, kms) })
+    }
+
+    fn opening(&self, role: Role, kms: Arc<dyn Kms>) -> Opening<'_> {
+        let recipe = Recipe {
+            master_key: MasterKeyId::parse("alias/test"),
+            spec: KeySpec::Aes128,
+            algorithm: Algorithm::AesCbc,
+        };
+        Opening {
+            folder: self.folder.path(),
             also: None,
             kms,
             published: Box::leak(Box::default()),
-            new_keys: NewKeys::new(
-                Recipe {
-                    master_key: MasterKeyId::parse("alias/test"),
-                    spec: KeySpec::Aes128,
-                    algorithm: Algorithm::AesCbc,
-                },
-                AllowedKeyIds::parse("1-99,100000,4294967295").expect("a list"),
-            ),
+            new_keys: NewKeys::new(recipe, AllowedKeyIds::parse("1-99,100000,4294967295").expect("a list")),
             role,
             startup_timeout: Duration::from_secs(3),
             reporter: self.log,
-        })
+        }
     }
 
     fn put(&self, file: &str, contents: &[u8]) {
@@ -176,7 +178,7 @@ fn a_key_of_the_wrong_length_is_never_written() {
     for length in [0, 15, 24, 32, 33] {
         *setup.kms.key_len.lock().expect("length") = Some(length);
         let error = store.latest_or_new(id(1)).expect_err("wrong length");
-        assert!(matches!(error, KeyStoreError::WrongLength { bytes, .. } if bytes == length), "{error}");
+        assert!(matches!(error, KeyStoreError::BadNewKey { bytes, .. } if bytes == length), "{error}");
         store.forget_failures();
     }
     assert_eq!(setup.files(), [""; 0]);
@@ -308,6 +310,19 @@ fn a_start_gives_up_when_its_time_is_over_and_publishes_nothing() {
     let error = setup.open().err().expect("no credentials").to_string();
     assert!(error.contains("no AWS credentials") && error.contains("instance role"), "{error}");
     assert!((3..6).contains(&started.elapsed().as_secs()));
+}
+
+#[test]
+fn a_start_without_any_patience_still_asks_kms_once() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
+    let open = || {
+        KeyStore::open(Opening { startup_timeout: Duration::ZERO, ..setup.opening(Role::Server, setup.kms.clone()) })
+    };
+    assert_eq!(key(&open().expect("open"), 1, 1), Some(vec![1; 16]));
+    setup.kms.fail_next(&[(Decrypt, Class::Throttled)]);
+    let error = open().err().expect("throttled").to_string();
+    assert!(error.contains("throttled"), "{error}");
 }
 
 #[test]
