@@ -24,6 +24,8 @@ fn main() -> Result<(), Error> {
         .derive_default(false)
         .layout_tests(false)
         .generate_comments(false)
+        // Another version of the headers makes new declarations.
+        .parse_callbacks(Box::new(bindgen::CargoCallbacks::new()))
         .generate()
         .map_err(|error| {
             format!(

@@ -7,7 +7,7 @@
 //! | [`keystore`] | the data keys: table, files, rotation |
 //! | [`kms`] | AWS KMS: two calls, and errors in classes |
 //!
-//! `abi` uses the other three, [`keystore`] uses [`kms`], and nothing else uses anything: see ARCHITECTURE.md.
+//! `abi` uses the other three; [`keystore`] uses [`kms`], and names [`cipher::Algorithm`]: see ARCHITECTURE.md.
 
 #![deny(unsafe_code)]
 

@@ -3,6 +3,8 @@
 
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/http_stub.rs"]
+mod http_stub;
 #[path = "support/kms_emulator.rs"]
 mod kms_emulator;
 
@@ -196,6 +198,40 @@ fn credentials_and_region_come_from_the_aws_files_of_the_user_too() {
         // The master key is in us-east-1: it is not found in the profile's region, and its name shows that region.
         let error = generate(&kms, MASTER_KEY, KeySpec::Aes128).err().unwrap();
         check(&error, Class::NotFound, Some("NotFoundException"), "eu-central-1");
+    });
+}
+
+#[test]
+fn a_region_that_the_metadata_tell_late_is_used_when_they_do() {
+    let name = "a_region_that_the_metadata_tell_late_is_used_when_they_do";
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let metadata = format!("http://{closed}");
+    let instance = [("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &metadata)];
+    with_environment(name, &[CREDENTIALS, &instance].concat(), || {
+        let emulator = Emulator::start_with(&format!("{MASTER_KEY}=eu-central-1"));
+        let endpoint_url = Some(emulator.url().to_owned());
+        let kms = AwsKms::new(AwsSettings { endpoint_url, ..AwsSettings::default() }).expect("a runtime");
+        let error = generate(&kms, MASTER_KEY, KeySpec::Aes128).err().unwrap();
+        check(&error, Class::NoRegion, Some("NotFoundException"), "Set aws_key_management_region");
+        assert!(error.class.is_passing());
+        let metadata = std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap();
+        http_stub::serve(metadata.strip_prefix("http://").unwrap(), |request| {
+            if request.contains("placement/region") { (200, "eu-central-1".into()) } else { (200, "token".into()) }
+        });
+        let wrapped = generate(&kms, MASTER_KEY, KeySpec::Aes128).unwrap_or_else(|error| panic!("{error}"));
+        kms.decrypt(&wrapped).unwrap_or_else(|error| panic!("{error}"));
+    });
+}
+
+#[test]
+fn an_answer_of_a_proxy_says_nothing_about_the_key() {
+    with_environment("an_answer_of_a_proxy_says_nothing_about_the_key", CREDENTIALS, || {
+        for status in [403, 407, 429, 502] {
+            let proxy = http_stub::serve("127.0.0.1:0", move |_| (status, "<html>no</html>".into()));
+            let error =
+                connect(&format!("http://{proxy}"), None).decrypt(&WrappedKey::new(vec![1; 100])).err().unwrap();
+            check(&error, Class::Transient, None, "check aws_key_management_endpoint_url, and any proxy");
+        }
     });
 }
 

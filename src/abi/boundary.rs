@@ -34,9 +34,11 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
 #[repr(transparent)]
 pub(super) struct ServerWritable<T>(UnsafeCell<T>);
 
-// SAFETY: the plugin's own code reads and writes the contents only in init, in deinit and in the update callbacks of the
-// variables, all of which the server runs one at a time: init and deinit under its lock of the plugin list, and updates
-// under LOCK_global_system_variables, for a plugin that is initialised. All other accesses are the server's own.
+// SAFETY: the plugin's own code touches the contents in init, of which the server runs one at a time, and in the update
+// callbacks, which it runs under LOCK_global_system_variables and only after a successful init. Other threads of the server
+// may read a value meanwhile (SHOW VARIABLES, also during an INSTALL): numbers and pointers are written whole, and the
+// string that a pointer pointed to before stays where it is: see `system_variables/values.rs`. All other accesses are the
+// server's own.
 unsafe impl<T> Sync for ServerWritable<T> {}
 
 impl<T> ServerWritable<T> {
@@ -68,8 +70,9 @@ pub(super) unsafe fn bytes<'a>(pointer: *const u8, length: usize) -> Option<&'a 
 /// The server's buffer, as a slice to write to. NULL as in [`bytes`].
 ///
 /// # Safety
-/// `pointer` is NULL, or valid for reads and writes of `length` initialised bytes, which nobody else uses while the slice
-/// lives.
+/// `pointer` is NULL, or valid for reads and writes of `length` bytes, which nobody else uses while the slice lives. The
+/// memory is the server's: what it holds, the compiler cannot know to be uninitialised, and nothing here reads it before
+/// it is written.
 pub(super) unsafe fn bytes_mut<'a>(pointer: *mut u8, length: usize) -> Option<&'a mut [u8]> {
     if length == 0 {
         Some(&mut [])

@@ -1,6 +1,7 @@
 //! Messages: to the server's error log, to the client of a statement, and from the runtime's thread to stderr.
 
 use std::ffi::{CString, c_ulong};
+use std::io::Write;
 
 use tracing::Level;
 
@@ -56,7 +57,9 @@ fn log(severity: c_ulong, label: &str, text: &str) {
 }
 
 fn to_stderr(label: &str, text: &str) {
-    eprintln!("{} 0 [{label}] {PREFIX}: {text}", server::log_time());
+    // In one piece, so that no other line gets between; and a log that cannot be written fails nothing else.
+    let line = format!("{} 0 [{label}] {PREFIX}: {text}\n", server::log_time());
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// The text as the server takes it: with the plugin's name, and without NULs.

@@ -1,7 +1,6 @@
 //! The plugin's life: init, deinit, and what exists in between.
 
 use std::ffi::{c_int, c_void};
-use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -56,7 +55,7 @@ fn start() -> Result<(), String> {
     let recipe = Recipe { master_key: parse_master_key(&master_key_id), spec: key_spec, algorithm };
     let region = aws.region.clone();
     let store = KeyStore::open(Opening {
-        folder: Path::new(&folder),
+        folder: &folder,
         also: server.incremental_backup().as_deref(),
         kms: connect(aws, mock)?,
         published: &KEYS,

@@ -128,6 +128,11 @@ impl Context {
         }
     }
 
+    /// Whether the message has to come in one [`update`](Self::update).
+    pub fn takes_one_piece(&self) -> bool {
+        matches!(self.mode, Mode::GcmDecrypt(_))
+    }
+
     /// Ends the message and returns how many bytes of `output` it wrote. The context is of no use afterwards.
     pub fn finish(&mut self, output: &mut [u8]) -> Result<usize, CipherError> {
         match &mut self.mode {

@@ -1,5 +1,6 @@
-//! How a key version comes to be: generate, unwrap, check, write, record, publish. Nothing before the last step can be
-//! seen by anybody, and when a step fails, those before it are undone.
+//! How a key version comes to be: generate, unwrap, check, write, record, publish. Nothing is encrypted with it before
+//! the last step. A key file that has its name is never taken back, whatever fails afterwards: another server with the
+//! same folder may have read it.
 
 use std::time::SystemTime;
 
@@ -34,6 +35,7 @@ impl KeyStore {
     }
 
     fn first_version(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
+        self.inventory.refresh(&self.folder)?;
         match self.folder.versions(id)?.first() {
             None => Ok(KeyVersion::FIRST),
             Some(version) => Err(KeyStoreError::Exists(self.folder.path_of(KeyName { id, version: *version }))),
@@ -63,7 +65,7 @@ impl KeyStore {
         let file = KeyFile { algorithm: recipe.algorithm, wrapped };
         let name = self.store(id, number, &file, &plain)?;
         failpoint!("before_publish");
-        self.published.publish(vec![(name, key)]);
+        self.published.publish(self.epoch, vec![(name, key)]);
         let by = recipe.master_key.map_or_else(String::new, |id| format!(", wrapped by master key {id}"));
         self.reporter.note(&format!(
             "made {name} ({}, {}){by}, in file {}",
@@ -74,7 +76,8 @@ impl KeyStore {
         Ok(name.version)
     }
 
-    /// Writes the key file and its entry in the manifest: both, or none.
+    /// Writes the key file and its entry in the manifest. Without the entry the version is as good: the next start adopts
+    /// it.
     fn store(
         &self,
         id: KeyId,
@@ -86,9 +89,11 @@ impl KeyStore {
         let _lock = self.folder.lock()?;
         let name = KeyName { id, version: number()? };
         let contents = file.to_bytes(name, created)?;
-        let entry = Entry::new(name, &contents, plain.as_bytes(), plain.master_key(), created);
+        let entry = Entry::new(name, &contents, file.algorithm, plain, created);
         self.folder.write_new(name, &contents)?;
-        self.inventory.add(&self.folder, vec![(name, entry)]).inspect_err(|_| self.folder.take_back(name))?;
+        if let Err(error) = self.inventory.add(&self.folder, vec![(name, entry)]) {
+            self.reporter.warning(&format!("{name} is not in the manifest of the key files yet: {error}"));
+        }
         failpoint!("after_manifest");
         Ok(name)
     }

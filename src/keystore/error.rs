@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{KeyId, KeyName};
+use crate::cipher::Algorithm;
 use crate::kms::KmsError;
 
 /// Why a key could not be loaded, made or rotated.
@@ -57,6 +58,10 @@ pub enum KeyStoreError {
     BadKeyFile(KeyName),
     /// The key file holds another key than the one that was made here.
     OtherKey(KeyName),
+    /// The key file names another algorithm than the one that the key version has always encrypted with.
+    OtherAlgorithm(KeyName, Algorithm),
+    /// Another process holds the lock of the folder.
+    Locked(PathBuf),
     /// The manifest is one of a later version of the plugin.
     NewerManifest(u32),
     /// `aws_key_management_allowed_key_ids` does not list the key.
@@ -95,6 +100,8 @@ pub enum KeyStoreError {
         failed: usize,
         /// Out of how many.
         of: usize,
+        /// How many were not tried any more, because KMS did not answer.
+        skipped: usize,
         /// The first failure.
         first: Box<KeyStoreError>,
     },
@@ -147,6 +154,17 @@ impl fmt::Display for KeyStoreError {
                 "{name}: its file holds another key than the one that was made here, and is not used. Restore the right \
                  file from a backup"
             ),
+            Self::OtherAlgorithm(name, algorithm) => write!(
+                f,
+                "{name}: its file says {algorithm}, which is not what it was made for, and is not used. Restore the right \
+                 file from a backup"
+            ),
+            Self::Locked(path) => write!(
+                f,
+                "the folder of the key files is locked by another process (see who has {} open). Try again when it has \
+                 ended",
+                path.display()
+            ),
             Self::NewerManifest(format) => write!(
                 f,
                 "the manifest of the key files has format {format}, so no key is made. Install the version of the plugin \
@@ -180,8 +198,12 @@ impl fmt::Display for KeyStoreError {
             Self::NotYet { before, wait } => {
                 write!(f, "failed before, and is tried again in {} s: {before}", wait.as_secs() + 1)
             }
-            Self::Several { failed, of, first } => {
-                write!(f, "{failed} of {of} keys could not be rotated (see the error log). First: {first}")
+            Self::Several { failed, of, skipped, first } => {
+                write!(f, "{failed} of {of} keys could not be rotated (see the error log)")?;
+                if *skipped > 0 {
+                    write!(f, ", {skipped} were not tried, as KMS does not answer")?;
+                }
+                write!(f, ". First: {first}")
             }
         }
     }

@@ -7,109 +7,116 @@ use super::{KeyFolder, KeyId, KeyName, KeyStoreError, KeyVersion, Reporter, Role
 
 /// The manifest of the key store's folder.
 pub(super) struct Inventory {
-    manifest: Mutex<Manifest>,
-    access: Access,
+    state: Mutex<State>,
+    is_writable: bool,
+    was_there: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
-    ReadWrite,
-    /// In mariadb-backup's process.
-    ReadOnly,
-    /// Written by a later version of the plugin, in this format: left alone, and no key is made.
-    Newer(u32),
+struct State {
+    manifest: Manifest,
+    /// There is a manifest of a later version of the plugin, of this format: it is left alone, and no key is made.
+    newer: Option<u32>,
 }
 
 impl Inventory {
     /// Reads the manifest. One that is damaged is put aside, and replaced when the keys have been loaded.
     pub(super) fn open(folder: &KeyFolder, role: Role, reporter: &dyn Reporter) -> Result<Self, KeyStoreError> {
-        let mut access = if role == Role::Backup { Access::ReadOnly } else { Access::ReadWrite };
-        let manifest = match Manifest::read(folder)? {
-            OnDisk::Good(manifest) => manifest,
-            OnDisk::Missing => Manifest::default(),
+        let is_writable = role == Role::Server;
+        let found = Manifest::read(folder)?;
+        let was_there = matches!(found, OnDisk::Good(_) | OnDisk::Newer(_));
+        let mut state = State { manifest: Manifest::default(), newer: None };
+        match found {
+            OnDisk::Good(manifest) => state.manifest = manifest,
+            OnDisk::Missing => {}
             OnDisk::Damaged(reason) => {
                 reporter.warning(&format!(
                     "the manifest of the key files in {} is damaged ({reason}) and is made anew from the key files; \
                      that a key file was lost or exchanged before can't be noticed",
                     folder.path().display()
                 ));
-                if access == Access::ReadWrite
-                    && let Err(error) = Manifest::put_aside(folder)
-                {
+                let put_aside = || folder.lock().and_then(|_lock| Manifest::put_aside(folder));
+                if is_writable && let Err(error) = put_aside() {
                     reporter.warning(&error.to_string());
                 }
-                Manifest::default()
             }
             OnDisk::Newer(format) => {
-                access = Access::Newer(format);
+                state.newer = Some(format);
                 reporter.warning(&KeyStoreError::NewerManifest(format).to_string());
-                Manifest::default()
             }
-        };
-        Ok(Self { manifest: Mutex::new(manifest), access })
+        }
+        Ok(Self { state: Mutex::new(state), is_writable, was_there })
+    }
+
+    /// Whether there was a manifest at start that could be read, or will be by a later version of the plugin.
+    pub(super) fn was_there(&self) -> bool {
+        self.was_there
     }
 
     /// Fails if no key may be made here.
     pub(super) fn check_may_add(&self) -> Result<(), KeyStoreError> {
-        match self.access {
-            Access::Newer(format) => Err(KeyStoreError::NewerManifest(format)),
-            Access::ReadOnly | Access::ReadWrite => Ok(()),
-        }
+        self.state().newer.map_or(Ok(()), |format| Err(KeyStoreError::NewerManifest(format)))
     }
 
     /// Compares a key file with what is known of it. Fails if it holds another key.
     pub(super) fn check(&self, name: KeyName, found: &Entry) -> Result<Finding, KeyStoreError> {
-        match self.manifest().compare(name, found) {
+        match self.state().manifest.compare(name, found) {
             Finding::OtherKey => Err(KeyStoreError::OtherKey(name)),
+            Finding::OtherAlgorithm => Err(KeyStoreError::OtherAlgorithm(name, found.algorithm())),
             finding => Ok(finding),
         }
     }
 
-    /// Adds entries, here and on the disk. The caller holds the folder's lock. If it fails, nothing has changed.
+    /// Adds entries, here and on the disk. The caller holds the folder's lock. What could not be written is written with
+    /// the next entries.
     pub(super) fn add(&self, folder: &KeyFolder, entries: Vec<(KeyName, Entry)>) -> Result<(), KeyStoreError> {
-        if self.access != Access::ReadWrite || entries.is_empty() {
+        if !self.is_writable || entries.is_empty() {
             return Ok(());
         }
-        let mut manifest = self.manifest();
-        let mut new = manifest.clone();
+        let mut state = self.state();
         for (name, entry) in entries {
-            let entry = match manifest.created(name) {
+            let entry = match state.manifest.created(name) {
                 Some(created) => entry.with_created(created),
                 None => entry,
             };
-            new.insert(name, entry);
+            state.manifest.insert(name, entry);
         }
-        // Another server with the same folder may have added some.
-        if let OnDisk::Good(on_disk) = Manifest::read(folder)? {
-            new.add_missing(on_disk);
+        state.take_over(folder)?;
+        if let OnDisk::Damaged(_) = Manifest::read(folder)? {
+            Manifest::put_aside(folder)?;
         }
-        new.write(folder)?;
-        *manifest = new;
-        Ok(())
+        state.manifest.write(folder)
     }
 
     /// Takes over what another server with the same folder has added.
     pub(super) fn refresh(&self, folder: &KeyFolder) -> Result<(), KeyStoreError> {
-        if self.access == Access::ReadWrite
-            && let OnDisk::Good(on_disk) = Manifest::read(folder)?
-        {
-            self.manifest().add_missing(on_disk);
-        }
-        Ok(())
+        if self.is_writable { self.state().take_over(folder) } else { Ok(()) }
     }
 
     /// The highest version of a key that was ever here.
     pub(super) fn highest(&self, id: KeyId) -> Option<KeyVersion> {
-        self.manifest().highest(id)
+        self.state().manifest.highest(id)
     }
 
     /// All key versions that were ever here, in order.
     pub(super) fn names(&self) -> Vec<KeyName> {
-        self.manifest().names().collect()
+        self.state().manifest.names().collect()
     }
 
-    fn manifest(&self) -> MutexGuard<'_, Manifest> {
-        // Replaced as a whole, so a panic elsewhere has not spoilt it.
-        self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each entry is inserted as a whole, so a panic elsewhere has not spoilt it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Reads the manifest on the disk, which another server may have changed.
+    fn take_over(&mut self, folder: &KeyFolder) -> Result<(), KeyStoreError> {
+        match Manifest::read(folder)? {
+            OnDisk::Good(manifest) => self.manifest.add_missing(manifest),
+            // A damaged one is put aside when it is replaced.
+            OnDisk::Missing | OnDisk::Damaged(_) => {}
+            OnDisk::Newer(format) => self.newer = Some(format),
+        }
+        self.newer.map_or(Ok(()), |format| Err(KeyStoreError::NewerManifest(format)))
     }
 }

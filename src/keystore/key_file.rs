@@ -91,15 +91,15 @@ impl Document {
     }
 }
 
-/// What all formats from 2 on have in common.
+/// What the formats of all our documents have in common.
 #[derive(Deserialize)]
-struct AnyDocument {
-    format: u32,
+pub(super) struct AnyDocument {
+    pub(super) format: u32,
 }
 
 /// The values of aws_key_management_encryption_algorithm.
-#[derive(Serialize, Deserialize)]
-enum AlgorithmName {
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum AlgorithmName {
     #[serde(rename = "AES_CBC")]
     AesCbc,
     #[serde(rename = "AES_CTR")]

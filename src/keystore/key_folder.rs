@@ -4,10 +4,11 @@
 //! file only if nobody has that name; then the folder is synced. So a file is there whole or not at all, whenever the
 //! machine stops.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
 
@@ -91,7 +92,8 @@ impl KeyFolder {
         Ok(bytes)
     }
 
-    /// Makes a key file, which must not exist. When this returns, the file is whole and on the disk.
+    /// Makes a key file, which must not exist. When this returns, the file is whole and on the disk. If the last step fails,
+    /// the file is there, but may be gone after a power failure.
     pub(super) fn write_new(&self, name: KeyName, contents: &[u8]) -> Result<(), KeyStoreError> {
         let path = self.path.join(name.file_name());
         let failed = |error| failed("write key file", &path, error);
@@ -102,19 +104,9 @@ impl KeyFolder {
             _ => failed(error.error),
         })?;
         failpoint!("after_link");
-        self.sync().map_err(|error| {
-            // Nobody uses the key yet. A name that may be gone after a power failure must not stay.
-            let _ = fs::remove_file(&path);
-            failed(error)
-        })?;
+        self.sync().map_err(failed)?;
         failpoint!("after_sync");
         Ok(())
-    }
-
-    /// Takes a key file back that was written a moment ago and that nobody uses.
-    pub(super) fn take_back(&self, name: KeyName) {
-        // If this fails, the file stays, and is loaded at the next start as a version that nothing was encrypted with.
-        let _ = fs::remove_file(self.path.join(name.file_name())).and_then(|()| self.sync());
     }
 
     /// Writes a file that is no key file, in place of any that has the name. When this returns, it is whole and on the
@@ -129,29 +121,49 @@ impl KeyFolder {
         self.sync().map_err(failed)
     }
 
-    /// Waits for another process that is adding files.
+    /// Waits for another process that is adding files, but not for ever: it may have been stopped.
     pub(super) fn lock(&self) -> Result<FolderLock, KeyStoreError> {
         let path = self.path.join(LOCK_FILE);
         let opened = File::options().create(true).truncate(false).write(true).open(&path);
         let file = opened.map_err(|error| failed("open lock file", &path, error))?;
-        file.lock().map_err(|error| failed("lock", &path, error))?;
-        Ok(FolderLock(file))
+        let until = Instant::now() + LONGEST_WAIT;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(FolderLock(file)),
+                Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) => return Err(KeyStoreError::Locked(path)),
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),
+            }
+        }
     }
 
     /// Removes temporary files that a stopped server left behind; those of a running one are left alone. Answers how
     /// many.
     pub(super) fn remove_leftovers(&self) -> Result<usize, KeyStoreError> {
+        let candidates = self.temporary_files()?;
+        if candidates.is_empty() {
+            return Ok(0);
+        }
+        // Another server with the same folder may be about to lock a file that it has just made.
+        let _lock = self.lock()?;
         let mut removed = 0;
-        for entry in fs::read_dir(&self.path).map_err(|error| failed("list", &self.path, error))?.flatten() {
-            let is_leftover = entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMPORARY_PREFIX))
-                && entry.file_type().is_ok_and(|kind| kind.is_file())
-                && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
-            if is_leftover {
-                fs::remove_file(entry.path()).map_err(|error| failed("remove temporary file", &entry.path(), error))?;
+        for path in candidates {
+            if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+                fs::remove_file(&path).map_err(|error| failed("remove temporary file", &path, error))?;
                 removed += 1;
             }
         }
         Ok(removed)
+    }
+
+    fn temporary_files(&self) -> Result<Vec<PathBuf>, KeyStoreError> {
+        let entries = fs::read_dir(&self.path).map_err(|error| failed("list", &self.path, error))?;
+        let is_temporary = |entry: &fs::DirEntry| {
+            entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMPORARY_PREFIX))
+                && entry.file_type().is_ok_and(|kind| kind.is_file())
+        };
+        Ok(entries.flatten().filter(is_temporary).map(|entry| entry.path()).collect())
     }
 
     /// A synced temporary file with `contents`, which are what is read back from it.
@@ -195,6 +207,10 @@ fn failed(action: &'static str, path: &Path, error: io::Error) -> KeyStoreError 
 /// Not the prefix of the key files: mariadb-backup copies whatever begins with it.
 const TEMPORARY_PREFIX: &str = ".aws-kms-key.new-";
 const LOCK_FILE: &str = ".aws-kms-key.lock";
+
+/// For another process that is adding files, which takes milliseconds.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Readable for the group, which may run the backups; writable for nobody.
 const MODE: u32 = 0o440;
@@ -248,6 +264,19 @@ mod tests {
         assert_eq!(folder.remove_leftovers().expect("remove"), 1);
         assert!(!dir.path().join(".aws-kms-key.new-abc").exists());
         assert!(dir.path().join(".aws-kms-key.new-xyz").exists());
+    }
+
+    #[test]
+    fn a_lock_that_another_process_does_not_release_is_given_up() {
+        let (dir, folder) = folder();
+        let held = folder.lock().expect("lock");
+        let started = Instant::now();
+        let error = folder.lock().err().expect("held").to_string();
+        assert!(error.contains("is locked by another process") && error.contains(".aws-kms-key.lock"), "{error}");
+        assert!((LONGEST_WAIT..LONGEST_WAIT * 2).contains(&started.elapsed()));
+        drop(held);
+        folder.lock().expect("lock");
+        drop(dir);
     }
 
     #[test]

@@ -12,9 +12,11 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::key_file::timestamp;
+use super::key_file::{AlgorithmName, AnyDocument, timestamp};
 use super::key_folder::KeyFolder;
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
+use crate::cipher::Algorithm;
+use crate::kms::PlainKey;
 
 /// The entries, by key and version.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub(super) struct Entry {
     key_version: u32,
     /// When it was made, or first seen.
     created: String,
+    /// What it encrypts with.
+    algorithm: AlgorithmName,
     /// The ARN of the master key that wraps it, as KMS gave it.
     master_key: Option<String>,
     /// Of the whole key file, in hexadecimal digits.
@@ -60,6 +64,8 @@ pub(super) enum Finding {
     Rewrapped,
     /// The data key is another.
     OtherKey,
+    /// The data key is the same, but the file names another algorithm.
+    OtherAlgorithm,
 }
 
 impl Manifest {
@@ -79,8 +85,11 @@ impl Manifest {
     /// Replaces the manifest of a folder. The caller holds the folder's lock.
     pub(super) fn write(&self, folder: &KeyFolder) -> Result<(), KeyStoreError> {
         let document = Document { format: FORMAT, keys: self.entries.values().cloned().collect() };
-        // Strings and numbers always serialize.
-        let mut bytes = serde_json::to_vec_pretty(&document).unwrap_or_default();
+        let mut bytes = serde_json::to_vec_pretty(&document).map_err(|error| KeyStoreError::Io {
+            action: "write",
+            path: folder.path().join(FILE_NAME),
+            error: error.into(),
+        })?;
         bytes.push(b'\n');
         folder.replace(FILE_NAME, &bytes)
     }
@@ -112,6 +121,7 @@ impl Manifest {
         match self.entries.get(&name) {
             None => Finding::New,
             Some(entry) if entry.key_check != found.key_check => Finding::OtherKey,
+            Some(entry) if entry.algorithm != found.algorithm => Finding::OtherAlgorithm,
             Some(entry) if entry.file_sha256 != found.file_sha256 => Finding::Rewrapped,
             Some(_) => Finding::Same,
         }
@@ -158,15 +168,21 @@ impl Manifest {
 
 impl Entry {
     /// For a key file and the data key in it.
-    pub(super) fn new(name: KeyName, file: &[u8], key: &[u8], master_key: Option<&str>, created: SystemTime) -> Self {
+    pub(super) fn new(name: KeyName, file: &[u8], algorithm: Algorithm, plain: &PlainKey, created: SystemTime) -> Self {
         Self {
             key_id: name.id.value(),
             key_version: name.version.value(),
             created: timestamp(created),
-            master_key: master_key.map(str::to_owned),
+            algorithm: algorithm.into(),
+            master_key: plain.master_key().map(str::to_owned),
             file_sha256: hex(&Sha256::digest(file)),
-            key_check: key_check(key),
+            key_check: key_check(plain.as_bytes()),
         }
+    }
+
+    /// What the key version encrypts with.
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.algorithm.into()
     }
 
     /// The same, but made when `created` says.
@@ -198,12 +214,6 @@ struct Document {
     keys: Vec<Entry>,
 }
 
-/// What all formats have in common.
-#[derive(Deserialize)]
-struct AnyDocument {
-    format: u32,
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
@@ -215,7 +225,8 @@ mod tests {
     }
 
     fn entry(version: u32, file: &[u8], key: u8) -> Entry {
-        Entry::new(name(version), file, &[key; 16], Some("arn:aws:kms:x:1:key/k"), SystemTime::UNIX_EPOCH)
+        let plain = PlainKey::new(vec![key; 16], Some("arn:aws:kms:x:1:key/k".to_owned()));
+        Entry::new(name(version), file, Algorithm::AesCbc, &plain, SystemTime::UNIX_EPOCH)
     }
 
     #[test]
@@ -247,6 +258,8 @@ mod tests {
             assert_eq!(manifest.compare(name(1), &entry(1, file, key)), finding);
         }
         assert_eq!(manifest.compare(name(2), &entry(2, b"file", 1)), Finding::New);
+        let ctr = Entry { algorithm: Algorithm::AesCtr.into(), ..entry(1, b"other", 1) };
+        assert_eq!(manifest.compare(name(1), &ctr), Finding::OtherAlgorithm);
     }
 
     #[test]

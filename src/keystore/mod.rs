@@ -4,7 +4,7 @@
 //! * A look-up of a published key never waits: no lock, no I/O, no call of KMS, no log line.
 //! * No lock is held across a call of KMS that another key's caller needs.
 //! * Nothing unproven is ever the latest version: generate, decrypt, check the length, write, read back, publish.
-//! * A version number is never used twice, and an existing key file is never overwritten.
+//! * A version number is never used twice, and an existing key file is never overwritten or removed.
 //! * A version that answered once never stops answering until the plugin is unloaded.
 //! * A key whose files are there, but not usable, is never made anew.
 //! * mariadb-backup's process never makes a key and never writes a file.
@@ -21,6 +21,8 @@ mod key_folder;
 mod key_locks;
 mod key_name;
 mod key_table;
+mod latest_versions;
+mod loading;
 mod manifest;
 #[cfg(all(test, feature = "model"))]
 mod model;
@@ -37,7 +39,7 @@ mod test_kms;
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 pub use error::KeyStoreError;
 pub use key_name::{KeyId, KeyName, KeyVersion};
@@ -50,10 +52,9 @@ use crate::cipher::Algorithm;
 use crate::kms::{Kms, PlainKey};
 use backoff::Backoff;
 use inventory::Inventory;
-use key_file::KeyFile;
 use key_folder::KeyFolder;
 use key_locks::KeyLocks;
-use manifest::{Entry, Finding};
+use key_table::Epoch;
 
 /// All data keys of one server.
 pub struct KeyStore {
@@ -61,6 +62,7 @@ pub struct KeyStore {
     inventory: Inventory,
     kms: Arc<dyn Kms>,
     published: &'static PublishedKeys,
+    epoch: Epoch,
     new_keys: NewKeys,
     role: Role,
     reporter: &'static dyn Reporter,
@@ -110,7 +112,10 @@ impl KeyStore {
             return Ok(());
         }
         self.failures.check(name.id, Some(name.version))?;
-        self.load_file(name).inspect_err(|error| self.failed(name.id, Some(name.version), error))
+        let failure = self.load_files(&[name]).pop();
+        failure
+            .map_or(Ok(()), |(_, error)| Err(error))
+            .inspect_err(|error| self.failed(name.id, Some(name.version), error))
     }
 
     /// What new keys are made with; may be changed at any time.
@@ -134,43 +139,17 @@ impl KeyStore {
     /// Loads key files that were not there at start, or that failed then. Any that works makes the key usable; that the
     /// key is made anew is out of the question.
     fn load_versions(&self, id: KeyId, versions: Vec<KeyVersion>) -> Result<KeyVersion, KeyStoreError> {
-        let mut failures: Vec<KeyStoreError> =
-            versions.into_iter().filter_map(|version| self.load_file(KeyName { id, version }).err()).collect();
+        let names: Vec<KeyName> = versions.into_iter().map(|version| KeyName { id, version }).collect();
+        let mut failures = self.load_files(&names);
         let answer = match self.published.latest(id) {
             Some(version) => Ok(version),
             // There were files, and none was loaded: so there are failures.
-            None => Err(failures.pop().unwrap_or(KeyStoreError::NoSuchKey(id))),
+            None => Err(failures.pop().map_or(KeyStoreError::NoSuchKey(id), |(_, error)| error)),
         };
-        for error in failures {
+        for (_, error) in failures {
             self.reporter.error(&error.to_string());
         }
         answer
-    }
-
-    fn load_file(&self, name: KeyName) -> Result<(), KeyStoreError> {
-        let contents = self.folder.read(name)?;
-        let file = KeyFile::parse(name, &contents)?;
-        let plain = self.kms.decrypt(&file.wrapped).map_err(|error| KeyStoreError::Kms(name, error))?;
-        let entry = Entry::new(name, &contents, plain.as_bytes(), plain.master_key(), SystemTime::now());
-        let finding = self.inventory.check(name, &entry)?;
-        let key = self.hide(name, &plain, file.algorithm)?;
-        self.reporter.note(&format!("loaded {name} ({} bits, {})", key.bits(), key.algorithm()));
-        self.published.publish(vec![(name, key)]);
-        if finding != Finding::Same
-            && let Err(error) = self.record(vec![(name, entry)])
-        {
-            self.reporter.warning(&error.to_string());
-        }
-        Ok(())
-    }
-
-    /// Adds entries to the manifest.
-    fn record(&self, entries: Vec<(KeyName, Entry)>) -> Result<(), KeyStoreError> {
-        if self.role == Role::Backup || entries.is_empty() {
-            return Ok(());
-        }
-        let _lock = self.folder.lock()?;
-        self.inventory.add(&self.folder, entries)
     }
 
     /// Puts a key into secret memory.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use shuttle::thread;
 
+use super::key_table::Epoch;
 use super::secret_memory::hide;
 use super::test_kms::Silent;
 use super::{DataKey, KeyName, PublishedKeys};
@@ -15,12 +16,12 @@ use crate::cipher::Algorithm;
 fn a_reader_sees_versions_only_rise_each_with_its_key_and_its_algorithm() {
     check(|| {
         let keys = Arc::new(PublishedKeys::new());
-        keys.publish(vec![(name(1), key(1))]);
+        keys.publish(Epoch::default(), vec![(name(1), key(1))]);
         let publisher = {
             let keys = keys.clone();
             thread::spawn(move || {
-                keys.publish(vec![(name(2), key(2))]);
-                keys.publish(vec![(name(3), key(3))]);
+                keys.publish(Epoch::default(), vec![(name(2), key(2))]);
+                keys.publish(Epoch::default(), vec![(name(3), key(3))]);
             })
         };
         let reader = {
@@ -49,7 +50,7 @@ fn publishers_of_different_keys_lose_nothing_of_each_other() {
         let publishers: Vec<_> = [1, 2, 3]
             .map(|version| {
                 let keys = keys.clone();
-                thread::spawn(move || keys.publish(vec![(name(version), key(version))]))
+                thread::spawn(move || keys.publish(Epoch::default(), vec![(name(version), key(version))]))
             })
             .into();
         for publisher in publishers {
@@ -66,7 +67,7 @@ fn publishers_of_different_keys_lose_nothing_of_each_other() {
 fn a_reader_during_an_unload_has_the_whole_key_or_none_and_still_the_right_algorithm() {
     check(|| {
         let keys = Arc::new(PublishedKeys::new());
-        keys.publish(vec![(name(1), key(1)), (name(2), key(2))]);
+        keys.publish(Epoch::default(), vec![(name(1), key(1)), (name(2), key(2))]);
         let unloader = {
             let keys = keys.clone();
             thread::spawn(move || keys.clear())
@@ -91,7 +92,26 @@ fn a_reader_during_an_unload_has_the_whole_key_or_none_and_still_the_right_algor
         reader.join().expect("no panic");
         assert_eq!(keys.latest(name(1).id), None);
         // The next init, with another folder.
-        keys.reset();
+        keys.begin();
+        assert_eq!(keys.algorithm(name(2)), Algorithm::AesCbc);
+    });
+}
+
+#[test]
+fn a_call_that_outlives_its_init_publishes_nothing_into_the_next_one() {
+    check(|| {
+        let keys = Arc::new(PublishedKeys::new());
+        let first = keys.begin();
+        let late = {
+            let keys = keys.clone();
+            thread::spawn(move || keys.publish(first, vec![(name(2), key(2))]))
+        };
+        keys.clear();
+        let second = keys.begin();
+        keys.publish(second, vec![(name(1), key(1))]);
+        late.join().expect("no panic");
+        assert_eq!(keys.latest(name(1).id), Some(name(1).version));
+        assert_eq!(keys.with_key(name(2), |_| ()), None);
         assert_eq!(keys.algorithm(name(2)), Algorithm::AesCbc);
     });
 }

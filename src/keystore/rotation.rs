@@ -1,6 +1,7 @@
 //! A new version of a key that exists.
 
 use super::{KeyId, KeyName, KeyStore, KeyStoreError, KeyVersion, Role};
+use crate::kms::Class;
 
 impl KeyStore {
     /// Gives a key a new version, which is the latest from then on. If it fails, nothing has changed.
@@ -11,20 +12,31 @@ impl KeyStore {
         Ok(version)
     }
 
-    /// Rotates all keys; those that fail do not keep the others from being tried. Answers how many there are.
+    /// Rotates all keys; those that fail do not keep the others from being tried, unless KMS does not answer twice in a
+    /// row: to find that out for each of many keys would take many minutes. Answers how many keys there are.
     pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
         let ids = self.all_ids()?;
         let mut failures = Vec::new();
+        let mut unanswered = 0;
+        let mut tried = 0;
         for id in &ids {
-            if let Err(error) = self.rotate(*id) {
-                self.reporter.error(&format!("rotation failed: {error}"));
-                failures.push(error);
+            tried += 1;
+            let Err(error) = self.rotate(*id) else {
+                unanswered = 0;
+                continue;
+            };
+            self.reporter.error(&format!("rotation failed: {error}"));
+            let silent = matches!(&error, KeyStoreError::Kms(_, error) if error.class == Class::Transient);
+            unanswered = if silent { unanswered + 1 } else { 0 };
+            failures.push(error);
+            if unanswered == 2 {
+                break;
             }
         }
-        let failed = failures.len();
+        let (of, failed, skipped) = (ids.len(), failures.len(), ids.len() - tried);
         match failures.into_iter().next() {
-            None => Ok(ids.len()),
-            Some(first) => Err(KeyStoreError::Several { failed, of: ids.len(), first: Box::new(first) }),
+            None => Ok(of),
+            Some(first) => Err(KeyStoreError::Several { failed, of, skipped, first: Box::new(first) }),
         }
     }
 

@@ -2,17 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 use super::inventory::Inventory;
-use super::key_file::KeyFile;
 use super::key_folder::KeyFolder;
 use super::key_locks::KeyLocks;
-use super::manifest::{Entry, Finding};
-use super::secret_memory;
-use super::{DataKey, KeyName, KeyStore, KeyStoreError, NewKeys, PublishedKeys, Reporter, Role};
-use crate::kms::{Kms, KmsError, PlainKey, WrappedKey};
+use super::loading::{Findings, Loaded, ReadFile};
+use super::manifest::Finding;
+use super::{KeyName, KeyStore, KeyStoreError, NewKeys, PublishedKeys, Reporter, Role};
+use crate::kms::{Class, Kms, KmsError};
 
 /// What a key store is opened with.
 pub struct Opening<'a> {
@@ -42,13 +41,14 @@ impl KeyStore {
     /// others are loaded.
     pub fn open(opening: Opening<'_>) -> Result<Self, KeyStoreError> {
         let Opening { folder, also, kms, published, new_keys, role, startup_timeout, reporter } = opening;
-        published.reset();
+        let epoch = published.begin();
         let folder = KeyFolder::open(folder, also)?;
         let store = Self {
             inventory: Inventory::open(&folder, role, reporter)?,
             folder,
             kms,
             published,
+            epoch,
             new_keys,
             role,
             reporter,
@@ -80,20 +80,18 @@ impl KeyStore {
         let started = Instant::now();
         let names = self.folder.scan()?;
         self.report_missing(&names);
+        let folder = self.folder.path().display();
         if names.is_empty() {
-            self.reporter.note(&format!(
-                "no key files in {}; a key is made when it is first used",
-                self.folder.path().display()
-            ));
+            let next = if self.inventory.names().is_empty() { "; a key is made when it is first used" } else { "" };
+            self.reporter.note(&format!("no key files in {folder}{next}"));
             return Ok(());
         }
-        let mut failures = Failures::new();
-        let files = self.read_all(&names, &mut failures);
-        let plain = self.unwrap_all(&files, started + patience, &mut failures)?;
-        let (keys, entries) = self.check_all(&files, &plain, &mut failures);
-        let usable = keys.len();
-        self.published.publish(keys);
-        for (name, error) in &failures {
+        let mut loaded = Loaded::default();
+        let files = self.read_all(&names, &mut loaded.failures);
+        self.unwrap_all(&files, started + patience, &mut loaded)?;
+        let usable = loaded.keys.len();
+        self.published.publish(self.epoch, loaded.keys);
+        for (name, error) in &loaded.failures {
             self.reporter.error(&format!("key not loaded: {error}"));
             self.failed(name.id, Some(name.version), error);
             if self.published.latest(name.id).is_none() {
@@ -101,14 +99,13 @@ impl KeyStore {
             }
         }
         self.reporter.note(&format!(
-            "loaded {} of {} key versions ({} keys) from {} in {:.1} s",
-            usable,
+            "loaded {usable} of {} key versions ({} keys) from {folder} in {:.1} s",
             names.len(),
             self.published.ids().len(),
-            self.folder.path().display(),
             started.elapsed().as_secs_f32()
         ));
-        self.record_findings(entries);
+        self.report_findings(&loaded.findings);
+        self.record(loaded.findings);
         Ok(())
     }
 
@@ -120,58 +117,26 @@ impl KeyStore {
         }
     }
 
-    fn read_all(&self, names: &[KeyName], failures: &mut Failures) -> Vec<ReadFile> {
-        let mut files = Vec::new();
-        for name in names.iter().copied() {
-            let read = self.folder.read(name).and_then(|contents| {
-                let file = KeyFile::parse(name, &contents)?;
-                Ok(ReadFile { name, contents, file })
-            });
-            match read {
-                Ok(file) => files.push(file),
-                Err(error) => failures.push((name, error)),
-            }
-        }
-        files
-    }
-
-    /// Unwraps all keys; what fails for a passing reason is tried again until `until`. Answers in the order of `files`,
-    /// with nothing for a key that was refused.
-    fn unwrap_all(
-        &self,
-        files: &[ReadFile],
-        until: Instant,
-        failures: &mut Failures,
-    ) -> Result<Vec<Option<PlainKey>>, KeyStoreError> {
-        let mut plain: Vec<Option<PlainKey>> = files.iter().map(|_| None).collect();
-        let mut waiting: Vec<(&ReadFile, &mut Option<PlainKey>)> = files.iter().zip(&mut plain).collect();
+    /// Unwraps all keys; what fails for a passing reason is tried again. The start ends at `until` if KMS does not get
+    /// it any further.
+    fn unwrap_all(&self, files: &[ReadFile], until: Instant, loaded: &mut Loaded) -> Result<(), KeyStoreError> {
+        let mut waiting: Vec<&ReadFile> = files.iter().collect();
         let mut pause = FIRST_PAUSE;
         let mut next_note = Instant::now();
         let mut reason: Option<(KeyName, KmsError)> = None;
-        // A short startup_timeout, even 0, leaves time for one try.
-        let mut deadline = until.max(Instant::now() + FIRST_ROUND);
         while !waiting.is_empty() {
-            let wrapped: Vec<WrappedKey> = waiting.iter().map(|(file, _)| file.file.wrapped.clone()).collect();
-            let answers = self.kms.decrypt_all(&wrapped, deadline);
-            deadline = until;
-            let mut again = Vec::new();
-            let mut passing: Option<(KeyName, KmsError)> = None;
-            for ((file, place), answer) in waiting.into_iter().zip(answers) {
-                match answer {
-                    Ok(key) => *place = Some(key),
-                    Err(error) if error.class.is_passing() => {
-                        passing = Some((file.name, error));
-                        again.push((file, place));
-                    }
-                    Err(error) => failures.push((file.name, KeyStoreError::Kms(file.name, error))),
-                }
+            let count = waiting.len();
+            // Even a start without any patience asks once.
+            let deadline = until.max(Instant::now() + SHORTEST_ROUND);
+            let again = self.unwrap_once(&waiting, deadline, loaded);
+            let Some((name, error)) = again.first().map(|(file, error)| (file.name, error.clone())) else { break };
+            if error.class == Class::Config {
+                return Err(KeyStoreError::Kms(name, error));
             }
-            waiting = again;
-            let Some((name, error)) = passing else { break };
             let now = Instant::now();
             let left = until.saturating_duration_since(now);
-            if left.is_zero() {
-                // A round that the deadline cut short says only that there was no answer in time; the one before says why.
+            if left.is_zero() && again.len() == count {
+                // A round that was cut short says only that there was no answer in time; the one before says why.
                 let (name, error) = reason.unwrap_or((name, error));
                 return Err(KeyStoreError::Kms(name, error));
             }
@@ -181,57 +146,29 @@ impl KeyStore {
                 next_note = now + NOTE_EVERY;
             }
             reason = Some((name, error));
+            waiting = again.into_iter().map(|(file, _)| file).collect();
             std::thread::sleep(jittered(pause).min(left));
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        Ok(plain)
+        Ok(())
     }
 
-    /// Checks lengths and the manifest, and puts all good keys into one piece of secret memory.
-    fn check_all(
-        &self,
-        files: &[ReadFile],
-        plain: &[Option<PlainKey>],
-        failures: &mut Failures,
-    ) -> (Vec<(KeyName, DataKey)>, Findings) {
-        let mut good = Vec::new();
-        let mut entries = Vec::new();
-        let now = SystemTime::now();
-        for (file, key) in files.iter().zip(plain).filter_map(|(file, key)| Some((file, key.as_ref()?))) {
-            let (name, bytes) = (file.name, key.as_bytes());
-            if !DataKey::LENGTHS.contains(&bytes.len()) {
-                failures.push((name, KeyStoreError::WrongLength { name, bytes: bytes.len() }));
-                continue;
-            }
-            let entry = Entry::new(name, &file.contents, bytes, key.master_key(), now);
-            match self.inventory.check(name, &entry) {
-                Ok(finding) => {
-                    good.push((name, (bytes, file.file.algorithm)));
-                    entries.push((name, entry, finding));
-                }
-                Err(error) => failures.push((name, error)),
-            }
-        }
-        let (names, keys): (Vec<KeyName>, Vec<_>) = good.into_iter().unzip();
-        match secret_memory::hide(&keys, self.reporter) {
-            Ok(hidden) => (names.into_iter().zip(hidden).collect(), entries),
-            Err(_) => {
-                failures.extend(names.into_iter().map(|name| (name, KeyStoreError::NoMemory(name))));
-                (Vec::new(), Vec::new())
-            }
-        }
-    }
-
-    /// Brings the manifest up to date, and says what was found.
-    fn record_findings(&self, entries: Findings) {
+    fn report_findings(&self, findings: &Findings) {
         if self.role == Role::Backup {
             return;
         }
-        let had_manifest = !self.inventory.names().is_empty();
-        let changed: Vec<_> = entries.into_iter().filter(|(_, _, finding)| *finding != Finding::Same).collect();
-        for (name, _, finding) in &changed {
+        if !self.inventory.was_there() && !findings.is_empty() {
+            self.reporter.warning(&format!(
+                "there is no manifest of the key files in {}, so it is made from the {} that are there. This is normal at \
+                 the first start after another plugin; otherwise see that no key file is missing",
+                self.folder.path().display(),
+                findings.len()
+            ));
+            return;
+        }
+        for (name, _, finding) in findings {
             match finding {
-                Finding::New if had_manifest => self.reporter.note(&format!(
+                Finding::New => self.reporter.note(&format!(
                     "adopted {name}: its file was copied here, or written by another version of the plugin"
                 )),
                 Finding::Rewrapped => self
@@ -240,35 +177,14 @@ impl KeyStore {
                 _ => {}
             }
         }
-        if !had_manifest && !changed.is_empty() {
-            self.reporter.warning(&format!(
-                "there is no manifest of the key files in {}, so it is made from the {} that are there. This is normal at \
-                 the first start after another plugin; otherwise see that no key file is missing",
-                self.folder.path().display(),
-                changed.len()
-            ));
-        }
-        if let Err(error) = self.record(changed.into_iter().map(|(name, entry, _)| (name, entry)).collect()) {
-            self.reporter.warning(&format!("the manifest is not up to date: {error}"));
-        }
     }
 }
-
-/// A key file that was read.
-struct ReadFile {
-    name: KeyName,
-    contents: Vec<u8>,
-    file: KeyFile,
-}
-
-type Failures = Vec<(KeyName, KeyStoreError)>;
-type Findings = Vec<(KeyName, Entry, Finding)>;
 
 /// How often a start that waits says so.
 const NOTE_EVERY: Duration = Duration::from_secs(15);
 
-/// The least time for the first try.
-const FIRST_ROUND: Duration = Duration::from_secs(5);
+/// What KMS gets at least, to answer all keys that are waiting.
+const SHORTEST_ROUND: Duration = Duration::from_secs(5);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);

@@ -6,10 +6,16 @@
 use std::sync::Arc;
 
 #[cfg(not(feature = "model"))]
-pub(super) use std::sync::atomic::AtomicBool;
+pub(super) use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicU64},
+};
 
 #[cfg(feature = "model")]
-pub(super) use shuttle::sync::atomic::AtomicBool;
+pub(super) use shuttle::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicU64},
+};
 
 #[cfg(not(feature = "model"))]
 use arc_swap::ArcSwapOption;
@@ -35,11 +41,6 @@ impl<T> Swap<T> {
     pub(super) fn update(&self, next: impl Fn(Option<&T>) -> T) {
         self.0.rcu(|now: &Option<Arc<T>>| Some(Arc::new(next(now.as_deref()))));
     }
-
-    /// Takes the value out.
-    pub(super) fn clear(&self) {
-        self.0.store(None);
-    }
 }
 
 #[cfg(feature = "model")]
@@ -60,12 +61,6 @@ mod stand_in {
 
         pub(super) fn load(&self) -> Option<Arc<T>> {
             self.0.lock().ok()?.clone()
-        }
-
-        pub(super) fn store(&self, value: Option<Arc<T>>) {
-            if let Ok(mut now) = self.0.lock() {
-                *now = value;
-            }
         }
 
         pub(super) fn rcu(&self, next: impl Fn(&Option<Arc<T>>) -> Option<Arc<T>>) {

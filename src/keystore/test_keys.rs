@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
 
+use super::key_table::Epoch;
 use super::test_kms::Silent;
 use super::{KeyName, PublishedKeys, secret_memory};
 use crate::cipher::Algorithm;
@@ -10,5 +11,5 @@ use crate::cipher::Algorithm;
 pub(crate) fn publish(keys: &PublishedKeys, id: u32, version: u32, bytes: &[u8], algorithm: Algorithm) {
     let name = KeyName::new(id, version).expect("a name");
     let mut hidden = secret_memory::hide(&[(bytes, algorithm)], &Silent).expect("memory");
-    keys.publish(vec![(name, hidden.remove(0))]);
+    keys.publish(Epoch::default(), vec![(name, hidden.remove(0))]);
 }

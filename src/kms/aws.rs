@@ -20,7 +20,7 @@ use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::operation::RequestId;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::DataKeySpec;
-use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use tokio::runtime::Runtime;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
@@ -80,7 +80,8 @@ impl Kms for AwsKms {
         let connection = self.connection.clone();
         let wrapped = wrapped.clone();
         let deadline = Instant::now() + self.connection.timeouts.operation;
-        self.wait(deadline, async move { connection.decrypt(wrapped).await }).unwrap_or_else(|| Err(no_answer()))
+        let task = async move { connection.decrypt(&connection.client().await, wrapped).await };
+        self.wait(deadline, task).unwrap_or_else(|| Err(no_answer()))
     }
 
     fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
@@ -94,7 +95,8 @@ impl Kms for AwsKms {
 impl Drop for AwsKms {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Joins the runtime's threads. A task that hangs is waiting for the network and is dropped there.
+            // Joins the runtime's threads. A task that hangs is waiting for the network and is dropped there. Only a
+            // look-up of a name that the resolver does not answer is left to itself after this time.
             runtime.shutdown_timeout(Duration::from_secs(2));
         }
     }
@@ -107,18 +109,31 @@ const GRACE: Duration = Duration::from_secs(5);
 /// quotas are far away.
 const PARALLEL_DECRYPTS: usize = 32;
 
-/// One worker, named, with all signals blocked: the server's threads handle the signals.
+/// One worker, named, with the signals blocked that the server's threads handle.
 fn start_runtime() -> std::io::Result<Runtime> {
-    // A new thread inherits the mask of the thread that makes it, so there is no moment without the mask.
-    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // A new thread inherits the mask of the thread that makes it, so there is no moment without the mask. What a thread's
+    // own fault raises stays open, for the server's stack trace.
+    let mut signals = SigSet::all();
+    for own in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGABRT, Signal::SIGTRAP] {
+        signals.remove(own);
+    }
+    let _before = MaskBefore(signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?);
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("aws-kms")
         .enable_io()
         .enable_time()
-        .build();
-    before.thread_set_mask()?;
-    runtime
+        .build()
+}
+
+/// Gives the calling thread its mask back, also when tokio panics because no thread can be made.
+struct MaskBefore(SigSet);
+
+impl Drop for MaskBefore {
+    fn drop(&mut self) {
+        // It was the thread's mask before, so it is valid.
+        let _ = self.0.thread_set_mask();
+    }
 }
 
 async fn decrypt_all(
@@ -129,15 +144,15 @@ async fn decrypt_all(
     let mut answers: Vec<Result<PlainKey, KmsError>> = keys.iter().map(|_| Err(no_answer())).collect();
     let places = Arc::new(Semaphore::new(PARALLEL_DECRYPTS));
     let mut tasks = JoinSet::new();
-    for (index, key) in keys.into_iter().enumerate() {
-        let connection = connection.clone();
-        let places = places.clone();
-        tasks.spawn(async move {
-            let _place = places.acquire().await;
-            (index, connection.decrypt(key).await)
-        });
-    }
     let collect = async {
+        let client = connection.client().await;
+        for (index, key) in keys.into_iter().enumerate() {
+            let (connection, client, places) = (connection.clone(), client.clone(), places.clone());
+            tasks.spawn(async move {
+                let _place = places.acquire().await;
+                (index, connection.decrypt(&client, key).await)
+            });
+        }
         while let Some(done) = tasks.join_next().await {
             if let Ok((index, answer)) = done
                 && let Some(place) = answers.get_mut(index)
@@ -155,7 +170,16 @@ async fn decrypt_all(
 struct Connection {
     settings: AwsSettings,
     timeouts: Timeouts,
-    client: OnceCell<Client>,
+    /// Kept when its region is certain.
+    kept: OnceCell<Client>,
+}
+
+/// A client, and whether its region is one that somebody has set. If not, it is made anew for the next call: at the start
+/// of an instance, the metadata that tell the region may turn up late.
+#[derive(Clone)]
+struct RegionalClient {
+    client: Client,
+    region_is_certain: bool,
 }
 
 struct Timeouts {
@@ -177,17 +201,31 @@ impl Connection {
                 operation: Duration::from_secs(20),
             },
         };
-        Self { settings, timeouts, client: OnceCell::new() }
+        Self { settings, timeouts, kept: OnceCell::new() }
     }
 
-    async fn client(&self) -> &Client {
-        self.client.get_or_init(|| self.connect()).await
+    async fn client(&self) -> RegionalClient {
+        if let Some(client) = self.kept.get() {
+            return RegionalClient { client: client.clone(), region_is_certain: true };
+        }
+        let client = self.connect().await;
+        if client.region_is_certain {
+            self.keep(&client);
+        }
+        client
     }
 
-    async fn connect(&self) -> Client {
-        let region = RegionProviderChain::first_try(self.settings.region.clone().map(Region::new))
-            .or_default_provider()
-            .or_else("us-east-1");
+    /// For a client whose region is certain, or has proven right.
+    fn keep(&self, client: &RegionalClient) {
+        // Another task may have been faster: its client is as good.
+        let _ = self.kept.set(client.client.clone());
+    }
+
+    async fn connect(&self) -> RegionalClient {
+        let set = self.settings.region.clone().map(Region::new);
+        let found = RegionProviderChain::first_try(set).or_default_provider().region().await;
+        let region_is_certain = found.is_some();
+        let region = found.unwrap_or(Region::from_static("us-east-1"));
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(self.timeouts.connect)
             .operation_attempt_timeout(self.timeouts.attempt)
@@ -200,7 +238,23 @@ impl Connection {
         if let Ok(name) = AppName::new("mariadb-aws-key-management") {
             loader = loader.app_name(name);
         }
-        Client::new(&loader.load().await)
+        RegionalClient { client: Client::new(&loader.load().await), region_is_certain }
+    }
+
+    /// The error of a call, which may come from having asked in the wrong region.
+    fn failed<E>(call: Call, client: &RegionalClient, error: &SdkError<E, HttpResponse>) -> KmsError
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let mut error = classify(call, error);
+        let may_be_region = matches!(
+            error.class,
+            Class::Denied | Class::NotFound | Class::Disabled | Class::WrongKey | Class::Corrupt | Class::Rejected
+        );
+        if may_be_region && !client.region_is_certain {
+            error.class = Class::NoRegion;
+        }
+        error
     }
 
     async fn generate_data_key(&self, master_key: String, spec: KeySpec) -> Result<WrappedKey, KmsError> {
@@ -209,8 +263,10 @@ impl Connection {
             KeySpec::Aes128 => DataKeySpec::Aes128,
             KeySpec::Aes256 => DataKeySpec::Aes256,
         };
-        let request = self.client().await.generate_data_key_without_plaintext().key_id(master_key).key_spec(spec);
-        let answer = request.send().await.map_err(|error| classify(CALL, &error))?;
+        let client = self.client().await;
+        let request = client.client.generate_data_key_without_plaintext().key_id(master_key).key_spec(spec);
+        let answer = request.send().await.map_err(|error| Self::failed(CALL, &client, &error))?;
+        self.keep(&client);
         let blob = answer.ciphertext_blob.map(Blob::into_inner).unwrap_or_default();
         if blob.is_empty() {
             return Err(KmsError::without_answer(CALL, Class::Transient, "KMS answered without a wrapped key"));
@@ -218,15 +274,15 @@ impl Connection {
         Ok(WrappedKey::new(blob))
     }
 
-    async fn decrypt(&self, wrapped: WrappedKey) -> Result<PlainKey, KmsError> {
+    async fn decrypt(&self, client: &RegionalClient, wrapped: WrappedKey) -> Result<PlainKey, KmsError> {
         let context = wrapped.encryption_context();
-        let request = self
-            .client()
-            .await
+        let request = client
+            .client
             .decrypt()
             .ciphertext_blob(Blob::new(wrapped.as_bytes()))
             .set_encryption_context((!context.is_empty()).then(|| context.clone().into_iter().collect()));
-        let answer = request.send().await.map_err(|error| classify(Call::Decrypt, &error))?;
+        let answer = request.send().await.map_err(|error| Self::failed(Call::Decrypt, client, &error))?;
+        self.keep(client);
         let key = answer.plaintext.map(Blob::into_inner).unwrap_or_default();
         if key.is_empty() {
             return Err(KmsError::without_answer(Call::Decrypt, Class::Transient, "KMS answered without a key"));
@@ -262,9 +318,9 @@ where
                 let said = service.err().message().unwrap_or("AWS gave none");
                 (class_of_code(code, status), Some(code.to_owned()), said.to_owned())
             }
-            None => (class_of_status(status), None, not_kms(status)),
+            None => (Class::Transient, None, not_kms(status)),
         },
-        SdkError::ResponseError(_) => (class_of_status(status), None, not_kms(status)),
+        SdkError::ResponseError(_) => (Class::Transient, None, not_kms(status)),
         SdkError::TimeoutError(_) => (Class::Transient, None, "no answer in time".to_owned()),
         SdkError::DispatchFailure(failure) => {
             let causes = causes(error);
@@ -322,11 +378,8 @@ fn class_of_code(code: &str, status: Option<u16>) -> Class {
     }
 }
 
-/// An answer without an AWS error code: a proxy's, a wrong endpoint's, or one that was damaged on the way.
-fn class_of_status(status: Option<u16>) -> Class {
-    if status.is_some_and(|status| (400..500).contains(&status)) { Class::Rejected } else { Class::Transient }
-}
-
+/// Of an answer without an AWS error code, which is a proxy's, a wrong endpoint's, or one that was damaged on the way. It
+/// says nothing about the key, so it counts as no answer.
 fn not_kms(status: Option<u16>) -> String {
     let status = status.map_or(String::new(), |status| format!(" (HTTP status {status})"));
     format!("the answer is not one of KMS{status}; check aws_key_management_endpoint_url, and any proxy")

@@ -49,6 +49,8 @@ pub enum Class {
     Corrupt,
     /// A new data key was asked for, but no master key is set. No call was made.
     NoMasterKey,
+    /// No region is set and none was found, so us-east-1 was asked, which refused: perhaps the wrong region.
+    NoRegion,
     /// The plugin's own settings are wrong.
     Config,
     /// Anything else that AWS refuses.
@@ -57,9 +59,9 @@ pub enum Class {
 
 impl Class {
     /// Whether the failure has nothing to do with the key that was asked for, and may be gone in a moment: credentials
-    /// can turn up late, or be renewed.
+    /// and the instance's metadata, which tell the region, can turn up late.
     pub fn is_passing(self) -> bool {
-        matches!(self, Self::Throttled | Self::Transient | Self::NoCredentials | Self::BadCredentials)
+        matches!(self, Self::Throttled | Self::Transient | Self::NoCredentials | Self::BadCredentials | Self::NoRegion)
     }
 
     fn name(self) -> &'static str {
@@ -74,6 +76,7 @@ impl Class {
             Self::WrongKey => "wrapped by another master key",
             Self::Corrupt => "not a wrapped key, or damaged",
             Self::NoMasterKey => "no master key is set",
+            Self::NoRegion => "no AWS region is set or found, and us-east-1 refused",
             Self::Config => "wrong settings",
             Self::Rejected => "refused",
         }
@@ -107,6 +110,7 @@ impl Class {
             (Self::NoMasterKey, _) => {
                 "Set aws_key_management_master_key_id to the KMS key that is to wrap new data keys"
             }
+            (Self::NoRegion, _) => "Set aws_key_management_region to the master key's region",
             (Self::Config, _) => "Correct the plugin's settings",
             (Self::Rejected, _) => "See the reason that AWS gives",
         }

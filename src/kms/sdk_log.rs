@@ -1,6 +1,9 @@
 //! The log of the AWS SDK, which speaks through `tracing`.
 //!
-//! The SDK says nothing at Error, Warn and Info, about 20 lines a call at Debug and 60 at Trace.
+//! Apart from a few warnings, most of them about credentials, the SDK speaks at Debug (about 20 lines a call) and Trace
+//! (60). Some of what it says holds secrets: raw answers of KMS and of the token services with their bodies, requests
+//! with their headers. So only lines of parts that are known to be harmless are shown, and of those no value that
+//! looks like a raw answer.
 
 use std::fmt::{self, Write};
 use std::sync::OnceLock;
@@ -32,9 +35,26 @@ pub fn set_level(level: LevelFilter) {
 static SINK: OnceLock<Sink> = OnceLock::new();
 static LEVEL: AtomicU8 = AtomicU8::new(0);
 
-/// Lines of these never appear, whatever the level: they print requests and answers with their bodies or headers, which
-/// hold the data key (an answer of Decrypt) and session tokens.
-const SECRET_TARGETS: &[&str] = &["aws_smithy_runtime::client::orchestrator", "aws_sigv4", "aws_runtime::auth"];
+/// The parts of the SDK whose lines are shown: with their names go those of the modules below them. Left out are, above
+/// all, the orchestrator of requests (which prints bodies) and the signer (which prints headers with session tokens).
+const HARMLESS_TARGETS: &[&str] = &[
+    "aws_config",
+    "aws_runtime::service_clock_skew",
+    "aws_sdk_kms::operation",
+    "aws_smithy_runtime::client::http",
+    "aws_smithy_runtime::client::identity",
+    "aws_smithy_runtime::client::interceptors",
+    "aws_smithy_runtime::client::retries",
+    "aws_smithy_runtime::client::stalled_stream_protection",
+    "aws_smithy_runtime::client::timeout",
+    "aws_smithy_runtime_api::client::interceptors",
+    "aws_smithy_runtime_api::client::runtime_plugin",
+    "hyper_util::client::legacy",
+];
+
+/// Parts of a raw request or answer in the form that the SDK prints it in, and of what token services answer.
+const RAW_MARKS: &[&str] =
+    &["SdkBody", "Response {", "Request {", "raw:", "body:", "Token", "SecretAccessKey", "Plaintext"];
 
 /// Longer lines are cut, in bytes.
 const LONGEST_LINE: usize = 2000;
@@ -45,7 +65,7 @@ impl Subscriber for SdkLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         number(LevelFilter::from_level(*metadata.level())) <= LEVEL.load(Ordering::Relaxed)
             && metadata.is_event()
-            && !SECRET_TARGETS.iter().any(|secret| metadata.target().starts_with(secret))
+            && is_harmless(metadata.target())
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -70,19 +90,27 @@ impl Subscriber for SdkLog {
     fn exit(&self, _: &Id) {}
 }
 
+fn is_harmless(target: &str) -> bool {
+    HARMLESS_TARGETS
+        .iter()
+        .any(|part| target.strip_prefix(part).is_some_and(|below| below.is_empty() || below.starts_with("::")))
+}
+
 /// A line in the making.
 struct Line(String);
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let before = self.0.len();
+        let mut text = String::new();
         // Writing to a String cannot fail; a value's own Debug can, and then what it wrote stands.
-        let _ = match field.name() {
-            "message" => write!(self.0, " {value:?}"),
-            name => write!(self.0, " {name}={value:?}"),
-        };
-        let added = self.0.split_off(before);
-        self.0.extend(added.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        let _ = write!(text, "{value:?}");
+        if RAW_MARKS.iter().any(|mark| text.contains(mark)) {
+            text = "(left out, as it may hold secrets)".to_owned();
+        }
+        let name = if field.name() == "message" { String::new() } else { format!("{}=", field.name()) };
+        self.0.push(' ');
+        self.0.push_str(&name);
+        self.0.extend(text.chars().map(|c| if c.is_control() { ' ' } else { c }));
         if self.0.len() > LONGEST_LINE {
             self.0.truncate(self.0.floor_char_boundary(LONGEST_LINE));
         }

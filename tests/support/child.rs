@@ -27,6 +27,7 @@ pub fn with_environment(test: &str, environment: &[(&str, &str)], body: impl FnO
 }
 
 /// Credentials that the emulator accepts.
+#[allow(dead_code)] // not every test has some
 pub const CREDENTIALS: &[(&str, &str)] = &[
     ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"),
     ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),

@@ -13,12 +13,17 @@ pub struct Emulator {
 impl Emulator {
     /// With the master key [`MASTER_KEY`] in us-east-1.
     pub fn start() -> Self {
+        Self::start_with(MASTER_KEY)
+    }
+
+    /// With the master key `key`, an alias or `ALIAS=REGION`.
+    pub fn start_with(key: &str) -> Self {
         let python = std::env::var_os("KMS_EMULATOR_PYTHON").map_or_else(default_python, PathBuf::from);
         assert!(python.exists(), "{} is missing: run `cargo xtask setup`", python.display());
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kms_emulator/kms_emulator.py");
         let mut process = Command::new(python)
             .arg(script)
-            .args(["--port", "0", "--die-with-parent", "--key", MASTER_KEY])
+            .args(["--port", "0", "--die-with-parent", "--key", key])
             .stdout(Stdio::piped())
             .spawn()
             .expect("the emulator starts");

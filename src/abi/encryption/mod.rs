@@ -216,17 +216,14 @@ unsafe fn context_in<'a>(slot: *mut Slot) -> Option<&'a mut Context> {
     Some(unsafe { context.assume_init_mut() })
 }
 
-/// Ends a context and leaves an empty slot. The bytes between its fields are wiped too.
+/// Ends a context and leaves an empty slot: all its bytes are overwritten, also those between its fields. The context's own
+/// drop would do no more than overwrite the fields, since it owns nothing.
 ///
 /// # Safety
-/// `slot` is valid for reads and writes, holds a context, and is not borrowed.
+/// `slot` is valid for writes, and is not borrowed.
 unsafe fn wipe(slot: *mut Slot) {
-    // SAFETY: not borrowed, as the caller promises.
-    let context = unsafe { &mut (*slot).context };
-    // SAFETY: there is a context, as the caller promises, and it is not used again.
-    unsafe { context.assume_init_drop() };
     // The memory is the caller's, who could look at it: so the compiler has to write it. Zero is EMPTY.
-    // SAFETY: valid for writes, as the caller promises.
+    // SAFETY: valid for writes, as the caller promises; zeros are a valid slot.
     unsafe { slot.write_bytes(0, 1) };
 }
 
@@ -270,11 +267,11 @@ unsafe fn update_overlapping(
     len: usize,
     dst: *mut u8,
 ) -> Result<usize, CipherError> {
-    if dst.addr() > src.addr() {
+    if dst.addr() > src.addr() || (context.takes_one_piece() && len > BUFFER) {
         return Err(CipherError::OutputTooSmall);
     }
     // A multiple of the block, so that a full buffer gives out no more than it took in, whatever the context held before.
-    let mut buffer = Zeroizing::new([0; 512]);
+    let mut buffer = Zeroizing::new([0; BUFFER]);
     let (mut read, mut written) = (0, 0);
     while read < len {
         let part = buffer.len().min(len - read);
@@ -311,6 +308,9 @@ unsafe fn copy_key(key: &[u8], buffer: *mut u8, key_length: *mut c_uint) -> c_ui
     unsafe { std::ptr::copy_nonoverlapping(key.as_ptr(), buffer, key.len()) };
     0
 }
+
+/// Bytes of input that [`update_overlapping`] takes at a time.
+const BUFFER: usize = 512;
 
 fn range(pointer: *const u8, len: usize) -> Range<usize> {
     pointer.addr()..pointer.addr().saturating_add(len)

@@ -8,6 +8,7 @@ mod shapes;
 mod values;
 
 use std::ffi::{c_char, c_int, c_longlong, c_ulong};
+use std::path::PathBuf;
 use std::ptr;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use self::setters::{
     update_key_spec, update_log_level, update_master_key_id, update_rotate_key,
 };
 use self::shapes::{AT_RUN_TIME, EnumNames, enum_variable, int_variable, string_variable};
-use self::values::{adopt, read, take};
+use self::values::{adopt, adopt_path, read, take};
 use super::bindings as c;
 use super::boundary::ServerWritable;
 use super::error_log::ErrorLog;
@@ -35,7 +36,7 @@ pub(super) struct Startup {
     pub(super) allowed: AllowedKeyIds,
     pub(super) log_level: LevelFilter,
     /// `.` is the datadir: the server's working directory.
-    pub(super) folder: String,
+    pub(super) folder: PathBuf,
     pub(super) aws: AwsSettings,
     pub(super) mock: bool,
     pub(super) startup_timeout: Duration,
@@ -48,7 +49,7 @@ pub(super) fn read_at_start() -> Result<Startup, String> {
     let master_key_id = adopt(&MASTER_KEY_ID);
     let region = adopt(&REGION);
     let endpoint_url = adopt(&ENDPOINT_URL);
-    let keyfile_dir = adopt(&KEYFILE_DIR);
+    let keyfile_dir = PathBuf::from(adopt_path(&KEYFILE_DIR));
     let rotate_key = take(&ROTATE_KEY, 0);
     if rotate_key != 0 {
         ErrorLog.warning(
@@ -66,7 +67,7 @@ pub(super) fn read_at_start() -> Result<Startup, String> {
         algorithm: algorithm(read(&ENCRYPTION_ALGORITHM)),
         allowed: parse_allowed(&adopt(&ALLOWED_KEY_IDS))?,
         log_level: log_level(read(&LOG_LEVEL)),
-        folder: if keyfile_dir.is_empty() { ".".to_owned() } else { keyfile_dir },
+        folder: if keyfile_dir.as_os_str().is_empty() { PathBuf::from(".") } else { keyfile_dir },
         aws: AwsSettings {
             region: (!region.is_empty()).then_some(region),
             endpoint_url: (!endpoint_url.is_empty()).then_some(endpoint_url),
@@ -90,14 +91,18 @@ fn parse_allowed(list: &str) -> Result<AllowedKeyIds, String> {
 }
 
 fn check_endpoint(text: &str) -> Result<(), String> {
-    let usable = url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    if usable {
-        return Ok(());
+    let url = url::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    match url {
+        // Everybody who may read variables would see them.
+        Some(url) if !url.username().is_empty() || url.password().is_some() => {
+            Err("aws_key_management_endpoint_url holds a user name or password, which it may not".to_owned())
+        }
+        Some(_) => Ok(()),
+        None => Err(format!(
+            "aws_key_management_endpoint_url is '{text}'; it must be a URL such as \
+             https://kms.eu-central-1.amazonaws.com, or empty"
+        )),
     }
-    Err(format!(
-        "aws_key_management_endpoint_url is '{text}'; it must be a URL such as https://kms.eu-central-1.amazonaws.com, \
-         or empty"
-    ))
 }
 
 /// All variables, ended by NULL.

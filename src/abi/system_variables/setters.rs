@@ -57,6 +57,7 @@ pub(super) unsafe extern "C" fn update_master_key_id(
         let text = unsafe { *save.cast::<*const c_char>() };
         // SAFETY: the string ends in NUL and lives until the statement ends; `variable` holds a pointer to a string.
         let name = unsafe { values::replace(variable.cast(), text) };
+        let name = String::from_utf8_lossy(&name);
         if let Some(store) = plugin::store() {
             store.new_keys().change(|recipe| recipe.master_key = MasterKeyId::parse(&name));
             store.forget_failures();

@@ -121,7 +121,7 @@ fn a_panic_at_any_step_leaves_no_lock_behind_and_the_next_rotation_works() {
 }
 
 #[test]
-fn on_a_full_disk_a_rotation_fails_says_so_and_leaves_nothing_behind() {
+fn on_a_full_disk_a_rotation_fails_and_says_so_or_is_whole() {
     if let Some((folder, _)) = in_child() {
         // The child is root in a name space of its own, with 32 KiB of disk.
         fs::create_dir_all(&folder).expect("mkdir");
@@ -130,7 +130,8 @@ fn on_a_full_disk_a_rotation_fails_says_so_and_leaves_nothing_behind() {
         let (store, _setup) = open(&folder);
         store.latest_or_new(id(1)).expect("new");
         let old = key(&store, 1, 1).expect("the key");
-        // Full but for 0 to 2 pages: the failure comes at another step each time.
+        // Full but for 0 to 2 pages. With one, there is room for the key file, but not for the manifest: the version is as
+        // good without.
         let mut failures = 0;
         for pages in 0..3 {
             fill(&folder.join("ballast"), pages);
@@ -145,12 +146,12 @@ fn on_a_full_disk_a_rotation_fails_says_so_and_leaves_nothing_behind() {
             fs::remove_file(folder.join("ballast")).expect("remove");
             check_whole(&folder, &old, &[1, 2, 3]);
         }
-        assert!(failures >= 2, "{failures}");
+        assert_eq!(failures, 1);
         store.rotate(id(1)).expect("there is room again");
         return;
     }
     let folder = tempfile::tempdir().expect("folder");
-    let name = "on_a_full_disk_a_rotation_fails_says_so_and_leaves_nothing_behind";
+    let name = "on_a_full_disk_a_rotation_fails_and_says_so_or_is_whole";
     let prefix = ["unshare", "--map-root-user", "--mount"];
     let output = child(name, &prefix, &folder.path().join("full"), "");
     assert!(output.status.success(), "{}", said(&output));

@@ -110,6 +110,21 @@ fn a_file_with_another_key_is_refused() {
 }
 
 #[test]
+fn a_file_that_names_another_algorithm_is_refused() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    store.new_keys().change(|recipe| recipe.algorithm = Algorithm::AesCtr);
+    store.latest_or_new(id(2)).expect("new");
+    let bytes = key(&store, 2, 1).expect("the key");
+    remove(&setup, "aws-kms-key.2.1");
+    // The same data key in format 1, which means AES_CBC.
+    setup.put("aws-kms-key.2.1", wrap(&bytes).as_bytes());
+    let store = setup.open().expect("open");
+    assert_eq!(key(&store, 2, 1), None);
+    assert!(setup.log.has("error: key not loaded: key 2 version 1: its file says AES_CBC"), "{:?}", setup.log.0);
+}
+
+#[test]
 fn two_files_that_were_swapped_are_both_refused() {
     let setup = used();
     let path = |file: &str| setup.folder.path().join(file);
@@ -190,6 +205,7 @@ fn with_a_manifest_of_a_newer_format_keys_are_read_and_none_is_made() {
         assert!(error.contains("format 2") && error.contains("Install the version"), "{error}");
     }
     assert!(!setup.kms.calls().contains(&Generate));
+    assert!(!setup.log.has("there is no manifest"));
     assert_eq!(read(&setup, MANIFEST), b"{\"format\": 2, \"news\": true}");
 }
 

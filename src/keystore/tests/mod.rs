@@ -200,6 +200,31 @@ fn a_rotation_of_all_keys_tries_all_of_them() {
 }
 
 #[test]
+fn a_rotation_of_all_keys_ends_early_if_kms_does_not_answer() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    for number in 1..=5 {
+        store.latest_or_new(id(number)).expect("new");
+    }
+    setup.kms.fail_next(&[(Generate, Class::Transient), (Generate, Class::Transient)]);
+    let error = store.rotate_all().expect_err("no answer").to_string();
+    assert!(error.starts_with("2 of 5 keys could not be rotated") && error.contains("3 were not tried"), "{error}");
+}
+
+#[test]
+fn a_start_that_gets_further_goes_on_beyond_its_time() {
+    let setup = Setup::new();
+    for number in 1..=4 {
+        setup.put_key(&format!("aws-kms-key.{number}.1"), number);
+    }
+    // One key in the first round, and the others in the second.
+    setup.kms.fail_next(&[(Decrypt, Class::Throttled); 3]);
+    let opening = Opening { startup_timeout: Duration::ZERO, ..setup.opening(Role::Server, setup.kms.clone()) };
+    let store = KeyStore::open(opening).expect("open");
+    assert_eq!(store.published.ids().len(), 4);
+}
+
+#[test]
 fn a_key_that_does_not_exist_is_not_rotated_into_being() {
     let setup = Setup::new();
     let store = setup.open().expect("open");

@@ -1,0 +1,61 @@
+//! What the AWS SDK logs, at its most talkative, when the token service answers what it cannot read.
+#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
+#[path = "support/child.rs"]
+mod child;
+#[path = "support/http_stub.rs"]
+mod http_stub;
+
+use std::sync::Mutex;
+
+use aws_key_management::kms::aws::{AwsKms, AwsSettings};
+use aws_key_management::kms::{Class, Kms, WrappedKey, sdk_log};
+use child::with_environment;
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn sink(level: Level, line: &str) {
+    LINES.lock().unwrap().push(format!("{level} {line}"));
+}
+
+#[test]
+fn an_answer_of_the_token_service_that_cannot_be_read_is_in_no_line_of_the_log() {
+    let name = "an_answer_of_the_token_service_that_cannot_be_read_is_in_no_line_of_the_log";
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "SECRETWEBIDENTITY").unwrap();
+    // The child runs this line too, but asks the parent's service, which its environment names.
+    let endpoint = format!("http://{}", http_stub::serve("127.0.0.1:0", |_| (200, UNREADABLE.to_owned())));
+    let environment = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap()),
+        ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/database"),
+        ("AWS_ENDPOINT_URL_STS", &endpoint),
+        ("AWS_REGION", "us-east-1"),
+        ("LOG_SENSITIVE_BODIES", "true"),
+    ];
+    with_environment(name, &environment, || {
+        sdk_log::install(sink);
+        sdk_log::set_level(LevelFilter::TRACE);
+        let kms =
+            AwsKms::new(AwsSettings { endpoint_url: Some("http://127.0.0.1:9".into()), ..AwsSettings::default() });
+        let error = kms.unwrap().decrypt(&WrappedKey::new(vec![1; 100])).err().expect("no credentials");
+        assert_eq!(error.class, Class::NoCredentials, "{error}");
+        let lines = LINES.lock().unwrap().join("\n");
+        assert!(lines.contains("aws_config::web_identity_token"), "the provider spoke:\n{lines}");
+        assert!(lines.contains("left out, as it may hold secrets"), "the answer was printed, and left out:\n{lines}");
+        for text in [&lines, &error.to_string(), &format!("{error:?}")] {
+            for secret in ["SECRET", "U0VDUkVU"] {
+                assert!(!text.contains(secret), "{text}");
+            }
+        }
+    });
+}
+
+/// As STS answers, but with a date that is none.
+const UNREADABLE: &str = "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+    <AssumeRoleWithWebIdentityResult><Credentials><SessionToken>SECRETTOKEN</SessionToken>\
+    <SecretAccessKey>SECRETKEY</SecretAccessKey><Expiration>yesterday</Expiration>\
+    <AccessKeyId>ASIAEXAMPLE</AccessKeyId></Credentials></AssumeRoleWithWebIdentityResult>\
+    </AssumeRoleWithWebIdentityResponse>";
