@@ -19,7 +19,8 @@ impl KeyStore {
         }
         // A key that was here once and has no files now is lost, until they are restored.
         if let Some(version) = self.inventory.highest(id) {
-            return Err(KeyStoreError::Gone(self.folder.path_of(KeyName { id, version })));
+            let lost = KeyName { id, version };
+            return Err(KeyStoreError::Gone(lost, self.folder.path_of(lost)));
         }
         if !self.new_keys.allows(id) {
             return Err(KeyStoreError::NotAllowed(id));

@@ -37,7 +37,7 @@ pub enum KeyStoreError {
     /// Something that is not a file has the name of a key file.
     NotAFile(PathBuf),
     /// The key file that is asked for, or that was here once, is not there.
-    Gone(PathBuf),
+    Gone(KeyName, PathBuf),
     /// The key file is of a format that a later version of the plugin writes.
     NewerKeyFile {
         /// The key.
@@ -129,18 +129,14 @@ impl fmt::Display for KeyStoreError {
                  aws_key_management_keyfile_dir",
                 path.display()
             ),
-            Self::EmptyFile(path) => write!(f, "key file {} is empty. Restore it from a backup", path.display()),
-            Self::LargeFile(path, bytes) => write!(
-                f,
-                "key file {} has {bytes} bytes, more than any wrapped key. Restore it from a backup",
-                path.display()
-            ),
-            Self::NotAFile(path) => write!(
-                f,
-                "{} has the name of a key file, but is no file. Move it away, and restore the key file from a backup",
-                path.display()
-            ),
-            Self::Gone(path) => write!(f, "key file {} is gone. Restore it from a backup", path.display()),
+            Self::EmptyFile(path) => write!(f, "key file {} is empty. {RESTORE}", path.display()),
+            Self::LargeFile(path, bytes) => {
+                write!(f, "key file {} has {bytes} bytes, more than any wrapped key. {RESTORE}", path.display())
+            }
+            Self::NotAFile(path) => {
+                write!(f, "{} has the name of a key file, but is no file. Move it away. {RESTORE}", path.display())
+            }
+            Self::Gone(name, path) => write!(f, "{name}: key file {} is gone. {RESTORE}", path.display()),
             Self::NewerKeyFile { name, format } => {
                 write!(f, "{name}: its file has format {format}. Install the version of the plugin that wrote it")
             }
@@ -148,16 +144,15 @@ impl fmt::Display for KeyStoreError {
                 f,
                 "{name}: its file holds key {key_id} version {key_version}. Give the key files their own names back"
             ),
-            Self::BadKeyFile(name) => write!(f, "{name}: its file is damaged. Restore it from a backup"),
+            Self::BadKeyFile(name) => write!(f, "{name}: its file is damaged. {RESTORE}"),
             Self::OtherKey(name) => write!(
                 f,
-                "{name}: its file holds another key than the one that was made here, and is not used. Restore the right \
-                 file from a backup"
+                "{name}: its file holds another key than the one that was made here, and is not used. {RESTORE}. Key files \
+                 and aws-kms-key.manifest.json belong together"
             ),
             Self::OtherAlgorithm(name, algorithm) => write!(
                 f,
-                "{name}: its file says {algorithm}, which is not what it was made for, and is not used. Restore the right \
-                 file from a backup"
+                "{name}: its file says {algorithm}, which is not what it was made for, and is not used. {RESTORE}"
             ),
             Self::Locked(path) => write!(
                 f,
@@ -211,12 +206,15 @@ impl fmt::Display for KeyStoreError {
 
 impl std::error::Error for KeyStoreError {}
 
+/// InnoDB tells whoever opens a table without its key to drop it: so the message with the cause says not to.
+const RESTORE: &str = "Restore the file from a backup and restart the server; do not drop the tables that use the key";
+
 fn remedy(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::PermissionDenied => " Give the server's user access to it",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " Make room on the disk",
         io::ErrorKind::ReadOnlyFilesystem => " Make the file system writable",
-        io::ErrorKind::NotFound => " Restore it from a backup",
+        io::ErrorKind::NotFound => " Create it, or restore it from a backup",
         _ => " Check the disk and the folder",
     }
 }

@@ -23,7 +23,7 @@ impl Inventory {
     pub(super) fn open(folder: &KeyFolder, role: Role, reporter: &dyn Reporter) -> Result<Self, KeyStoreError> {
         let is_writable = role == Role::Server;
         let found = Manifest::read(folder)?;
-        let was_there = matches!(found, OnDisk::Good(_) | OnDisk::Newer(_));
+        let was_there = !matches!(found, OnDisk::Missing);
         let mut state = State { manifest: Manifest::default(), newer: None };
         match found {
             OnDisk::Good(manifest) => state.manifest = manifest,
@@ -47,7 +47,7 @@ impl Inventory {
         Ok(Self { state: Mutex::new(state), is_writable, was_there })
     }
 
-    /// Whether there was a manifest at start that could be read, or will be by a later version of the plugin.
+    /// Whether there was a manifest at start. What is wrong with it, if anything, has been reported.
     pub(super) fn was_there(&self) -> bool {
         self.was_there
     }

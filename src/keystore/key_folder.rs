@@ -78,7 +78,7 @@ impl KeyFolder {
         // Before it is opened: to open a named pipe would wait for its other end.
         match fs::metadata(&path) {
             Ok(metadata) if !metadata.is_file() => return Err(KeyStoreError::NotAFile(path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyStoreError::Gone(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyStoreError::Gone(name, path)),
             Err(error) => return Err(failed("read key file", &path, error)),
             Ok(metadata) if metadata.len() > LONGEST_FILE => {
                 return Err(KeyStoreError::LargeFile(path, metadata.len()));

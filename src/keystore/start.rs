@@ -79,11 +79,14 @@ impl KeyStore {
     fn load_all(&self, patience: Duration) -> Result<(), KeyStoreError> {
         let started = Instant::now();
         let names = self.folder.scan()?;
-        self.report_missing(&names);
+        let missing = self.report_missing(&names);
         let folder = self.folder.path().display();
         if names.is_empty() {
-            let next = if self.inventory.names().is_empty() { "; a key is made when it is first used" } else { "" };
-            self.reporter.note(&format!("no key files in {folder}{next}"));
+            let next = if missing == 0 { "; otherwise, a key is made when it is first used" } else { "" };
+            self.reporter.note(&format!(
+                "no key files in {folder}. If this server has encrypted data, stop it and restore its aws-kms-key.* files, \
+                 or correct aws_key_management_keyfile_dir{next}"
+            ));
             return Ok(());
         }
         let mut loaded = Loaded::default();
@@ -100,7 +103,7 @@ impl KeyStore {
         }
         self.reporter.note(&format!(
             "loaded {usable} of {} key versions ({} keys) from {folder} in {:.1} s",
-            names.len(),
+            names.len() + missing,
             self.published.ids().len(),
             started.elapsed().as_secs_f32()
         ));
@@ -109,12 +112,15 @@ impl KeyStore {
         Ok(())
     }
 
-    /// What the manifest knows of, but the folder does not hold.
-    fn report_missing(&self, present: &[KeyName]) {
-        for name in self.inventory.names().into_iter().filter(|name| present.binary_search(name).is_err()) {
-            let error = KeyStoreError::Gone(self.folder.path_of(name));
-            self.reporter.error(&format!("key not loaded: {name}: {error}"));
+    /// What the manifest knows of, but the folder does not hold. Answers how many.
+    fn report_missing(&self, present: &[KeyName]) -> usize {
+        let mut missing = self.inventory.names();
+        missing.retain(|name| present.binary_search(name).is_err());
+        for name in &missing {
+            let error = KeyStoreError::Gone(*name, self.folder.path_of(*name));
+            self.reporter.error(&format!("key not loaded: {error}"));
         }
+        missing.len()
     }
 
     /// Unwraps all keys; what fails for a passing reason is tried again. The start ends at `until` if KMS does not get

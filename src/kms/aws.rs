@@ -242,11 +242,16 @@ impl Connection {
     }
 
     /// The error of a call, which may come from having asked in the wrong region.
-    fn failed<E>(call: Call, client: &RegionalClient, error: &SdkError<E, HttpResponse>) -> KmsError
+    fn failed<E>(&self, call: Call, client: &RegionalClient, error: &SdkError<E, HttpResponse>) -> KmsError
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
         let mut error = classify(call, error);
+        if error.class == Class::Transient && error.code.is_none() {
+            let region = client.client.config().region().map_or("unknown", |region| region.as_ref());
+            let endpoint = self.settings.endpoint_url.as_deref().unwrap_or("the region's endpoint");
+            error.detail = format!("{} (asked {endpoint}, region {region})", error.detail);
+        }
         let may_be_region = matches!(
             error.class,
             Class::Denied | Class::NotFound | Class::Disabled | Class::WrongKey | Class::Corrupt | Class::Rejected
@@ -265,7 +270,7 @@ impl Connection {
         };
         let client = self.client().await;
         let request = client.client.generate_data_key_without_plaintext().key_id(master_key).key_spec(spec);
-        let answer = request.send().await.map_err(|error| Self::failed(CALL, &client, &error))?;
+        let answer = request.send().await.map_err(|error| self.failed(CALL, &client, &error))?;
         self.keep(&client);
         let blob = answer.ciphertext_blob.map(Blob::into_inner).unwrap_or_default();
         if blob.is_empty() {
@@ -281,7 +286,7 @@ impl Connection {
             .decrypt()
             .ciphertext_blob(Blob::new(wrapped.as_bytes()))
             .set_encryption_context((!context.is_empty()).then(|| context.clone().into_iter().collect()));
-        let answer = request.send().await.map_err(|error| Self::failed(Call::Decrypt, client, &error))?;
+        let answer = request.send().await.map_err(|error| self.failed(Call::Decrypt, client, &error))?;
         self.keep(client);
         let key = answer.plaintext.map(Blob::into_inner).unwrap_or_default();
         if key.is_empty() {
@@ -315,7 +320,7 @@ where
     let (class, code, detail) = match error {
         SdkError::ServiceError(service) => match service.err().code() {
             Some(code) => {
-                let said = service.err().message().unwrap_or("AWS gave none");
+                let said = service.err().message().unwrap_or_default();
                 (class_of_code(code, status), Some(code.to_owned()), said.to_owned())
             }
             None => (Class::Transient, None, not_kms(status)),

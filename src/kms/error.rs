@@ -106,7 +106,9 @@ impl Class {
             (Self::NotFound, Call::Decrypt) => {
                 "Check aws_key_management_region and the account: the master key that wrapped it must be there"
             }
-            (Self::WrongKey | Self::Corrupt, _) => "Restore the key file from a backup",
+            (Self::WrongKey | Self::Corrupt, _) => {
+                "Restore the key file from a backup and restart the server; do not drop the tables that use the key"
+            }
             (Self::NoMasterKey, _) => {
                 "Set aws_key_management_master_key_id to the KMS key that is to wrap new data keys"
             }

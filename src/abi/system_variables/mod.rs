@@ -142,8 +142,8 @@ static MOCK: ServerWritable<c_char> = ServerWritable::new(0);
 
 static MASTER_KEY_ID_VARIABLE: ServerWritable<c::mysql_sysvar_of_string> = string_variable(
     c"master_key_id",
-    c"The KMS key that wraps new data keys: its key id, its ARN, or alias/NAME. Data keys that exist do not need it. \
-      If empty, no new data keys are made",
+    c"The KMS key that wraps new data keys: its key id, its ARN, or alias/NAME. Data keys that exist need the one that \
+      wrapped them. If empty, no new data keys are made",
     &MASTER_KEY_ID,
     Some((check_master_key_id, update_master_key_id)),
 );
@@ -168,7 +168,8 @@ static ENCRYPTION_ALGORITHM_VARIABLE: ServerWritable<c::mysql_sysvar_of_enum> = 
 
 static ALLOWED_KEY_IDS_VARIABLE: ServerWritable<c::mysql_sysvar_of_string> = string_variable(
     c"allowed_key_ids",
-    c"Key ids for which a key may be made, such as 1-10,100. If empty, all. Keys that exist are not affected",
+    c"Key ids for which a key may be made, such as 1-10,100. If empty, all. Include 1 and 2, which the server itself uses. \
+      Keys that exist are not affected",
     &ALLOWED_KEY_IDS,
     None,
 );
@@ -209,7 +210,8 @@ static REQUEST_TIMEOUT_VARIABLE: ServerWritable<c::mysql_sysvar_of_int> = int_va
 
 static STARTUP_TIMEOUT_VARIABLE: ServerWritable<c::mysql_sysvar_of_int> = int_variable(
     c"startup_timeout",
-    c"Seconds that the plugin keeps trying at start if KMS cannot be reached, before it gives up",
+    c"Seconds that the plugin keeps trying at start if KMS cannot be reached or there are no credentials yet, before it \
+      gives up",
     &STARTUP_TIMEOUT,
     60,
     86_400,

@@ -52,7 +52,7 @@ fn a_lost_file_is_reported_and_its_key_is_not_made_anew_and_its_number_is_not_us
     assert_eq!(store.published.latest(id(1)), Some(version(2)));
     assert!(setup.log.has("error: key not loaded: key 2 version 1: key file"));
     let error = store.latest_or_new(id(2)).expect_err("not made anew").to_string();
-    assert!(error.contains("aws-kms-key.2.1 is gone. Restore it from a backup"), "{error}");
+    assert!(error.contains("aws-kms-key.2.1 is gone. Restore the file from a backup"), "{error}");
     setup.kms.calls();
     assert_eq!(store.rotate(id(2)).expect("rotate"), version(2));
     assert_eq!(setup.kms.calls(), [Generate, Decrypt]);
@@ -140,7 +140,7 @@ fn two_files_that_were_swapped_are_both_refused() {
 #[test]
 fn a_file_that_is_empty_too_long_damaged_or_no_file_is_reported_with_its_cause_and_the_others_work() {
     let causes = [
-        (Some(&b""[..]), "aws-kms-key.1.1 is empty. Restore it from a backup"),
+        (Some(&b""[..]), "aws-kms-key.1.1 is empty. Restore the file from a backup"),
         (Some(&[7; 70_000]), "aws-kms-key.1.1 has 70000 bytes, more than any wrapped key"),
         (Some(b"garbage"), "key 1 version 1: KMS Decrypt failed: not a wrapped key, or damaged"),
         (Some(b"wrapped:15 bytes of key"), "key 1 version 1: KMS gave a key of 15 bytes"),

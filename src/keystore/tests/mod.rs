@@ -247,7 +247,7 @@ fn a_key_whose_file_is_damaged_is_reported_and_not_made_anew() {
         assert!(store.latest_or_new(id(number)).is_err());
     }
     assert!(setup.log.has("error: key not loaded: key 1 version 1: KMS Decrypt failed"), "{:?}", setup.log.0);
-    assert!(setup.log.has("aws-kms-key.2.1 is empty. Restore it from a backup"), "{:?}", setup.log.0);
+    assert!(setup.log.has("aws-kms-key.2.1 is empty. Restore the file from a backup"), "{:?}", setup.log.0);
     assert!(!setup.kms.calls().contains(&Generate));
     assert_eq!(setup.files(), [LOCK, "aws-kms-key.1.1", "aws-kms-key.2.1", "aws-kms-key.3.1", MANIFEST]);
 }
