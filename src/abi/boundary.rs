@@ -9,17 +9,28 @@ use crate::keystore::Reporter;
 
 /// Runs `body`; a panic in it ends here, with a line in the error log, and becomes `on_panic`. Every function that the
 /// server calls has its body in one of these: a panic that left an `extern "C"` function would end the server.
+#[inline]
 pub(super) fn guard<T>(function: &'static str, on_panic: T, body: impl FnOnce() -> T) -> T {
     // Unwind safety: what is shared with other threads is behind locks and atomics that cope with a panic.
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
-        // The message may not panic again.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            ErrorLog.error(&format!("internal error in {function}: {}. Please report this", message_of(&*panic)));
-        }));
-        // The payload's own drop may panic too; it is small, and leaking it is safe.
-        std::mem::forget(panic);
-        on_panic
-    })
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(result) => result,
+        Err(panic) => {
+            report(function, panic);
+            on_panic
+        }
+    }
+}
+
+/// Out of line: else each of the functions makes room on the stack for it, in every call.
+#[cold]
+#[inline(never)]
+fn report(function: &'static str, panic: Box<dyn Any + Send>) {
+    // The message may not panic again.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        ErrorLog.error(&format!("internal error in {function}: {}. Please report this", message_of(&*panic)));
+    }));
+    // The payload's own drop may panic too; it is small, and leaking it is safe.
+    std::mem::forget(panic);
 }
 
 fn message_of(panic: &(dyn Any + Send)) -> &str {

@@ -30,10 +30,12 @@ impl CbcEncrypt {
         Self { schedule, padding, iv: *iv, chain: *iv, pending: Pending::new() }
     }
 
+    #[inline(always)]
     pub(super) fn update_len(&self, len: usize) -> usize {
         self.pending.len().saturating_add(len) / BLOCK_LEN * BLOCK_LEN
     }
 
+    #[inline(always)]
     pub(super) fn update(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize, CipherError> {
         let written = self.update_len(input.len());
         let output = output.get_mut(..written).ok_or(CipherError::OutputTooSmall)?;
@@ -47,6 +49,7 @@ impl CbcEncrypt {
         Ok(written)
     }
 
+    #[inline(always)]
     pub(super) fn finish_len(&self) -> usize {
         match self.padding {
             Padding::Pkcs7 => BLOCK_LEN,
@@ -54,21 +57,27 @@ impl CbcEncrypt {
         }
     }
 
+    #[inline(always)]
     pub(super) fn finish(&mut self, output: &mut [u8]) -> Result<usize, CipherError> {
         match self.padding {
-            Padding::Pkcs7 => {
-                let fill = BLOCK_LEN - self.pending.len();
-                // 1 to 16, so the cast keeps the value.
-                self.update(&[fill as u8; BLOCK_LEN][..fill], output)
-            }
-            Padding::None => {
-                let output = output.get_mut(..self.pending.len()).ok_or(CipherError::OutputTooSmall)?;
-                if !output.is_empty() {
-                    xor_tail(&self.schedule, &self.iv, self.pending.as_slice(), output);
-                }
-                Ok(output.len())
-            }
+            Padding::Pkcs7 => self.pad(output),
+            Padding::None if self.pending.len() == 0 => Ok(0),
+            Padding::None => self.encrypt_tail(output),
         }
+    }
+
+    #[inline(never)]
+    fn pad(&mut self, output: &mut [u8]) -> Result<usize, CipherError> {
+        let fill = BLOCK_LEN - self.pending.len();
+        // 1 to 16, so the cast keeps the value.
+        self.update(&[fill as u8; BLOCK_LEN][..fill], output)
+    }
+
+    #[inline(never)]
+    fn encrypt_tail(&self, output: &mut [u8]) -> Result<usize, CipherError> {
+        let output = output.get_mut(..self.pending.len()).ok_or(CipherError::OutputTooSmall)?;
+        xor_tail(&self.schedule, &self.iv, self.pending.as_slice(), output);
+        Ok(output.len())
     }
 }
 
@@ -97,6 +106,7 @@ impl CbcDecrypt {
     }
 
     /// With padding the last block waits for `finish`, as it may be the last of the message.
+    #[inline(always)]
     pub(super) fn update_len(&self, len: usize) -> usize {
         let total = self.pending.len().saturating_add(len);
         let held_back = match self.padding {
@@ -106,6 +116,7 @@ impl CbcDecrypt {
         total.saturating_sub(held_back) / BLOCK_LEN * BLOCK_LEN
     }
 
+    #[inline(always)]
     pub(super) fn update(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize, CipherError> {
         let written = self.update_len(input.len());
         let output = output.get_mut(..written).ok_or(CipherError::OutputTooSmall)?;
@@ -119,6 +130,7 @@ impl CbcDecrypt {
         Ok(written)
     }
 
+    #[inline(always)]
     pub(super) fn finish_len(&self) -> usize {
         match self.padding {
             Padding::Pkcs7 => self.last_block().map_or(0, |(_, len)| len),
@@ -126,25 +138,32 @@ impl CbcDecrypt {
         }
     }
 
+    #[inline(always)]
     pub(super) fn finish(&mut self, output: &mut [u8]) -> Result<usize, CipherError> {
         match self.padding {
-            Padding::Pkcs7 => {
-                let (last, len) = self.last_block()?;
-                output.get_mut(..len).ok_or(CipherError::OutputTooSmall)?.copy_from_slice(&last[..len]);
-                Ok(len)
-            }
-            Padding::None => {
-                let output = output.get_mut(..self.pending.len()).ok_or(CipherError::OutputTooSmall)?;
-                if !output.is_empty() {
-                    let (iv, tail) = (&self.iv, self.pending.as_slice());
-                    EncryptSchedule::make(self.key.as_slice(), |schedule| xor_tail(&schedule, iv, tail, output))?;
-                }
-                Ok(self.pending.len())
-            }
+            Padding::Pkcs7 => self.unpad(output),
+            Padding::None if self.pending.len() == 0 => Ok(0),
+            Padding::None => self.decrypt_tail(output),
         }
     }
 
+    #[inline(never)]
+    fn unpad(&self, output: &mut [u8]) -> Result<usize, CipherError> {
+        let (last, len) = self.last_block()?;
+        output.get_mut(..len).ok_or(CipherError::OutputTooSmall)?.copy_from_slice(&last[..len]);
+        Ok(len)
+    }
+
+    #[inline(never)]
+    fn decrypt_tail(&self, output: &mut [u8]) -> Result<usize, CipherError> {
+        let output = output.get_mut(..self.pending.len()).ok_or(CipherError::OutputTooSmall)?;
+        let (iv, tail) = (&self.iv, self.pending.as_slice());
+        EncryptSchedule::make(self.key.as_slice(), |schedule| xor_tail(&schedule, iv, tail, output))?;
+        Ok(self.pending.len())
+    }
+
     /// Decrypts the last block; returns it and how many of its bytes are not padding.
+    #[inline(never)]
     fn last_block(&self) -> Result<(Zeroizing<[u8; BLOCK_LEN]>, usize), CipherError> {
         let last = self.pending.whole().ok_or(CipherError::Truncated)?;
         let mut plain = Zeroizing::new([0; BLOCK_LEN]);

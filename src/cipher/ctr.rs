@@ -27,6 +27,7 @@ impl Ctr {
         Self { schedule, counter: first_counter, keystream: Block::default(), used: BLOCK_LEN }
     }
 
+    #[inline(always)]
     pub(super) fn update(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize, CipherError> {
         let output = output.get_mut(..input.len()).ok_or(CipherError::OutputTooSmall)?;
         self.apply(input, output, &mut Xor);
@@ -34,6 +35,7 @@ impl Ctr {
     }
 
     /// Combines `input` and the key stream into `output`, which has the same length.
+    #[inline(always)]
     pub(super) fn apply(&mut self, input: &[u8], output: &mut [u8], combine: &mut impl Combine) {
         let fill = input.len().min(BLOCK_LEN - self.used);
         let (head, input) = input.split_at(fill);

@@ -25,6 +25,7 @@ impl GcmEncrypt {
         Self { gcm: Gcm::new(schedule, iv) }
     }
 
+    #[inline(never)]
     pub(super) fn update(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize, CipherError> {
         let output = output.get_mut(..input.len()).ok_or(CipherError::OutputTooSmall)?;
         self.gcm.count(input.len())?;
@@ -32,6 +33,7 @@ impl GcmEncrypt {
         Ok(input.len())
     }
 
+    #[inline(never)]
     pub(super) fn finish(&mut self, output: &mut [u8]) -> Result<usize, CipherError> {
         let output = output.get_mut(..BLOCK_LEN).ok_or(CipherError::OutputTooSmall)?;
         output.copy_from_slice(&self.gcm.tag());
@@ -56,6 +58,7 @@ impl GcmDecrypt {
     }
 
     /// Nothing that was tampered with is handed out: the output is wiped again.
+    #[inline(never)]
     pub(super) fn update(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize, CipherError> {
         let output = output.get_mut(..self.update_len(input.len())).ok_or(CipherError::OutputTooSmall)?;
         if !matches!(self.state, Decryption::Waiting) {

@@ -2,6 +2,9 @@
 //!
 //! Knows no key store, no file and no KMS: a key, an IV and bytes go in, bytes come out.
 //! On valid input it never fails, allocates, locks or panics.
+//!
+//! What every message goes through is `inline(always)`, what few do is `inline(never)`: the time of a short message is that of
+//! its instructions. See `docs/aes-performance.md`.
 
 #![forbid(unsafe_code)]
 
@@ -45,8 +48,10 @@ impl Context {
         Self::build(algorithm, direction, padding, key, iv, |context| context)
     }
 
-    /// As [`new`](Self::new), with the context made in its place: faster, and no copy of the key schedule is left on the
-    /// stack.
+    /// As [`new`](Self::new), with the context made in its place: faster, and no copy of the context is left on the stack.
+    /// Of the key schedule one is: the `aes` crate makes it there, out of reach, and it is copied to its place.
+    // Inlined into a function that catches panics, the schedule would be copied three times.
+    #[inline(never)]
     pub fn new_in<'a>(
         place: &'a mut MaybeUninit<Self>,
         algorithm: Algorithm,
@@ -95,6 +100,7 @@ impl Context {
     }
 
     /// Exact number of bytes that an [`update`](Self::update) with `len` bytes of input writes, unless it fails.
+    #[inline(always)]
     pub fn update_len(&self, len: usize) -> usize {
         match &self.mode {
             Mode::CbcEncrypt(cbc) => cbc.update_len(len),
@@ -105,6 +111,7 @@ impl Context {
     }
 
     /// Exact number of bytes that [`finish`](Self::finish) writes; 0 if it is going to fail.
+    #[inline(always)]
     pub fn finish_len(&self) -> usize {
         match &self.mode {
             Mode::CbcEncrypt(cbc) => cbc.finish_len(),
@@ -118,6 +125,7 @@ impl Context {
     ///
     /// A decryption with [`Algorithm::AesCtr`] and [`Padding::Pkcs7`] takes the whole message at once, as the server
     /// does; it fails here, and not in [`finish`](Self::finish), if the message was tampered with.
+    #[inline(always)]
     pub fn update(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize, CipherError> {
         match &mut self.mode {
             Mode::CbcEncrypt(cbc) => cbc.update(input, output),
@@ -134,6 +142,7 @@ impl Context {
     }
 
     /// Ends the message and returns how many bytes of `output` it wrote. The context is of no use afterwards.
+    #[inline(always)]
     pub fn finish(&mut self, output: &mut [u8]) -> Result<usize, CipherError> {
         match &mut self.mode {
             Mode::CbcEncrypt(cbc) => cbc.finish(output),
@@ -145,6 +154,8 @@ impl Context {
     }
 }
 
+// A tag of its own, of one byte: else it is one of 16 bytes, all of which are compared at every use.
+#[repr(u8)]
 enum Mode {
     CbcEncrypt(CbcEncrypt),
     CbcDecrypt(CbcDecrypt),

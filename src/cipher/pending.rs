@@ -33,6 +33,7 @@ impl Pending {
     /// the blocks that follow it, and what is to wait next.
     ///
     /// What waits and `input` together must have that many blocks, and no more than one block beyond them.
+    #[inline(always)]
     pub(super) fn cut<'a>(&self, input: &'a [u8], blocks: usize) -> (&'a [u8], &'a [Block], &'a [u8]) {
         if blocks == 0 {
             return (input, &[], &[]);
@@ -47,12 +48,18 @@ impl Pending {
     }
 
     /// Adds bytes to the block; they must fit.
+    #[inline(always)]
     pub(super) fn push(&mut self, input: &[u8]) {
+        if input.is_empty() {
+            // Most messages are whole blocks: no call of memcpy.
+            return;
+        }
         self.bytes[self.len..][..input.len()].copy_from_slice(input);
         self.len += input.len();
     }
 
     /// Starts the next block.
+    #[inline(always)]
     pub(super) fn replace(&mut self, input: &[u8]) {
         self.len = 0;
         self.push(input);

@@ -16,8 +16,9 @@ pub(super) enum EncryptSchedule {
 impl EncryptSchedule {
     /// Makes the schedule of a key and hands it to `then`.
     ///
-    /// A callback, inlined once for each key length, so that a schedule is made where it is going to stay: moving it
-    /// takes as long as making it, and leaves copies behind that nobody wipes.
+    /// A callback, inlined once for each key length, so that a schedule is copied only once, from the stack, where the
+    /// `aes` crate makes it, to where it is going to stay: each further move takes nearly as long as making it, and leaves
+    /// a copy behind that nobody wipes.
     #[inline(always)]
     pub(super) fn make<T>(key: &[u8], then: impl FnOnce(Self) -> T) -> Result<T, CipherError> {
         if let Ok(key) = <&Key<Aes128Enc>>::try_from(key) {
@@ -41,7 +42,7 @@ impl EncryptSchedule {
     }
 
     /// Runs `work` with the fastest backend of this CPU, compiled for its instructions.
-    #[inline]
+    #[inline(always)]
     pub(super) fn run(&self, work: impl BlockCipherEncClosure<BlockSize = U16>) {
         match self {
             Self::Aes128(aes) => aes.encrypt_with_backend(work),
@@ -75,7 +76,7 @@ impl DecryptSchedule {
     }
 
     /// Runs `work` with the fastest backend of this CPU, compiled for its instructions.
-    #[inline]
+    #[inline(always)]
     pub(super) fn run(&self, work: impl BlockCipherDecClosure<BlockSize = U16>) {
         match self {
             Self::Aes128(aes) => aes.decrypt_with_backend(work),

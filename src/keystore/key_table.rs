@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use super::latest_versions::LatestVersions;
+use super::name_set::NameSet;
 use super::swap::{AtomicBool, Mutex, Swap};
 use super::{DataKey, KeyId, KeyName, KeyVersion};
 use crate::cipher::Algorithm;
@@ -18,6 +19,8 @@ pub struct PublishedKeys {
     ctr_versions: Swap<Vec<KeyName>>,
     /// Whether there are any: most servers have none, and need no look-up.
     has_ctr: AtomicBool,
+    /// For most questions after the algorithm.
+    ctr_names: NameSet,
     /// Held by who publishes or withdraws. Readers do not know of it.
     writer: Mutex<()>,
 }
@@ -41,6 +44,7 @@ impl PublishedKeys {
             table: Swap::empty(),
             ctr_versions: Swap::empty(),
             has_ctr: AtomicBool::new(false),
+            ctr_names: NameSet::new(),
             writer: Mutex::new(()),
         }
     }
@@ -61,8 +65,13 @@ impl PublishedKeys {
     /// What a version encrypts with; AES_CBC for a version that was never published. Wait-free.
     pub fn algorithm(&self, name: KeyName) -> Algorithm {
         let is_ctr = self.has_ctr.load(Ordering::Acquire)
-            && self.ctr_versions.read(|versions| versions.binary_search(&name).is_ok()) == Some(true);
+            && self.ctr_names.contains(name).unwrap_or_else(|| self.is_ctr_version(name));
         if is_ctr { Algorithm::AesCtr } else { Algorithm::AesCbc }
+    }
+
+    #[cold]
+    fn is_ctr_version(&self, name: KeyName) -> bool {
+        self.ctr_versions.read(|versions| versions.binary_search(&name).is_ok()) == Some(true)
     }
 
     /// Adds keys, all at once, if their epoch has not ended. A version that is there already stays as it is.
@@ -96,6 +105,7 @@ impl PublishedKeys {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.withdraw();
         self.has_ctr.store(false, Ordering::Release);
+        self.ctr_names.clear();
         self.ctr_versions.update(|_| Vec::new());
         self.epoch()
     }
@@ -128,6 +138,9 @@ impl PublishedKeys {
             versions.dedup();
             versions
         });
+        for name in &new {
+            self.ctr_names.insert(*name);
+        }
         self.has_ctr.store(true, Ordering::Release);
     }
 }

@@ -26,6 +26,7 @@ mod loading;
 mod manifest;
 #[cfg(all(test, feature = "model"))]
 mod model;
+mod name_set;
 mod new_keys;
 mod rotation;
 mod secret_memory;

@@ -5,7 +5,6 @@ mod tests;
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::mem::MaybeUninit;
-use std::ops::Range;
 
 use zeroize::Zeroizing;
 
@@ -129,18 +128,19 @@ pub(super) unsafe extern "C" fn context_update(
         // SAFETY: `context_init` was called, and nobody else uses the slot.
         let Some(context) = (unsafe { context_in(slot) }) else { return ERROR };
         let (input_len, output_len) = (slen as usize, context.update_len(slen as usize));
-        if (src.is_null() && input_len > 0) || (dst.is_null() && output_len > 0) {
-            return ERROR;
-        }
-        let result = if overlap(range(src, input_len), range(dst, output_len)) {
+        let result = if overlap((src, input_len), (dst, output_len)) {
+            if src.is_null() || dst.is_null() {
+                return ERROR;
+            }
             // SAFETY: not NULL, and valid as the caller promises.
             unsafe { update_overlapping(context, src, input_len, dst) }
         } else {
-            // SAFETY: `src` is valid for reads of `slen` bytes, as the caller promises.
+            // SAFETY: NULL, or valid for reads of `slen` bytes, as the caller promises.
             let input = unsafe { bytes(src, input_len) };
-            // SAFETY: `dst` is valid for writes of `output_len` bytes, as the caller promises, and does not overlap `src`.
+            // SAFETY: NULL, or valid for writes of `output_len` bytes, as the caller promises, and does not overlap `src`.
             let output = unsafe { bytes_mut(dst, output_len) };
-            context.update(input.unwrap_or_default(), output.unwrap_or_default())
+            let (Some(input), Some(output)) = (input, output) else { return ERROR };
+            context.update(input, output)
         };
         // SAFETY: not NULL, and valid for writes, as the caller promises.
         unsafe { finish_call(result, dlen) }
@@ -259,8 +259,12 @@ unsafe fn finish_call(result: Result<usize, CipherError>, dlen: *mut c_uint) -> 
 /// is still to be read, and is refused, as by the server's functions. So is a GCM decryption of more than the buffer holds,
 /// which has to come in one piece; the server does not decrypt temporary files in place.
 ///
+/// Out of line, as its buffer is not to lie on the stack of every update.
+///
 /// # Safety
 /// `src` is valid for reads of `len` bytes, `dst` for writes of what comes out.
+#[cold]
+#[inline(never)]
 unsafe fn update_overlapping(
     context: &mut Context,
     src: *const u8,
@@ -312,12 +316,9 @@ unsafe fn copy_key(key: &[u8], buffer: *mut u8, key_length: *mut c_uint) -> c_ui
 /// Bytes of input that [`update_overlapping`] takes at a time.
 const BUFFER: usize = 512;
 
-fn range(pointer: *const u8, len: usize) -> Range<usize> {
-    pointer.addr()..pointer.addr().saturating_add(len)
-}
-
-fn overlap(a: Range<usize>, b: Range<usize>) -> bool {
-    a.start < b.end && b.start < a.end
+/// Whether one of two pieces of memory, of so many bytes each, begins inside the other.
+fn overlap((a, a_len): (*const u8, usize), (b, b_len): (*const u8, usize)) -> bool {
+    b.addr().wrapping_sub(a.addr()) < a_len || a.addr().wrapping_sub(b.addr()) < b_len
 }
 
 /// What failed a moment ago is not logged again, but a statement that fails because of it says why.
