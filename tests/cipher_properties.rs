@@ -8,6 +8,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 proptest! {
+    // A failing case is printed; a file beside the source would be written by every experiment.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_split_of_the_updates_gives_the_one_shot_result(
         (algorithm, padding) in mode(), key in key(), iv: [u8; 16],

@@ -1,5 +1,7 @@
 //! The commands a person types. `cargo xtask` lists them.
 
+mod bench;
+mod cargo_test;
 mod checks;
 mod command;
 mod console;
@@ -7,11 +9,14 @@ mod crash;
 mod demo;
 mod emulator;
 mod emulator_control;
+mod fuzz;
 mod install;
 mod installation;
 mod interrupt;
 mod kms;
 mod memory;
+mod miri;
+mod nightly;
 mod packages;
 mod paths;
 mod process;
@@ -41,6 +46,11 @@ cargo xtask <command>
                              no key and no row is lost
   start-time                 compares a start with 1000 keys to a start with one
   memory                     looks for data keys in a server's memory and core dump, and for what a failed start leaves
+  fuzz [SECONDS]             calls the callbacks in every way under AddressSanitizer, for 600 seconds
+  miri                       runs the callbacks' tests in Miri, which finds undefined behaviour
+  bench [aes] [lookup] [--write-docs | --smoke]
+                             measures AES and look-ups beside the server's; --write-docs renews docs/*-benchmark.*,
+                             --smoke takes seconds and checks only what does not depend on the machine
   versions                   tries the plugin in the MariaDB of other Debian releases
   setup                      installs what all of these need (each does it by itself)
 
@@ -63,8 +73,9 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Result<ExitCode> {
     match words {
         ["setup"] => {
-            packages::ensure(&[packages::BUILD, packages::RUN, packages::TEST])?;
+            packages::ensure(&[packages::BUILD, packages::RUN, packages::TEST, packages::FUZZ])?;
             toolchain::ensure_lints()?;
+            nightly::ensure()?;
             emulator::ensure()?;
         }
         ["demo"] => demo::run(false)?,
@@ -73,12 +84,20 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["install", "--plugin-dir", folder] => install::run(Some(folder))?,
         ["test"] => return Ok(if checks::run() { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         ["suite", options @ ..] => suite::run(&suite_request(options)?, &mut tally::Tally::default())?,
+        ["bench", options @ ..] => bench::run(options)?,
         ["versions"] => console::line(versions::run()?),
         ["crash", options @ ..] => {
             let (rounds, seed) = crash_options(options)?;
             console::line(crash::run(rounds, seed)?);
         }
         ["start-time"] => console::line(start_time::run(start_time::LONG)?),
+        ["fuzz"] => console::line(fuzz::run(fuzz::LONG)?),
+        ["fuzz", seconds] => console::line(fuzz::run(std::time::Duration::from_secs(seconds.parse()?))?),
+        ["miri"] => {
+            let mut tally = tally::Tally::default();
+            miri::run(&mut tally)?;
+            console::line(tally);
+        }
         ["memory"] => console::line(memory::run()?),
         [] | ["help" | "--help" | "-h"] => console::line(HELP.trim_end()),
         _ => bail!("no such command: {}\n\n{HELP}", words.join(" ")),

@@ -35,6 +35,9 @@ pub const TEST: Needs = Needs(&[
     Need { package: "binutils", found_by: FoundBy::Program("readelf") },
 ]);
 
+/// Building the fuzzer, which is C++.
+pub const FUZZ: Needs = Needs(&[Need { package: "g++", found_by: FoundBy::Program("c++") }]);
+
 /// Installs what is missing of `needs` and says so; silent where nothing is missing.
 pub fn ensure(needs: &[Needs]) -> Result<()> {
     let missing: Vec<&str> =
