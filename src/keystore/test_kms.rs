@@ -1,6 +1,7 @@
 //! A KMS for the tests of the key store that fails as it is told. What a real KMS says, the integration tests show.
 
 #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
+#![cfg_attr(feature = "model", allow(dead_code))] // the model needs less of it
 
 use std::collections::VecDeque;
 use std::sync::Mutex;

@@ -70,7 +70,7 @@ impl Context {
         match *place {
             Place::Apart { from, to } => self.update_apart(&input, from, to, nulls),
             Place::Together { from, to } => self.update_together(&input, from.into(), to.into(), nulls),
-            Place::InPlace { at } => self.update_together(&input, at.into(), at.into(), nulls),
+            Place::Same { at } => self.update_together(&input, at.into(), at.into(), nulls),
         }
         self.memory.check();
     }
@@ -83,8 +83,8 @@ impl Context {
         let is_possible = self.message.is_some()
             && !nulls.has(0)
             && !nulls.has(3)
-            && !(src.is_null() && !input.is_empty())
-            && !(dst.is_null() && room > 0);
+            && (!src.is_null() || input.is_empty())
+            && (!dst.is_null() || room == 0);
         self.judge(input, (answer, written), target.contents(), is_possible);
         assert_eq!(source.contents(), input, "the input was changed");
         assert!(answer != ERROR || is_untouched(target.contents()), "a refused update has written");

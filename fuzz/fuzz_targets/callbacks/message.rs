@@ -110,7 +110,7 @@ impl Message {
             Mode::Ctr => Some((0, 0)),
             Mode::GcmDecrypt if self.spoiled || self.parts == 0 => Some((BAD_DATA, 0)),
             Mode::GcmDecrypt => Some((0, 0)),
-            Mode::CbcDecrypt if self.taken.is_empty() || self.taken.len() % 16 != 0 => Some((BAD_DATA, 0)),
+            Mode::CbcDecrypt if self.taken.is_empty() || !self.taken.len().is_multiple_of(16) => Some((BAD_DATA, 0)),
             Mode::CbcDecrypt => None,
         }
     }

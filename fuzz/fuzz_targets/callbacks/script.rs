@@ -121,7 +121,7 @@ impl Nulls {
 
     /// Bit `n` stands for the `n`th pointer.
     pub fn has(&self, n: u32) -> bool {
-        self.0.is_multiple_of(4) && self.0 / 4 >> n & 1 != 0
+        self.0.is_multiple_of(4) && (self.0 / 4) >> n & 1 != 0
     }
 
     pub fn or<T>(&self, n: u32, pointer: *mut T) -> *mut T {
@@ -160,7 +160,8 @@ pub enum Place {
         from: u16,
         to: u16,
     },
-    InPlace {
+    /// In place.
+    Same {
         at: u8,
     },
 }

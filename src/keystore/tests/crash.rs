@@ -34,7 +34,11 @@ fn child(name: &str, prefix: &[&str], folder: &Path, step: &str) -> Output {
     let program = std::env::current_exe().expect("this program");
     let test = format!("keystore::tests::crash::{name}");
     let words = [prefix, &[program.to_str().expect("UTF-8"), &test, "--exact", "--nocapture"]].concat();
-    Command::new(words[0]).args(&words[1..]).env(FOLDER, folder).env(STEP, step).output().expect("the child starts")
+    // A child that is killed leaves its temporary folders behind: in this one.
+    let temporary = tempfile::tempdir().expect("folder");
+    let mut child = Command::new(words[0]);
+    child.args(&words[1..]).env(FOLDER, folder).env(STEP, step).env("TMPDIR", temporary.path());
+    child.output().expect("the child starts")
 }
 
 fn said(output: &Output) -> String {
