@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod tests;
+#[cfg(all(test, not(miri)))] // minutes in Miri, which the other tests suffice for
+mod vectors;
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::mem::MaybeUninit;

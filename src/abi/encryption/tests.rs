@@ -258,3 +258,22 @@ fn message(id: c_uint, flags: c_int, input: &[u8], output: &mut [u8]) -> (c_int,
     let ended = unsafe { context_finish(ctx, rest.as_mut_ptr(), &raw mut last) };
     (status | ended, (first + last) as usize)
 }
+
+/// One message in one update, for other tests: what comes out, or the first status that is no 0.
+pub(super) fn begin_update_finish(
+    id: c_uint,
+    flags: c_int,
+    key: &[u8],
+    iv: &[u8],
+    input: &[u8],
+) -> Result<Vec<u8>, c_int> {
+    let mut memory = Memory::new(0);
+    // SAFETY: the memory is as long as `context_size` says; the slices are valid for their lengths.
+    let begun = unsafe {
+        let (klen, ivlen) = (key.len() as c_uint, iv.len() as c_uint);
+        context_init(memory.ctx(), key.as_ptr(), klen, iv.as_ptr(), ivlen, flags, id, 1)
+    };
+    let mut output = Vec::new();
+    let statuses = [begun, memory.update(input, &mut output), memory.finish(&mut output)];
+    statuses.into_iter().find(|status| *status != 0).map_or(Ok(output), Err)
+}
