@@ -1,25 +1,22 @@
-//! The latest version of each key, in a fixed table of numbers: what InnoDB asks on every page write.
-//!
-//! Version numbers are no secret and fit into a word with their id, so a look-up is a few loads, where the table of keys
-//! has to be held while it is read. Written by one thread at a time; read without waiting.
+//! The latest version of each key: what InnoDB asks on every page write.
 
 use std::sync::atomic::Ordering;
 
-use super::swap::AtomicU64;
+use super::word_table::WordTable;
 use super::{KeyId, KeyVersion};
 
-/// Open addressing: an id lies at its place or one of the next. 0 is an empty slot; ids are above 0.
-pub(super) struct LatestVersions([AtomicU64; SLOTS]);
+/// Words of an id, above, and its latest version. Ids are above 0.
+pub(super) struct LatestVersions(WordTable);
 
 impl LatestVersions {
     pub(super) const fn new() -> Self {
-        Self([const { AtomicU64::new(0) }; SLOTS])
+        Self(WordTable::new())
     }
 
     /// `None` if the key has no version, or found no slot: then the table of keys knows.
     #[inline]
     pub(super) fn find(&self, id: KeyId) -> Option<KeyVersion> {
-        for slot in self.slots(id) {
+        for slot in self.0.slots(id.value().into()) {
             let word = slot.load(Ordering::Acquire);
             if word == 0 {
                 return None;
@@ -34,7 +31,7 @@ impl LatestVersions {
     /// Enters a version if there is room, and none that is higher.
     pub(super) fn raise(&self, id: KeyId, version: KeyVersion) {
         let new = u64::from(id.value()) << 32 | u64::from(version.value());
-        for slot in self.slots(id) {
+        for slot in self.0.slots(id.value().into()) {
             let word = slot.load(Ordering::Relaxed);
             if word == 0 || word >> 32 == new >> 32 {
                 // Whoever reads the number finds the key, which was published before.
@@ -44,26 +41,9 @@ impl LatestVersions {
     }
 
     pub(super) fn clear(&self) {
-        for slot in &self.0 {
-            slot.store(0, Ordering::Release);
-        }
-    }
-
-    #[inline]
-    fn slots(&self, id: KeyId) -> impl Iterator<Item = &AtomicU64> {
-        // Multiplicative hashing (Knuth), which spreads ids that follow each other.
-        let place = id.value().wrapping_mul(0x9e37_79b1) as usize >> (32 - SLOTS.ilog2());
-        (place..place + PROBES).filter_map(|place| self.0.get(place % SLOTS))
+        self.0.clear();
     }
 }
-
-/// More than the keys of any server that we know of; 16 KiB.
-#[cfg(not(feature = "model"))]
-const SLOTS: usize = 2048;
-#[cfg(feature = "model")]
-const SLOTS: usize = 4;
-
-const PROBES: usize = if SLOTS < 8 { SLOTS } else { 8 };
 
 #[cfg(all(test, not(feature = "model")))]
 mod tests {

@@ -38,6 +38,7 @@ pub(crate) mod test_keys;
 mod test_kms;
 #[cfg(all(test, not(feature = "model")))]
 mod tests;
+mod word_table;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,26 +1,23 @@
-//! A set of key names in a fixed table of numbers: which versions encrypt with AES_CTR, what every message asks.
-//!
-//! Names are no secret and fit into a word, so a look-up is a load or two, where a vector has to be held while it is
-//! searched. Written by one thread at a time; read without waiting.
+//! A set of key names: which versions encrypt with AES_CTR, what every message asks.
 
 use std::sync::atomic::Ordering;
 
 use super::KeyName;
-use super::swap::AtomicU64;
+use super::word_table::WordTable;
 
-/// Open addressing: a name lies at its place or one of the next. 0 is an empty slot; ids are above 0.
-pub(super) struct NameSet([AtomicU64; SLOTS]);
+/// Words of an id, above, and a version. Ids are above 0.
+pub(super) struct NameSet(WordTable);
 
 impl NameSet {
     pub(super) const fn new() -> Self {
-        Self([const { AtomicU64::new(0) }; SLOTS])
+        Self(WordTable::new())
     }
 
     /// `None` if that cannot be told, because the name would have found no slot.
     #[inline]
     pub(super) fn contains(&self, name: KeyName) -> Option<bool> {
         let wanted = word(name);
-        for slot in self.slots(name) {
+        for slot in self.0.slots(wanted) {
             match slot.load(Ordering::Acquire) {
                 0 => return Some(false),
                 word if word == wanted => return Some(true),
@@ -33,7 +30,7 @@ impl NameSet {
     /// Enters a name if there is room.
     pub(super) fn insert(&self, name: KeyName) {
         let new = word(name);
-        for slot in self.slots(name) {
+        for slot in self.0.slots(new) {
             if [0, new].contains(&slot.load(Ordering::Relaxed)) {
                 return slot.store(new, Ordering::Release);
             }
@@ -41,30 +38,13 @@ impl NameSet {
     }
 
     pub(super) fn clear(&self) {
-        for slot in &self.0 {
-            slot.store(0, Ordering::Release);
-        }
-    }
-
-    #[inline]
-    fn slots(&self, name: KeyName) -> impl Iterator<Item = &AtomicU64> {
-        // Multiplicative hashing (Knuth), which spreads ids and versions that follow each other.
-        let place = (word(name).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOTS.ilog2())) as usize;
-        (place..place + PROBES).filter_map(|place| self.0.get(place % SLOTS))
+        self.0.clear();
     }
 }
 
 fn word(name: KeyName) -> u64 {
     u64::from(name.id.value()) << 32 | u64::from(name.version.value())
 }
-
-/// More than the versions that a server has in years; 16 KiB.
-#[cfg(not(feature = "model"))]
-const SLOTS: usize = 2048;
-#[cfg(feature = "model")]
-const SLOTS: usize = 4;
-
-const PROBES: usize = if SLOTS < 8 { SLOTS } else { 8 };
 
 #[cfg(all(test, not(feature = "model")))]
 mod tests {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aws;
+mod classify;
 mod error;
 #[cfg(feature = "mock")]
 pub mod mock;
