@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[path = "support/whole_message.rs"]
+mod whole_message;
+
 use aws_key_management::cipher::{Algorithm, CipherError, Context, Direction, Padding, encrypted_len};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use whole_message::run;
 
 proptest! {
     // A failing case is printed; a file beside the source would be written by every experiment.
@@ -98,25 +102,4 @@ fn mode() -> impl Strategy<Value = (Algorithm, Padding)> {
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
     select(vec![16_usize, 24, 32]).prop_flat_map(|len| vec(any::<u8>(), len))
-}
-
-fn run(
-    algorithm: Algorithm,
-    direction: Direction,
-    padding: Padding,
-    key: &[u8],
-    iv: &[u8],
-    parts: &[&[u8]],
-) -> Result<Vec<u8>, CipherError> {
-    let mut context = Context::new(algorithm, direction, padding, key, iv)?;
-    let mut output = Vec::new();
-    for part in parts {
-        let start = output.len();
-        output.resize(start + context.update_len(part.len()), 0);
-        context.update(part, &mut output[start..])?;
-    }
-    let start = output.len();
-    output.resize(start + context.finish_len(), 0);
-    context.finish(&mut output[start..])?;
-    Ok(output)
 }

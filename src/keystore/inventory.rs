@@ -80,8 +80,7 @@ impl Inventory {
             };
             state.manifest.insert(name, entry);
         }
-        state.take_over(folder)?;
-        if let OnDisk::Damaged(_) = Manifest::read(folder)? {
+        if state.take_over(folder)? == Found::Damaged {
             Manifest::put_aside(folder)?;
         }
         state.manifest.write(folder)
@@ -89,7 +88,7 @@ impl Inventory {
 
     /// Takes over what another server with the same folder has added.
     pub(super) fn refresh(&self, folder: &KeyFolder) -> Result<(), KeyStoreError> {
-        if self.is_writable { self.state().take_over(folder) } else { Ok(()) }
+        if self.is_writable { self.state().take_over(folder).map(drop) } else { Ok(()) }
     }
 
     /// The highest version of a key that was ever here.
@@ -108,15 +107,23 @@ impl Inventory {
     }
 }
 
+/// Whether a manifest lies there that has to be put aside before it is replaced.
+#[derive(PartialEq, Eq)]
+enum Found {
+    Replaceable,
+    Damaged,
+}
+
 impl State {
     /// Reads the manifest on the disk, which another server may have changed.
-    fn take_over(&mut self, folder: &KeyFolder) -> Result<(), KeyStoreError> {
+    fn take_over(&mut self, folder: &KeyFolder) -> Result<Found, KeyStoreError> {
+        let mut found = Found::Replaceable;
         match Manifest::read(folder)? {
             OnDisk::Good(manifest) => self.manifest.add_missing(manifest),
-            // A damaged one is put aside when it is replaced.
-            OnDisk::Missing | OnDisk::Damaged(_) => {}
+            OnDisk::Missing => {}
+            OnDisk::Damaged(_) => found = Found::Damaged,
             OnDisk::Newer(format) => self.newer = Some(format),
         }
-        self.newer.map_or(Ok(()), |format| Err(KeyStoreError::NewerManifest(format)))
+        self.newer.map_or(Ok(found), |format| Err(KeyStoreError::NewerManifest(format)))
     }
 }

@@ -50,8 +50,7 @@ pub use new_keys::{AllowedKeyIds, NewKeys, Recipe};
 pub use secret_memory::DataKey;
 pub use start::Opening;
 
-use crate::cipher::Algorithm;
-use crate::kms::{Kms, PlainKey};
+use crate::kms::Kms;
 use backoff::Backoff;
 use inventory::Inventory;
 use key_folder::KeyFolder;
@@ -152,18 +151,6 @@ impl KeyStore {
             self.reporter.error(&error.to_string());
         }
         answer
-    }
-
-    /// Puts a key into secret memory.
-    fn hide(&self, name: KeyName, plain: &PlainKey, algorithm: Algorithm) -> Result<DataKey, KeyStoreError> {
-        let bytes = plain.as_bytes();
-        if !DataKey::LENGTHS.contains(&bytes.len()) {
-            return Err(KeyStoreError::WrongLength { name, bytes: bytes.len() });
-        }
-        secret_memory::hide(&[(bytes, algorithm)], self.reporter)
-            .ok()
-            .and_then(|mut keys| keys.pop())
-            .ok_or(KeyStoreError::NoMemory(name))
     }
 
     fn failed(&self, id: KeyId, version: Option<KeyVersion>, error: &KeyStoreError) {

@@ -1,4 +1,4 @@
-//! A value that is read without waiting and replaced as a whole.
+//! A value that is read without waiting and replaced as a whole, by one writer at a time.
 //!
 //! It is `arc_swap`. For the model of the published keys (cargo feature `model`), it is a stand-in whose every step the
 //! model checker can interrupt.
@@ -37,9 +37,10 @@ impl<T> Swap<T> {
         self.0.load().as_deref().map(read)
     }
 
-    /// Replaces the value by what `next` makes of it; is called again if another thread was faster.
-    pub(super) fn update(&self, next: impl Fn(Option<&T>) -> T) {
-        self.0.rcu(|now: &Option<Arc<T>>| Some(Arc::new(next(now.as_deref()))));
+    /// Replaces the value by what `next` makes of it. The caller sees to it that nobody else does so at the same time.
+    pub(super) fn update(&self, next: impl FnOnce(Option<&T>) -> T) {
+        let after = next(self.0.load().as_deref());
+        self.0.store(Some(Arc::new(after)));
     }
 }
 
@@ -49,8 +50,7 @@ mod stand_in {
 
     use shuttle::sync::Mutex;
 
-    /// What is used of `arc_swap::ArcSwapOption`: each operation is one step, and `rcu` is a load and a compare-and-swap
-    /// with steps of other threads between them.
+    /// What is used of `arc_swap::ArcSwapOption`: each operation is one step.
     #[derive(Default)]
     pub(super) struct ArcSwapOption<T>(Mutex<Option<Arc<T>>>);
 
@@ -63,15 +63,9 @@ mod stand_in {
             self.0.lock().ok()?.clone()
         }
 
-        pub(super) fn rcu(&self, next: impl Fn(&Option<Arc<T>>) -> Option<Arc<T>>) {
-            loop {
-                let before = self.load();
-                let after = next(&before);
-                let Ok(mut now) = self.0.lock() else { return };
-                if now.as_ref().map(Arc::as_ptr) == before.as_ref().map(Arc::as_ptr) {
-                    *now = after;
-                    return;
-                }
+        pub(super) fn store(&self, value: Option<Arc<T>>) {
+            if let Ok(mut now) = self.0.lock() {
+                *now = value;
             }
         }
     }

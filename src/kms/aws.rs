@@ -72,7 +72,7 @@ impl Kms for AwsKms {
         let connection = self.connection.clone();
         let deadline = Instant::now() + self.connection.timeouts.operation;
         self.wait(deadline, async move { connection.generate_data_key(master_key, spec).await })
-            .unwrap_or_else(|| Err(KmsError::without_answer(CALL, Class::Transient, "no answer in time")))
+            .unwrap_or_else(|| Err(no_answer(CALL)))
     }
 
     fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
@@ -80,14 +80,14 @@ impl Kms for AwsKms {
         let wrapped = wrapped.clone();
         let deadline = Instant::now() + self.connection.timeouts.operation;
         let task = async move { connection.decrypt(&connection.client().await, wrapped).await };
-        self.wait(deadline, task).unwrap_or_else(|| Err(no_answer()))
+        self.wait(deadline, task).unwrap_or_else(|| Err(no_answer(Call::Decrypt)))
     }
 
     fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
         let connection = self.connection.clone();
         let keys = wrapped.to_vec();
         let answers = self.wait(until, async move { decrypt_all(connection, keys, until).await });
-        answers.unwrap_or_else(|| wrapped.iter().map(|_| Err(no_answer())).collect())
+        answers.unwrap_or_else(|| wrapped.iter().map(|_| Err(no_answer(Call::Decrypt))).collect())
     }
 }
 
@@ -140,7 +140,7 @@ async fn decrypt_all(
     keys: Vec<WrappedKey>,
     until: Instant,
 ) -> Vec<Result<PlainKey, KmsError>> {
-    let mut answers: Vec<Result<PlainKey, KmsError>> = keys.iter().map(|_| Err(no_answer())).collect();
+    let mut answers: Vec<Result<PlainKey, KmsError>> = keys.iter().map(|_| Err(no_answer(Call::Decrypt))).collect();
     let places = Arc::new(Semaphore::new(PARALLEL_DECRYPTS));
     let mut tasks = JoinSet::new();
     let collect = async {
@@ -301,6 +301,6 @@ impl KmsError {
     }
 }
 
-fn no_answer() -> KmsError {
-    KmsError::without_answer(Call::Decrypt, Class::Transient, "no answer in time")
+fn no_answer(call: Call) -> KmsError {
+    KmsError::without_answer(call, Class::Transient, "no answer in time")
 }

@@ -2,15 +2,17 @@
 //! and the calls that it makes.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_uint, c_ulong, c_void};
+use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::path::PathBuf;
 
 use libloading::Library;
 
+use crate::plugin_variables::{self, Variable};
+
 /// The loaded plugin. Dropped, it is unloaded.
 pub struct Plugin {
     declaration: *const Declaration,
-    variables: HashMap<String, *mut Variable>,
+    variables: HashMap<String, Variable>,
     /// What string variables point to. Like a server, not before the plugin has been unloaded is it freed.
     texts: Vec<CString>,
     _library: Library,
@@ -34,40 +36,30 @@ impl Plugin {
         let declaration: *const Declaration = *symbol.expect("the declarations");
         // SAFETY: the library is loaded, and its first declaration is one.
         let list = unsafe { (*declaration).system_variables };
-        let mut plugin = Self { declaration, variables: HashMap::new(), texts: Vec::new(), _library: library };
-        let mut place = list;
-        loop {
-            // SAFETY: in the list, which ends in NULL, as does the loop.
-            let variable = unsafe { *place };
-            if variable.is_null() {
-                break;
-            }
-            // SAFETY: not the last of the list, so there is one behind it.
-            place = unsafe { place.add(1) };
-            // SAFETY: a variable of the loaded library.
-            let name = unsafe { (*variable).name };
-            // SAFETY: each variable has a name that ends in NUL.
-            let name = unsafe { CStr::from_ptr(name) };
-            plugin.variables.insert(name.to_str().expect("UTF-8").to_owned(), variable);
-            plugin.set_default(variable);
-        }
-        plugin
+        // SAFETY: the list of a plugin that stays loaded as long as `Self`.
+        let variables = unsafe { plugin_variables::variables(list) };
+        let variables = variables.into_iter().map(|variable| {
+            // SAFETY: the plugin is loaded.
+            let name = unsafe { variable.name() };
+            // SAFETY: the plugin is loaded, and not initialised yet.
+            unsafe { variable.set_default() }.unwrap_or_else(|kind| panic!("{name} is of an unknown type, {kind}"));
+            (name, variable)
+        });
+        Self { declaration, variables: variables.collect(), texts: Vec::new(), _library: library }
     }
 
     /// Gives a variable a value.
     pub fn set(&mut self, name: &str, value: &Setting<'_>) {
         let variable = *self.variables.get(name).unwrap_or_else(|| panic!("there is no variable {name}"));
-        // SAFETY: a variable of the loaded library.
-        let Variable { flags, value: place, .. } = unsafe { *variable };
-        match (value, flags & TYPE) {
-            (Setting::Text(text), STRING) => {
+        match (value, variable.kind()) {
+            (Setting::Text(text), plugin_variables::STRING) => {
                 let text = CString::new(*text).expect("no NUL");
                 // SAFETY: a string variable's value is a pointer, which only the plugin's init reads.
-                unsafe { *place.cast::<*const c_char>() = text.as_ptr() };
+                unsafe { variable.set(text.as_ptr()) };
                 self.texts.push(text);
             }
             // SAFETY: an int variable's value is an int, which only the plugin's init reads.
-            (Setting::Number(number), INT) => unsafe { *place.cast::<c_int>() = *number },
+            (Setting::Number(number), plugin_variables::INT) => unsafe { variable.set(*number) },
             _ => panic!("{value:?} is no value for {name}"),
         }
     }
@@ -98,40 +90,6 @@ impl Plugin {
         // SAFETY: in the library, which is loaded as long as `self` lives; the plugin never writes it.
         unsafe { &*self.declaration }
     }
-
-    fn set_default(&mut self, variable: *mut Variable) {
-        // SAFETY: a variable of the loaded library.
-        let Variable { flags, value, default, .. } = unsafe { *variable };
-        match flags & TYPE {
-            STRING => {
-                // SAFETY: the default of a string variable is a pointer.
-                let text = unsafe { default.text };
-                // SAFETY: the value of a string variable is one too.
-                unsafe { *value.cast::<*const c_char>() = text };
-            }
-            INT => {
-                // SAFETY: the default of an int variable is an int.
-                let number = unsafe { default.int };
-                // SAFETY: the value of an int variable is one too.
-                unsafe { *value.cast::<c_int>() = number };
-            }
-            ENUM => {
-                // SAFETY: the default of an enum variable is an unsigned long.
-                let number = unsafe { default.long };
-                // SAFETY: the value of an enum variable is one too.
-                unsafe { *value.cast::<c_ulong>() = number };
-            }
-            LONGLONG => {
-                // SAFETY: the default of a longlong variable is one.
-                let number = unsafe { default.longlong };
-                // SAFETY: the value of a longlong variable is one too.
-                unsafe { *value.cast::<c_longlong>() = number };
-            }
-            // The feature `mock`, which is off by default, and so is the variable.
-            BOOL => {}
-            other => panic!("a variable of an unknown type, {other}"),
-        }
-    }
 }
 
 /// `struct st_maria_plugin` (include/mysql/plugin.h of the server).
@@ -145,7 +103,7 @@ struct Declaration {
     deinit: unsafe extern "C" fn(*mut c_void) -> c_int,
     version: c_uint,
     status_variables: *const c_void,
-    system_variables: *const *mut Variable,
+    system_variables: *const *const Variable,
 }
 
 /// The beginning of `struct st_mariadb_encryption` (include/mysql/plugin_encryption.h).
@@ -154,35 +112,6 @@ struct Encryption {
     interface_version: c_int,
     latest_key_version: unsafe extern "C" fn(c_uint) -> c_uint,
 }
-
-/// The beginning that the structs of all variables have in common (`MYSQL_PLUGIN_VAR_HEADER`), with value and default.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Variable {
-    flags: c_int,
-    name: *const c_char,
-    comment: *const c_char,
-    check: *const c_void,
-    update: *const c_void,
-    value: *mut c_void,
-    default: Default,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-union Default {
-    text: *const c_char,
-    int: c_int,
-    long: c_ulong,
-    longlong: c_longlong,
-}
-
-const TYPE: c_int = 0x7f;
-const BOOL: c_int = 1;
-const INT: c_int = 2;
-const LONGLONG: c_int = 4;
-const STRING: c_int = 5;
-const ENUM: c_int = 6;
 
 /// Cargo puts the library beside the programs of the tests.
 fn library() -> PathBuf {

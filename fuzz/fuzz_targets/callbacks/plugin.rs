@@ -1,11 +1,13 @@
 //! The plugin's exported symbols and its start, as a server sees them.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_uint, c_ulong, c_void};
+use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::ptr;
 use std::sync::OnceLock;
 
 // Brings the symbol along.
 use aws_key_management as _;
+
+use crate::plugin_variables::{self, BOOL, STRING, Variable};
 
 /// `struct st_mariadb_encryption` (include/mysql/plugin_encryption.h of the server).
 #[repr(C)]
@@ -82,17 +84,9 @@ fn start() -> &'static Callbacks {
     let texts = [folder.path().to_str().expect("UTF-8"), "1"].map(|text| CString::new(text).expect("no NUL"));
     // SAFETY: the plugin's symbol; it is written by nobody.
     let declaration = unsafe { &_maria_plugin_declarations_[0] };
-    let mut place = declaration.system_variables;
-    loop {
-        // SAFETY: in the list, which ends in NULL, as does the loop.
-        let variable = unsafe { *place };
-        if variable.is_null() {
-            break;
-        }
-        // SAFETY: not the last of the list, so there is one behind it.
-        place = unsafe { place.add(1) };
-        // SAFETY: a variable of the plugin.
-        set(unsafe { &*variable }, &texts);
+    // SAFETY: the plugin's list; it is linked into this program.
+    for variable in unsafe { plugin_variables::variables(declaration.system_variables) } {
+        set(&variable, &texts);
     }
     // SAFETY: the variables are set; the argument is not looked at.
     assert_eq!(unsafe { (declaration.init)(ptr::null_mut()) }, 0, "the plugin does not start");
@@ -106,42 +100,22 @@ fn start() -> &'static Callbacks {
 
 /// Sets a variable as a server does: to its default, but for a few.
 fn set(variable: &Variable, [folder, allowed]: &[CString; 2]) {
-    // SAFETY: each variable has a name that ends in NUL.
-    let name = unsafe { CStr::from_ptr(variable.name) }.to_str().expect("UTF-8");
-    let place = variable.value;
-    match (variable.flags & TYPE, name) {
-        (STRING, "keyfile_dir") => set_text(place, folder.as_ptr()),
+    // SAFETY: a variable of the plugin.
+    let name = unsafe { variable.name() };
+    match (variable.kind(), name.as_str()) {
+        // SAFETY: the value of a string variable is a pointer, which only init reads.
+        (STRING, "keyfile_dir") => unsafe { variable.set(folder.as_ptr()) },
         // No other key is ever made, so it is known which there are.
-        (STRING, "allowed_key_ids") => set_text(place, allowed.as_ptr()),
-        // SAFETY: the default of a string variable is a pointer.
-        (STRING, _) => set_text(place, unsafe { variable.default.text }),
-        (INT, _) => {
-            // SAFETY: the default of an int variable is an int.
-            let number = unsafe { variable.default.int };
-            // SAFETY: the value is one too.
-            unsafe { *place.cast::<c_int>() = number };
+        // SAFETY: as above.
+        (STRING, "allowed_key_ids") => unsafe { variable.set(allowed.as_ptr()) },
+        // SAFETY: the value of a bool variable is a char, which only init reads.
+        (BOOL, "mock") => unsafe { variable.set::<c_char>(1) },
+        _ => {
+            // SAFETY: only init reads the values.
+            let known = unsafe { variable.set_default() };
+            known.unwrap_or_else(|kind| panic!("the variable {name} is of an unknown type, {kind}"));
         }
-        (ENUM, _) => {
-            // SAFETY: the default of an enum variable is an unsigned long.
-            let number = unsafe { variable.default.long };
-            // SAFETY: the value is one too.
-            unsafe { *place.cast::<c_ulong>() = number };
-        }
-        (LONGLONG, _) => {
-            // SAFETY: the default of a longlong variable is one.
-            let number = unsafe { variable.default.longlong };
-            // SAFETY: the value is one too.
-            unsafe { *place.cast::<c_longlong>() = number };
-        }
-        // SAFETY: the value of a bool variable is a char.
-        (BOOL, "mock") => unsafe { *place.cast::<c_char>() = 1 },
-        (other, _) => panic!("the variable {name} is of an unknown type, {other}"),
     }
-}
-
-fn set_text(place: *mut c_void, text: *const c_char) {
-    // SAFETY: the value of a string variable is a pointer, which only init reads.
-    unsafe { *place.cast::<*const c_char>() = text };
 }
 
 /// Standard base64, with padding.
@@ -177,31 +151,3 @@ struct Declaration {
     version_info: *const c_char,
     maturity: c_uint,
 }
-
-/// The beginning that the structs of all variables have in common (`MYSQL_PLUGIN_VAR_HEADER`), with value and default.
-#[repr(C)]
-struct Variable {
-    flags: c_int,
-    name: *const c_char,
-    comment: *const c_char,
-    check: *const c_void,
-    update: *const c_void,
-    value: *mut c_void,
-    default: Default,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-union Default {
-    text: *const c_char,
-    int: c_int,
-    long: c_ulong,
-    longlong: c_longlong,
-}
-
-const TYPE: c_int = 0x7f;
-const BOOL: c_int = 1;
-const INT: c_int = 2;
-const LONGLONG: c_int = 4;
-const STRING: c_int = 5;
-const ENUM: c_int = 6;

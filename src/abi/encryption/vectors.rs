@@ -1,9 +1,13 @@
 //! The published results of NIST and RFC 3686, through the callbacks. What else is made of these files, the tests of the
 //! cipher show.
 
-#![allow(clippy::panic)] // clippy sees no tests in the helpers
+#[path = "../../../tests/support/vector_file.rs"]
+#[allow(clippy::unwrap_used)] // only tests use it
+mod vector_file;
 
 use std::collections::HashMap;
+
+use vector_file::cases;
 
 use super::tests::begin_update_finish;
 use super::*;
@@ -47,24 +51,6 @@ fn the_callbacks_give_the_results_of_nist_and_of_rfc_3686() {
     assert_eq!((good, bad), (341, 109));
 }
 
-fn run(id: c_uint, flags: c_int, case: &HashMap<String, Vec<u8>>, input: &[u8]) -> Result<Vec<u8>, c_int> {
+fn run(id: c_uint, flags: c_int, case: &HashMap<&str, Vec<u8>>, input: &[u8]) -> Result<Vec<u8>, c_int> {
     begin_update_finish(id, flags, &case["KEY"], &case["IV"], input)
-}
-
-/// Cases are blocks of lines `NAME = hexadecimal digits`; a line without a value is a flag.
-fn cases(text: &str) -> impl Iterator<Item = HashMap<String, Vec<u8>>> {
-    let blocks = text.split("\n\n").map(|block| {
-        let lines = block.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
-        let fields = lines.map(|line| {
-            let (name, value) = line.split_once('=').unwrap_or((line, ""));
-            (name.trim().to_owned(), bytes_of(value.trim()))
-        });
-        fields.collect::<HashMap<_, _>>()
-    });
-    blocks.filter(|case| case.contains_key("KEY"))
-}
-
-fn bytes_of(hex: &str) -> Vec<u8> {
-    let digit = |at: usize| u8::from_str_radix(hex.get(at..at + 2).unwrap_or_default(), 16);
-    (0..hex.len()).step_by(2).map(|at| digit(at).unwrap_or_else(|_| panic!("{hex}"))).collect()
 }

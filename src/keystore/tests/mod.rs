@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::test_kms::{TestKms, wrap};
 use super::*;
+use crate::cipher::Algorithm;
 use crate::kms::Call::{Decrypt, GenerateDataKeyWithoutPlaintext as Generate};
 use crate::kms::{Class, KeySpec, MasterKeyId};
 
