@@ -236,15 +236,6 @@ fn an_answer_of_a_proxy_says_nothing_about_the_key() {
 }
 
 #[test]
-fn without_a_master_key_nothing_is_asked_of_kms() {
-    with_emulator("without_a_master_key_nothing_is_asked_of_kms", |emulator, kms| {
-        let error = kms.generate_data_key(None, KeySpec::Aes128).err().unwrap();
-        check(&error, Class::NoMasterKey, None, "Set aws_key_management_master_key_id");
-        assert_eq!(emulator.count("GenerateDataKeyWithoutPlaintext"), 0);
-    });
-}
-
-#[test]
 fn the_runtime_has_named_threads_that_take_no_signals_and_end_with_it() {
     with_emulator("the_runtime_has_named_threads_that_take_no_signals_and_end_with_it", |_, kms| {
         generate(kms, MASTER_KEY, KeySpec::Aes128).expect("a wrapped key");
@@ -294,7 +285,7 @@ fn connect(url: &str, request_timeout: Option<Duration>) -> AwsKms {
 }
 
 fn generate(kms: &AwsKms, master_key: &str, spec: KeySpec) -> Result<WrappedKey, KmsError> {
-    kms.generate_data_key(MasterKeyId::parse(master_key).as_ref(), spec)
+    kms.generate_data_key(&MasterKeyId::parse(master_key).expect("a name"), spec)
 }
 
 /// The class, the code, a request id wherever AWS has answered, and a part of the message.

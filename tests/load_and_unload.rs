@@ -86,9 +86,9 @@ impl Stand {
         let stand = Self { emulator: Emulator::start(), folder: tempfile::tempdir().expect("a folder") };
         let endpoint_url = Some(stand.emulator.url().to_owned());
         let kms = AwsKms::new(AwsSettings { endpoint_url, ..AwsSettings::default() }).expect("a runtime");
-        let master_key = MasterKeyId::parse(MASTER_KEY);
+        let master_key = MasterKeyId::parse(MASTER_KEY).expect("a name");
         for id in 1..=KEYS {
-            let key = kms.generate_data_key(master_key.as_ref(), KeySpec::Aes128).expect("a key");
+            let key = kms.generate_data_key(&master_key, KeySpec::Aes128).expect("a key");
             fs::write(stand.folder.path().join(format!("aws-kms-key.{id}.1")), key.as_bytes()).expect("written");
         }
         stand

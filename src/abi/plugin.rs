@@ -52,14 +52,17 @@ fn start() -> Result<(), String> {
     sdk_log::install(error_log::sdk_line);
     sdk_log::set_level(log_level);
     let server = Server::current();
-    let recipe = Recipe { master_key: parse_master_key(&master_key_id), spec: key_spec, algorithm };
+    let master_key = parse_master_key(&master_key_id);
+    // The mock makes keys without one.
+    let wrapped_by = master_key.clone().or_else(|| MasterKeyId::parse("mock").filter(|_| mock));
+    let recipe = Recipe { master_key: wrapped_by, spec: key_spec, algorithm };
     let region = aws.region.clone();
     let store = KeyStore::open(Opening {
         folder: &folder,
         also: server.incremental_backup().as_deref(),
         kms: connect(aws, mock)?,
         published: &KEYS,
-        new_keys: NewKeys::new(recipe.clone(), allowed),
+        new_keys: NewKeys::new(recipe, allowed),
         role: server.role(),
         startup_timeout,
         reporter: &ErrorLog,
@@ -70,7 +73,7 @@ fn start() -> Result<(), String> {
         "version {} is ready. Region: {}. New keys: {}",
         env!("CARGO_PKG_VERSION"),
         region.as_deref().unwrap_or("as the AWS SDK finds it"),
-        match &recipe.master_key {
+        match &master_key {
             Some(master_key) => format!("{key_spec}, {algorithm}, wrapped by master key {master_key}"),
             None if mock => format!("{key_spec}, {algorithm}, in the clear"),
             None => "none, until aws_key_management_master_key_id is set".to_owned(),

@@ -55,7 +55,8 @@ impl KeyStore {
         let name = KeyName { id, version: number()? };
         let recipe = self.new_keys.current();
         let kms_failed = |error| KeyStoreError::Kms(name, error);
-        let wrapped = self.kms.generate_data_key(recipe.master_key.as_ref(), recipe.spec).map_err(kms_failed)?;
+        let master_key = recipe.master_key.ok_or(KeyStoreError::NoMasterKey(name))?;
+        let wrapped = self.kms.generate_data_key(&master_key, recipe.spec).map_err(kms_failed)?;
         failpoint!("after_generate");
         // A key that cannot be unwrapped is of no use to anybody, however well it is stored.
         let plain = self.kms.decrypt(&wrapped).map_err(kms_failed)?;
@@ -70,9 +71,8 @@ impl KeyStore {
         let name = self.store(id, number, &file, &plain)?;
         failpoint!("before_publish");
         self.published.publish(self.epoch, vec![(name, key)]);
-        let by = recipe.master_key.map_or_else(String::new, |id| format!(", wrapped by master key {id}"));
         self.reporter.note(&format!(
-            "made {name} ({}, {}){by}, in file {}",
+            "made {name} ({}, {}), wrapped by master key {master_key}, in file {}",
             recipe.spec,
             recipe.algorithm,
             self.folder.path_of(name).display()

@@ -14,6 +14,8 @@ use crate::kms::KmsError;
 pub enum KeyStoreError {
     /// KMS did not unwrap the key, or did not make one.
     Kms(KeyName, KmsError),
+    /// A key was to be made, and no master key is set. KMS was not asked.
+    NoMasterKey(KeyName),
     /// What KMS unwrapped is no AES key.
     WrongLength {
         /// The key.
@@ -111,6 +113,11 @@ impl fmt::Display for KeyStoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kms(name, error) => write!(f, "{name}: {error}"),
+            Self::NoMasterKey(name) => write!(
+                f,
+                "{name}: no master key is set. Set aws_key_management_master_key_id to the KMS key that is to wrap new data \
+                 keys"
+            ),
             Self::WrongLength { name, bytes } => {
                 write!(
                     f,

@@ -66,9 +66,9 @@ impl AwsKms {
 }
 
 impl Kms for AwsKms {
-    fn generate_data_key(&self, master_key: Option<&MasterKeyId>, spec: KeySpec) -> Result<WrappedKey, KmsError> {
+    fn generate_data_key(&self, master_key: &MasterKeyId, spec: KeySpec) -> Result<WrappedKey, KmsError> {
         const CALL: Call = Call::GenerateDataKeyWithoutPlaintext;
-        let master_key = master_key.ok_or_else(|| KmsError::without_answer(CALL, Class::NoMasterKey, ""))?.to_string();
+        let master_key = master_key.to_string();
         let connection = self.connection.clone();
         let deadline = Instant::now() + self.connection.timeouts.operation;
         self.wait(deadline, async move { connection.generate_data_key(master_key, spec).await })

@@ -47,8 +47,6 @@ pub enum Class {
     WrongKey,
     /// The wrapped key is damaged, or was never one of KMS.
     Corrupt,
-    /// A new data key was asked for, but no master key is set. No call was made.
-    NoMasterKey,
     /// No region is set and none was found, so us-east-1 was asked, which refused: perhaps the wrong region.
     NoRegion,
     /// The plugin's own settings are wrong.
@@ -75,7 +73,6 @@ impl Class {
             Self::NotFound => "the master key does not exist",
             Self::WrongKey => "wrapped by another master key",
             Self::Corrupt => "not a wrapped key, or damaged",
-            Self::NoMasterKey => "no master key is set",
             Self::NoRegion => "no AWS region is set or found, and us-east-1 refused",
             Self::Config => "wrong settings",
             Self::Rejected => "refused",
@@ -108,9 +105,6 @@ impl Class {
             }
             (Self::WrongKey | Self::Corrupt, _) => {
                 "Restore the key file from a backup and restart the server; do not drop the tables that use the key"
-            }
-            (Self::NoMasterKey, _) => {
-                "Set aws_key_management_master_key_id to the KMS key that is to wrap new data keys"
             }
             (Self::NoRegion, _) => "Set aws_key_management_region to the master key's region",
             (Self::Config, _) => "Correct the plugin's settings",

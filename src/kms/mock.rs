@@ -8,7 +8,7 @@ use super::{Call, Class, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedK
 pub struct MockKms;
 
 impl Kms for MockKms {
-    fn generate_data_key(&self, _: Option<&MasterKeyId>, spec: KeySpec) -> Result<WrappedKey, KmsError> {
+    fn generate_data_key(&self, _: &MasterKeyId, spec: KeySpec) -> Result<WrappedKey, KmsError> {
         let mut key = vec![0; spec.key_len()];
         getrandom::fill(&mut key).map_err(|error| KmsError {
             call: Call::GenerateDataKeyWithoutPlaintext,

@@ -22,9 +22,8 @@ pub use error::{Call, Class, KmsError};
 /// The calls that the plugin makes; they need the permissions `kms:GenerateDataKeyWithoutPlaintext` and `kms:Decrypt`
 /// and nothing else. Each blocks the calling thread for a bounded time.
 pub trait Kms: Send + Sync {
-    /// Asks KMS for a new data key, wrapped by `master_key`; without one it fails with [`Class::NoMasterKey`]. The key
-    /// itself is not in the answer.
-    fn generate_data_key(&self, master_key: Option<&MasterKeyId>, spec: KeySpec) -> Result<WrappedKey, KmsError>;
+    /// Asks KMS for a new data key, wrapped by `master_key`. The key itself is not in the answer.
+    fn generate_data_key(&self, master_key: &MasterKeyId, spec: KeySpec) -> Result<WrappedKey, KmsError>;
 
     /// Unwraps all of `wrapped`, several at a time, and answers in their order. What has not been answered at `until`
     /// counts as [`Class::Transient`].

@@ -13,7 +13,7 @@ struct HangingKms {
 }
 
 impl Kms for HangingKms {
-    fn generate_data_key(&self, master_key: Option<&MasterKeyId>, spec: KeySpec) -> Result<WrappedKey, KmsError> {
+    fn generate_data_key(&self, master_key: &MasterKeyId, spec: KeySpec) -> Result<WrappedKey, KmsError> {
         self.entered.send(()).expect("the test listens");
         self.gate.lock().expect("gate").recv().expect("the test opens the gate");
         self.kms.generate_data_key(master_key, spec)

@@ -135,6 +135,22 @@ fn a_key_is_made_when_it_is_first_used_and_never_again() {
 }
 
 #[test]
+fn without_a_master_key_nothing_is_asked_of_kms_and_keys_that_exist_go_on() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
+    let store = setup.open().expect("open");
+    store.new_keys().change(|recipe| recipe.master_key = None);
+    setup.kms.calls();
+    for error in [store.latest_or_new(id(7)).map(drop), store.rotate(id(1)).map(drop)] {
+        let error = error.expect_err("no master key");
+        assert!(matches!(error, KeyStoreError::NoMasterKey(_)), "{error}");
+        assert!(error.to_string().contains("Set aws_key_management_master_key_id"), "{error}");
+    }
+    assert_eq!(setup.kms.calls(), []);
+    assert_eq!(key(&store, 1, 1), Some(vec![1; 16]));
+}
+
+#[test]
 fn keys_are_the_same_after_a_restart() {
     let setup = Setup::new();
     let store = setup.open().expect("open");
