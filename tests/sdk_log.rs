@@ -8,8 +8,8 @@ mod http_stub;
 
 use std::sync::Mutex;
 
-use aws_key_management::kms::aws::{AwsKms, AwsSettings};
-use aws_key_management::kms::{Class, Kms, WrappedKey, sdk_log};
+use aws_key_management::kms::aws::{AwsKms, AwsSettings, sdk_log};
+use aws_key_management::kms::{Class, Kms, WrappedKey};
 use child::with_environment;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;

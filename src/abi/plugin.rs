@@ -10,8 +10,8 @@ use super::error_log::{self, ErrorLog};
 use super::server::Server;
 use super::system_variables::{self, Startup};
 use crate::keystore::{KeyStore, NewKeys, Opening, PublishedKeys, Recipe, Reporter};
-use crate::kms::aws::{AwsKms, AwsSettings};
-use crate::kms::{Kms, MasterKeyId, sdk_log};
+use crate::kms::aws::{AwsKms, AwsSettings, sdk_log};
+use crate::kms::{Kms, MasterKeyId};
 
 /// The keys that the callbacks look up.
 pub(super) static KEYS: PublishedKeys = PublishedKeys::new();

@@ -3,7 +3,8 @@
 use std::fmt;
 
 /// A call of KMS that failed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("KMS {call} failed: {class}{}. {}.{}", self.ids(), class.remedy(*call), self.reason())]
 pub struct KmsError {
     /// The call.
     pub call: Call,
@@ -27,31 +28,43 @@ pub enum Call {
 }
 
 /// The kinds of failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Class {
     /// Too many requests. Goes away by itself.
+    #[error("throttled")]
     Throttled,
     /// No answer, a broken answer or a fault inside KMS. Goes away by itself, if the endpoint is right.
+    #[error("KMS could not be reached or did not answer properly")]
     Transient,
     /// No credentials could be found; an instance role may turn up late.
+    #[error("no AWS credentials")]
     NoCredentials,
     /// Credentials that AWS does not accept: expired, deleted, or the wrong secret.
+    #[error("AWS does not accept the credentials")]
     BadCredentials,
     /// The identity may not do this.
+    #[error("access denied")]
     Denied,
     /// The master key is disabled, pending deletion or unavailable.
+    #[error("the master key is not usable")]
     Disabled,
     /// The master key does not exist in this account and region.
+    #[error("the master key does not exist")]
     NotFound,
     /// The wrapped key belongs to another master key.
+    #[error("wrapped by another master key")]
     WrongKey,
     /// The wrapped key is damaged, or was never one of KMS.
+    #[error("not a wrapped key, or damaged")]
     Corrupt,
     /// No region is set and none was found, so us-east-1 was asked, which refused: perhaps the wrong region.
+    #[error("no AWS region is set or found, and us-east-1 refused")]
     NoRegion,
     /// The plugin's own settings are wrong.
+    #[error("wrong settings")]
     Config,
     /// Anything else that AWS refuses.
+    #[error("refused")]
     Rejected,
 }
 
@@ -60,23 +73,6 @@ impl Class {
     /// and the instance's metadata, which tell the region, can turn up late.
     pub fn is_passing(self) -> bool {
         matches!(self, Self::Throttled | Self::Transient | Self::NoCredentials | Self::BadCredentials | Self::NoRegion)
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Throttled => "throttled",
-            Self::Transient => "KMS could not be reached or did not answer properly",
-            Self::NoCredentials => "no AWS credentials",
-            Self::BadCredentials => "AWS does not accept the credentials",
-            Self::Denied => "access denied",
-            Self::Disabled => "the master key is not usable",
-            Self::NotFound => "the master key does not exist",
-            Self::WrongKey => "wrapped by another master key",
-            Self::Corrupt => "not a wrapped key, or damaged",
-            Self::NoRegion => "no AWS region is set or found, and us-east-1 refused",
-            Self::Config => "wrong settings",
-            Self::Rejected => "refused",
-        }
     }
 
     fn remedy(self, call: Call) -> &'static str {
@@ -113,6 +109,23 @@ impl Class {
     }
 }
 
+impl KmsError {
+    /// The code and the request id, in parentheses.
+    fn ids(&self) -> String {
+        match (&self.code, &self.request_id) {
+            (Some(code), Some(id)) => format!(" ({code}, request {id})"),
+            (Some(code), None) => format!(" ({code})"),
+            (None, Some(id)) => format!(" (request {id})"),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// What AWS said. Last in the message, as the server cuts long messages at 511 bytes.
+    fn reason(&self) -> String {
+        if self.detail.is_empty() { String::new() } else { format!(" Reason: {}", self.detail) }
+    }
+}
+
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -121,27 +134,6 @@ impl fmt::Display for Call {
         })
     }
 }
-
-/// One line: the call, the class, the code and the request id, the remedy, and last (the server cuts long messages at
-/// 511 bytes) what AWS said.
-impl fmt::Display for KmsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KMS {} failed: {}", self.call, self.class.name())?;
-        match (&self.code, &self.request_id) {
-            (Some(code), Some(id)) => write!(f, " ({code}, request {id})")?,
-            (Some(code), None) => write!(f, " ({code})")?,
-            (None, Some(id)) => write!(f, " (request {id})")?,
-            (None, None) => {}
-        }
-        write!(f, ". {}.", self.class.remedy(self.call))?;
-        if !self.detail.is_empty() {
-            write!(f, " Reason: {}", self.detail)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for KmsError {}
 
 #[cfg(test)]
 mod tests {

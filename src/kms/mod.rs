@@ -5,11 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod aws;
-mod classify;
 mod error;
 #[cfg(feature = "mock")]
 pub mod mock;
-pub mod sdk_log;
 
 use std::collections::BTreeMap;
 use std::fmt;

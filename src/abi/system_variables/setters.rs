@@ -15,7 +15,8 @@ use super::super::plugin;
 use super::values;
 use crate::cipher::Algorithm;
 use crate::keystore::{KeyId, Reporter};
-use crate::kms::{KeySpec, MasterKeyId, sdk_log};
+use crate::kms::aws::sdk_log;
+use crate::kms::{KeySpec, MasterKeyId};
 
 /// Refuses what no KMS key can be called.
 ///

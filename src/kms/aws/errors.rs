@@ -1,4 +1,4 @@
-//! What the AWS SDK says of a failed call, in the classes of [`super::Class`].
+//! What the AWS SDK says of a failed call, in the classes of [`Class`].
 
 use std::error::Error;
 
@@ -7,14 +7,38 @@ use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::operation::RequestId;
 
-use super::{Call, Class, KmsError};
+use super::client::{Connection, RegionalClient};
+use crate::kms::{Call, Class, KmsError};
+
+impl Connection {
+    /// The error of a call, which may come from having asked in the wrong region.
+    pub(super) fn failed<E>(&self, call: Call, client: &RegionalClient, error: &SdkError<E, HttpResponse>) -> KmsError
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let mut error = classify(call, error);
+        if error.class == Class::Transient && error.code.is_none() {
+            let region = client.client.config().region().map_or("unknown", |region| region.as_ref());
+            let endpoint = self.settings.endpoint_url.as_deref().unwrap_or("the region's endpoint");
+            error.detail = format!("{} (asked {endpoint}, region {region})", error.detail);
+        }
+        let may_be_region = matches!(
+            error.class,
+            Class::Denied | Class::NotFound | Class::Disabled | Class::WrongKey | Class::Corrupt | Class::Rejected
+        );
+        if may_be_region && !client.region_is_certain {
+            error.class = Class::NoRegion;
+        }
+        error
+    }
+}
 
 /// Turns the SDK's error into a class and one line of text.
 ///
 /// The error's `Debug` form and the SDK's `DisplayErrorContext` hold the raw answer with its body, which for Decrypt may
 /// be the data key. Only codes, messages of the AWS error and `Display` of the causes are used here, and for an answer
 /// that could not be parsed not even those.
-pub(super) fn classify<E>(call: Call, error: &SdkError<E, HttpResponse>) -> KmsError
+fn classify<E>(call: Call, error: &SdkError<E, HttpResponse>) -> KmsError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {

@@ -1,0 +1,97 @@
+//! The calls of KMS, one function each.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::DataKeySpec;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::client::{Connection, RegionalClient};
+use crate::kms::{Call, Class, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
+
+impl Connection {
+    pub(super) async fn generate_data_key(
+        &self,
+        master_key: MasterKeyId,
+        spec: KeySpec,
+    ) -> Result<WrappedKey, KmsError> {
+        const CALL: Call = Call::GenerateDataKeyWithoutPlaintext;
+        let spec = match spec {
+            KeySpec::Aes128 => DataKeySpec::Aes128,
+            KeySpec::Aes256 => DataKeySpec::Aes256,
+        };
+        let client = self.client().await;
+        let request = client.client.generate_data_key_without_plaintext().key_id(master_key.as_str()).key_spec(spec);
+        let answer = request.send().await.map_err(|error| self.failed(CALL, &client, &error))?;
+        self.keep(&client);
+        let blob = answer.ciphertext_blob.map(Blob::into_inner).unwrap_or_default();
+        if blob.is_empty() {
+            return Err(KmsError::without_answer(CALL, Class::Transient, "KMS answered without a wrapped key"));
+        }
+        Ok(WrappedKey::new(blob))
+    }
+
+    pub(super) async fn decrypt(&self, client: &RegionalClient, wrapped: WrappedKey) -> Result<PlainKey, KmsError> {
+        let context = wrapped.encryption_context();
+        let request = client
+            .client
+            .decrypt()
+            .ciphertext_blob(Blob::new(wrapped.as_bytes()))
+            .set_encryption_context((!context.is_empty()).then(|| context.clone().into_iter().collect()));
+        let answer = request.send().await.map_err(|error| self.failed(Call::Decrypt, client, &error))?;
+        self.keep(client);
+        let key = answer.plaintext.map(Blob::into_inner).unwrap_or_default();
+        if key.is_empty() {
+            return Err(KmsError::without_answer(Call::Decrypt, Class::Transient, "KMS answered without a key"));
+        }
+        Ok(PlainKey::new(key, answer.key_id))
+    }
+}
+
+/// Decrypts all `keys`, several at a time, until `until`; the answers are in the order of the keys.
+pub(super) async fn decrypt_all(
+    connection: Arc<Connection>,
+    keys: Vec<WrappedKey>,
+    until: Instant,
+) -> Vec<Result<PlainKey, KmsError>> {
+    let mut answers: Vec<Result<PlainKey, KmsError>> = keys.iter().map(|_| Err(no_answer(Call::Decrypt))).collect();
+    let places = Arc::new(Semaphore::new(PARALLEL_DECRYPTS));
+    let mut tasks = JoinSet::new();
+    let collect = async {
+        let client = connection.client().await;
+        for (index, key) in keys.into_iter().enumerate() {
+            let (connection, client, places) = (connection.clone(), client.clone(), places.clone());
+            tasks.spawn(async move {
+                let _place = places.acquire().await;
+                (index, connection.decrypt(&client, key).await)
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            if let Ok((index, answer)) = done
+                && let Some(place) = answers.get_mut(index)
+            {
+                *place = answer;
+            }
+        }
+    };
+    // Whatever is still under way then is dropped, and its answer stays "no answer in time".
+    let _ = tokio::time::timeout_at(until.into(), collect).await;
+    answers
+}
+
+/// Of a call that was given up.
+pub(super) fn no_answer(call: Call) -> KmsError {
+    KmsError::without_answer(call, Class::Transient, "no answer in time")
+}
+
+impl KmsError {
+    fn without_answer(call: Call, class: Class, detail: &str) -> Self {
+        Self { call, class, code: None, request_id: None, detail: detail.to_owned() }
+    }
+}
+
+/// Decrypt calls under way at the same time: 1000 keys at 20 ms each take 0.7 s instead of 21 s, and KMS's request
+/// quotas are far away.
+const PARALLEL_DECRYPTS: usize = 32;

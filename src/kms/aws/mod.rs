@@ -1,0 +1,59 @@
+//! KMS through the AWS SDK.
+
+mod calls;
+mod client;
+mod errors;
+mod runtime;
+pub mod sdk_log;
+mod settings;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use settings::AwsSettings;
+
+use super::{Call, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
+use calls::{decrypt_all, no_answer};
+use client::Connection;
+use runtime::Runtime;
+
+/// AWS KMS, over HTTPS.
+pub struct AwsKms {
+    runtime: Runtime,
+    connection: Arc<Connection>,
+}
+
+impl AwsKms {
+    /// Starts the runtime. Reads no configuration and calls nothing before the first call of KMS.
+    pub fn new(settings: AwsSettings) -> io::Result<Self> {
+        Ok(Self { runtime: Runtime::start()?, connection: Arc::new(Connection::new(settings)) })
+    }
+
+    /// When a call that begins now is given up.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.connection.timeouts.operation
+    }
+}
+
+impl Kms for AwsKms {
+    fn generate_data_key(&self, master_key: &MasterKeyId, spec: KeySpec) -> Result<WrappedKey, KmsError> {
+        let (connection, master_key) = (self.connection.clone(), master_key.clone());
+        let task = async move { connection.generate_data_key(master_key, spec).await };
+        self.runtime
+            .wait(self.deadline(), task)
+            .unwrap_or_else(|| Err(no_answer(Call::GenerateDataKeyWithoutPlaintext)))
+    }
+
+    fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
+        let (connection, wrapped) = (self.connection.clone(), wrapped.clone());
+        let task = async move { connection.decrypt(&connection.client().await, wrapped).await };
+        self.runtime.wait(self.deadline(), task).unwrap_or_else(|| Err(no_answer(Call::Decrypt)))
+    }
+
+    fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
+        let (connection, keys) = (self.connection.clone(), wrapped.to_vec());
+        let answers = self.runtime.wait(until, async move { decrypt_all(connection, keys, until).await });
+        answers.unwrap_or_else(|| wrapped.iter().map(|_| Err(no_answer(Call::Decrypt))).collect())
+    }
+}
