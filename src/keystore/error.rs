@@ -1,6 +1,5 @@
 //! Why a key is not to be had. Every message names the key, the cause and what to do.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,13 +9,18 @@ use crate::cipher::Algorithm;
 use crate::kms::KmsError;
 
 /// Why a key could not be loaded, made or rotated.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum KeyStoreError {
     /// KMS did not unwrap the key, or did not make one.
+    #[error("{0}: {1}")]
     Kms(KeyName, KmsError),
     /// A key was to be made, and no master key is set. KMS was not asked.
+    #[error(
+        "{0}: no master key is set. Set aws_key_management_master_key_id to the KMS key that is to wrap new data keys"
+    )]
     NoMasterKey(KeyName),
     /// What KMS unwrapped is no AES key.
+    #[error("{name}: KMS gave a key of {bytes} bytes, which is no AES key. Restore its file from a backup")]
     WrongLength {
         /// The key.
         name: KeyName,
@@ -24,6 +28,7 @@ pub enum KeyStoreError {
         bytes: usize,
     },
     /// KMS made a key of another length than it was asked for.
+    #[error("{name}: KMS made a key of {bytes} bytes, which is not what it was asked for, and is not used. Try again")]
     BadNewKey {
         /// The key.
         name: KeyName,
@@ -31,16 +36,25 @@ pub enum KeyStoreError {
         bytes: usize,
     },
     /// The folder of the key files cannot be used.
+    #[error(
+        "the folder of the key files, {}, cannot be opened: {}. Create it for the server's user, or correct \
+         aws_key_management_keyfile_dir", .0.display(), .1
+    )]
     Folder(PathBuf, io::Error),
     /// The key file has nothing in it.
+    #[error("key file {} is empty. {RESTORE}", .0.display())]
     EmptyFile(PathBuf),
     /// The key file is longer than any wrapped key. In bytes.
+    #[error("key file {} has {} bytes, more than any wrapped key. {RESTORE}", .0.display(), .1)]
     LargeFile(PathBuf, u64),
     /// Something that is not a file has the name of a key file.
+    #[error("{} has the name of a key file, but is no file. Move it away. {RESTORE}", .0.display())]
     NotAFile(PathBuf),
     /// The key file that is asked for, or that was here once, is not there.
+    #[error("{}: key file {} is gone. {RESTORE}", .0, .1.display())]
     Gone(KeyName, PathBuf),
     /// The key file is of a format that a later version of the plugin writes.
+    #[error("{name}: its file has format {format}. Install the version of the plugin that wrote it")]
     NewerKeyFile {
         /// The key.
         name: KeyName,
@@ -48,6 +62,7 @@ pub enum KeyStoreError {
         format: u32,
     },
     /// The key file says of itself that it is another key's.
+    #[error("{name}: its file holds key {key_id} version {key_version}. Give the key files their own names back")]
     OtherName {
         /// What the file is called.
         name: KeyName,
@@ -57,20 +72,38 @@ pub enum KeyStoreError {
         key_version: u32,
     },
     /// The wrapped key in a key file of format 2 cannot be read.
+    #[error("{0}: its file is damaged. {RESTORE}")]
     BadKeyFile(KeyName),
     /// The key file holds another key than the one that was made here.
+    #[error(
+        "{0}: its file holds another key than the one that was made here, and is not used. {RESTORE}. Key files and \
+         aws-kms-key.manifest.json belong together"
+    )]
     OtherKey(KeyName),
     /// The key file names another algorithm than the one that the key version has always encrypted with.
+    #[error("{0}: its file says {1}, which is not what it was made for, and is not used. {RESTORE}")]
     OtherAlgorithm(KeyName, Algorithm),
     /// Another process holds the lock of the folder.
+    #[error(
+        "the folder of the key files is locked by another process (see who has {} open). Try again when it has ended",
+        .0.display()
+    )]
     Locked(PathBuf),
     /// The manifest is one of a later version of the plugin.
+    #[error(
+        "the manifest of the key files has format {0}, so no key is made. Install the version of the plugin that wrote it"
+    )]
     NewerManifest(u32),
     /// `aws_key_management_allowed_key_ids` does not list the key.
+    #[error("key {0} does not exist, and aws_key_management_allowed_key_ids does not allow it to be made")]
     NotAllowed(KeyId),
     /// A key file that was to be made is there already.
+    #[error(
+        "key file {} exists already, made by somebody else, and is left alone. Try again", .0.display()
+    )]
     Exists(PathBuf),
     /// The operating system refused.
+    #[error("could not {action} {}: {error}.{}", .path.display(), remedy(.error.kind()))]
     Io {
         /// What was to be done, such as "read".
         action: &'static str,
@@ -80,16 +113,24 @@ pub enum KeyStoreError {
         error: io::Error,
     },
     /// Reading back a new key file gave other bytes than were written.
+    #[error("{} did not hold what was written to it. Check the disk", .0.display())]
     ReadBack(PathBuf),
     /// There is nothing to rotate.
+    #[error("key {0} does not exist. A key is made when a table first uses it")]
     NoSuchKey(KeyId),
     /// All version numbers of the key are used.
+    #[error("key {0} has no version number left")]
     NoVersionLeft(KeyId),
     /// mariadb-backup asked for a key that does not exist.
+    #[error(
+        "{} does not exist, and mariadb-backup makes no keys. Add its key file {} to the backup", .0, .0.file_name()
+    )]
     BackupCreatesNothing(KeyName),
     /// No memory for the key.
+    #[error("{0}: no memory could be had for the key")]
     NoMemory(KeyName),
     /// It failed a moment ago, and is not tried again so soon.
+    #[error("failed before, and is tried again in {} s: {before}", .wait.as_secs() + 1)]
     NotYet {
         /// What the last attempt said.
         before: String,
@@ -97,6 +138,9 @@ pub enum KeyStoreError {
         wait: Duration,
     },
     /// Some keys of a rotation of all could not be rotated.
+    #[error(
+        "{failed} of {of} keys could not be rotated (see the error log){}. First: {first}", not_tried(*.skipped)
+    )]
     Several {
         /// How many.
         failed: usize,
@@ -109,112 +153,12 @@ pub enum KeyStoreError {
     },
 }
 
-impl fmt::Display for KeyStoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kms(name, error) => write!(f, "{name}: {error}"),
-            Self::NoMasterKey(name) => write!(
-                f,
-                "{name}: no master key is set. Set aws_key_management_master_key_id to the KMS key that is to wrap new data \
-                 keys"
-            ),
-            Self::WrongLength { name, bytes } => {
-                write!(
-                    f,
-                    "{name}: KMS gave a key of {bytes} bytes, which is no AES key. Restore its file from a backup"
-                )
-            }
-            Self::BadNewKey { name, bytes } => {
-                write!(
-                    f,
-                    "{name}: KMS made a key of {bytes} bytes, which is not what it was asked for, and is not used. Try again"
-                )
-            }
-            Self::Folder(path, error) => write!(
-                f,
-                "the folder of the key files, {}, cannot be opened: {error}. Create it for the server's user, or correct \
-                 aws_key_management_keyfile_dir",
-                path.display()
-            ),
-            Self::EmptyFile(path) => write!(f, "key file {} is empty. {RESTORE}", path.display()),
-            Self::LargeFile(path, bytes) => {
-                write!(f, "key file {} has {bytes} bytes, more than any wrapped key. {RESTORE}", path.display())
-            }
-            Self::NotAFile(path) => {
-                write!(f, "{} has the name of a key file, but is no file. Move it away. {RESTORE}", path.display())
-            }
-            Self::Gone(name, path) => write!(f, "{name}: key file {} is gone. {RESTORE}", path.display()),
-            Self::NewerKeyFile { name, format } => {
-                write!(f, "{name}: its file has format {format}. Install the version of the plugin that wrote it")
-            }
-            Self::OtherName { name, key_id, key_version } => write!(
-                f,
-                "{name}: its file holds key {key_id} version {key_version}. Give the key files their own names back"
-            ),
-            Self::BadKeyFile(name) => write!(f, "{name}: its file is damaged. {RESTORE}"),
-            Self::OtherKey(name) => write!(
-                f,
-                "{name}: its file holds another key than the one that was made here, and is not used. {RESTORE}. Key files \
-                 and aws-kms-key.manifest.json belong together"
-            ),
-            Self::OtherAlgorithm(name, algorithm) => write!(
-                f,
-                "{name}: its file says {algorithm}, which is not what it was made for, and is not used. {RESTORE}"
-            ),
-            Self::Locked(path) => write!(
-                f,
-                "the folder of the key files is locked by another process (see who has {} open). Try again when it has \
-                 ended",
-                path.display()
-            ),
-            Self::NewerManifest(format) => write!(
-                f,
-                "the manifest of the key files has format {format}, so no key is made. Install the version of the plugin \
-                 that wrote it"
-            ),
-            Self::NotAllowed(id) => {
-                write!(
-                    f,
-                    "key {id} does not exist, and aws_key_management_allowed_key_ids does not allow it to be made"
-                )
-            }
-            Self::Exists(path) => write!(
-                f,
-                "key file {} exists already, made by somebody else, and is left alone. Try again",
-                path.display()
-            ),
-            Self::Io { action, path, error } => {
-                write!(f, "could not {action} {}: {error}.{}", path.display(), remedy(error.kind()))
-            }
-            Self::ReadBack(path) => {
-                write!(f, "{} did not hold what was written to it. Check the disk", path.display())
-            }
-            Self::NoSuchKey(id) => write!(f, "key {id} does not exist. A key is made when a table first uses it"),
-            Self::NoVersionLeft(id) => write!(f, "key {id} has no version number left"),
-            Self::BackupCreatesNothing(name) => write!(
-                f,
-                "{name} does not exist, and mariadb-backup makes no keys. Add its key file {} to the backup",
-                name.file_name()
-            ),
-            Self::NoMemory(name) => write!(f, "{name}: no memory could be had for the key"),
-            Self::NotYet { before, wait } => {
-                write!(f, "failed before, and is tried again in {} s: {before}", wait.as_secs() + 1)
-            }
-            Self::Several { failed, of, skipped, first } => {
-                write!(f, "{failed} of {of} keys could not be rotated (see the error log)")?;
-                if *skipped > 0 {
-                    write!(f, ", {skipped} were not tried, as KMS does not answer")?;
-                }
-                write!(f, ". First: {first}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for KeyStoreError {}
-
 /// InnoDB tells whoever opens a table without its key to drop it: so the message with the cause says not to.
 const RESTORE: &str = "Restore the file from a backup and restart the server; do not drop the tables that use the key";
+
+fn not_tried(keys: usize) -> String {
+    if keys == 0 { String::new() } else { format!(", {keys} were not tried, as KMS does not answer") }
+}
 
 fn remedy(kind: io::ErrorKind) -> &'static str {
     match kind {

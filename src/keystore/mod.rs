@@ -1,74 +1,89 @@
 //! The data keys: where they lie, who may make them, and how they reach the callbacks.
 //!
-//! The rules, told as absences:
-//! * A look-up of a published key never waits: no lock, no I/O, no call of KMS, no log line.
-//! * No lock is held across a call of KMS that another key's caller needs.
-//! * Nothing unproven is ever the latest version: generate, decrypt, check the length, write, read back, publish.
-//! * A version number is never used twice, and an existing key file is never overwritten or removed.
-//! * A version that answered once never stops answering until the plugin is unloaded.
-//! * A key whose files are there, but not usable, is never made anew.
-//! * mariadb-backup's process never makes a key and never writes a file.
+//! | | |
+//! |---|---|
+//! | `published/` | what the callbacks read without waiting |
+//! | `files/` | the folder, the formats of what lies in it, the manifest |
+//! | `start`, `load`, `create`, `rotate` | the operations, on files and KMS: what came of them is data |
+//! | `messages` | what of that becomes a line of the log |
+//! | this file | [`KeyStore`]: who may do what when, and what is published of it |
+//!
+//! The operations use the two folders, which know neither each other nor the operations.
+//!
+//! The rules that it keeps stand in ARCHITECTURE.md, under "What never happens".
 
 #![forbid(unsafe_code)]
 
 mod backoff;
-mod creation;
+mod create;
 mod error;
 mod failpoints;
-mod inventory;
-mod key_file;
-mod key_folder;
+mod files;
 mod key_locks;
 mod key_name;
-mod key_table;
-mod latest_versions;
-mod loading;
-mod manifest;
-#[cfg(all(test, feature = "model"))]
-mod model;
-mod name_set;
+mod load;
+mod messages;
 mod new_keys;
-mod rotation;
-mod secret_memory;
+mod published;
+mod rotate;
 mod start;
-mod swap;
 #[cfg(test)]
 pub(crate) mod test_keys;
-#[cfg(test)]
+#[cfg(all(test, not(feature = "model")))]
 mod test_kms;
 #[cfg(all(test, not(feature = "model")))]
 mod tests;
-mod word_table;
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use error::KeyStoreError;
 pub use key_name::{KeyId, KeyName, KeyVersion};
-pub use key_table::PublishedKeys;
+pub use messages::Reporter;
 pub use new_keys::{AllowedKeyIds, NewKeys, Recipe};
-pub use secret_memory::DataKey;
-pub use start::Opening;
+pub use published::{DataKey, PublishedKeys};
 
 use crate::kms::Kms;
 use backoff::Backoff;
-use inventory::Inventory;
-use key_folder::KeyFolder;
+use create::NewVersion;
+use files::{Disk, KeyFiles, SystemDisk};
 use key_locks::KeyLocks;
-use key_table::Epoch;
+use load::{LoadReport, RefusedKey};
+use messages::Messages;
+use published::Epoch;
 
 /// All data keys of one server.
 pub struct KeyStore {
-    folder: KeyFolder,
-    inventory: Inventory,
+    files: KeyFiles,
     kms: Arc<dyn Kms>,
     published: &'static PublishedKeys,
     epoch: Epoch,
     new_keys: NewKeys,
     role: Role,
-    reporter: &'static dyn Reporter,
+    messages: Messages,
     locks: KeyLocks,
     failures: Backoff,
+}
+
+/// What a key store is opened with.
+pub struct Opening<'a> {
+    /// Where the key files lie.
+    pub folder: &'a Path,
+    /// Where key files may lie too: mariadb-backup's folder of an incremental backup, while it is prepared.
+    pub also: Option<&'a Path>,
+    /// Who unwraps them.
+    pub kms: Arc<dyn Kms>,
+    /// Where the keys are published.
+    pub published: &'static PublishedKeys,
+    /// What new keys are made with.
+    pub new_keys: NewKeys,
+    /// In whose process this is.
+    pub role: Role,
+    /// How long KMS is tried, if it cannot be reached.
+    pub startup_timeout: Duration,
+    /// Who is told.
+    pub reporter: &'static dyn Reporter,
 }
 
 /// In whose process the plugin runs.
@@ -80,17 +95,51 @@ pub enum Role {
     Backup,
 }
 
-/// Takes what an operator has to know. Called on the threads of the server only.
-pub trait Reporter: Send + Sync {
-    /// A normal event.
-    fn note(&self, text: &str);
-    /// Something to look at, while everything goes on.
-    fn warning(&self, text: &str);
-    /// Something that does not work.
-    fn error(&self, text: &str);
-}
-
 impl KeyStore {
+    /// Loads all keys and publishes them. Without key files, nothing is asked of KMS.
+    ///
+    /// Fails if KMS could not be reached for one of the keys, or if there are no credentials; nothing is published then. A
+    /// key that fails for a reason of its own is reported, and the others are loaded.
+    pub fn open(opening: Opening<'_>) -> Result<Self, KeyStoreError> {
+        Self::open_on(Arc::new(SystemDisk), opening)
+    }
+
+    fn open_on(disk: Arc<dyn Disk>, opening: Opening<'_>) -> Result<Self, KeyStoreError> {
+        let Opening { folder, also, kms, published, new_keys, role, startup_timeout, reporter } = opening;
+        let epoch = published.begin();
+        let messages = Messages(reporter);
+        let (files, manifest) = KeyFiles::open(disk, folder, also, role == Role::Server)?;
+        messages.manifest(files.path(), &manifest);
+        if role == Role::Server {
+            messages.leftovers(files.path(), &files.remove_leftovers());
+        }
+        let (locks, failures) = (KeyLocks::default(), Backoff::default());
+        let store = Self { files, kms, published, epoch, new_keys, role, messages, locks, failures };
+        let (files, messages) = (&store.files, &store.messages);
+        let started = Instant::now();
+        let survey = start::survey(files)?;
+        messages.survey(files.path(), &survey, |name| files.path_of(name));
+        if survey.present.is_empty() {
+            return Ok(store);
+        }
+        let until = started + startup_timeout;
+        let report =
+            start::load_all(files, &*store.kms, &survey.present, until, &|waiting| messages.waiting(&waiting))?;
+        published.publish(epoch, report.keys());
+        messages.started(files.path(), &survey, &report, published.ids().len(), started.elapsed());
+        for RefusedKey { name, error } in &report.refused {
+            store.failed(name.id, Some(name.version), error);
+            if published.latest(name.id).is_none() {
+                store.failed(name.id, None, error);
+            }
+        }
+        if role == Role::Server {
+            messages.adopted(files.path(), &manifest, &report);
+        }
+        store.record(&report);
+        Ok(store)
+    }
+
     /// The latest version of a key. A key that was never used here gets its version 1, which takes two calls of KMS;
     /// for all others see [`PublishedKeys::latest`], which this is the slow companion of.
     pub fn latest_or_new(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
@@ -113,10 +162,30 @@ impl KeyStore {
             return Ok(());
         }
         self.failures.check(name.id, Some(name.version))?;
-        let failure = self.load_files(&[name]).pop();
-        failure
-            .map_or(Ok(()), |(_, error)| Err(error))
+        let refused = self.load_and_publish(&[name]).pop();
+        refused
+            .map_or(Ok(()), |refused| Err(refused.error))
             .inspect_err(|error| self.failed(name.id, Some(name.version), error))
+    }
+
+    /// Gives a key a new version, which is the latest from then on. If it fails, nothing has changed.
+    pub fn rotate(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
+        let _lock = self.locks.lock(id);
+        if self.role == Role::Backup {
+            let version = rotate::highest_version(&self.files, self.published, id)?;
+            return Err(KeyStoreError::BackupCreatesNothing(KeyName { id, version }));
+        }
+        let new = rotate::rotate(&self.files, &*self.kms, self.published, self.new_keys.current(), id)?;
+        self.failures.succeeded(id);
+        Ok(self.publish_new(new))
+    }
+
+    /// Rotates all keys; those that fail do not keep the others from being tried, unless KMS does not answer twice in a
+    /// row. Answers how many keys there are.
+    pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
+        let ids = rotate::all_ids(&self.files, self.published)?;
+        let rotate = |id| self.rotate(id).map(drop).inspect_err(|error| self.messages.rotation_failed(error));
+        rotate::rotate_each(&ids, rotate).map(|()| ids.len())
     }
 
     /// What new keys are made with; may be changed at any time.
@@ -130,30 +199,66 @@ impl KeyStore {
     }
 
     fn load_or_create(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
-        let versions = self.folder.versions(id)?;
-        if versions.is_empty() {
-            return self.create_first(id);
+        let versions = self.files.versions(id)?;
+        if !versions.is_empty() {
+            return self.load_versions(id, versions);
         }
-        self.load_versions(id, versions)
+        if self.role == Role::Backup {
+            return Err(KeyStoreError::BackupCreatesNothing(KeyName { id, version: KeyVersion::FIRST }));
+        }
+        match create::create_first(&self.files, &*self.kms, &self.new_keys, id) {
+            // Another server with the same folder was faster: its key is the key.
+            Err(KeyStoreError::Exists(_)) => self.load_versions(id, self.files.versions(id)?),
+            made => Ok(self.publish_new(made?)),
+        }
     }
 
     /// Loads key files that were not there at start, or that failed then. Any that works makes the key usable; that the
     /// key is made anew is out of the question.
     fn load_versions(&self, id: KeyId, versions: Vec<KeyVersion>) -> Result<KeyVersion, KeyStoreError> {
         let names: Vec<KeyName> = versions.into_iter().map(|version| KeyName { id, version }).collect();
-        let mut failures = self.load_files(&names);
+        let mut refused = self.load_and_publish(&names);
         let answer = match self.published.latest(id) {
             Some(version) => Ok(version),
-            // There were files, and none was loaded: so there are failures.
-            None => Err(failures.pop().map_or(KeyStoreError::NoSuchKey(id), |(_, error)| error)),
+            // There were files, and none was loaded: so one was refused.
+            None => Err(refused.pop().map_or(KeyStoreError::NoSuchKey(id), |refused| refused.error)),
         };
-        for (_, error) in failures {
-            self.reporter.error(&error.to_string());
-        }
+        self.messages.refused(&refused);
         answer
+    }
+
+    /// Answers what failed, for whatever reason. The caller holds the lock of the key id.
+    fn load_and_publish(&self, names: &[KeyName]) -> Vec<RefusedKey> {
+        let report = load::load(&self.files, &*self.kms, names, Instant::now() + LONGEST_LOAD);
+        self.published.publish(self.epoch, report.keys());
+        self.messages.loaded(&report);
+        self.record(&report);
+        report.refused
+    }
+
+    fn publish_new(&self, new: NewVersion) -> KeyVersion {
+        self.published.publish(self.epoch, vec![(new.name, new.key.clone())]);
+        self.messages.made(&new, &self.files.path_of(new.name));
+        new.name.version
+    }
+
+    /// Brings the manifest up to date.
+    fn record(&self, report: &LoadReport) {
+        let entries: Vec<_> = report.news().map(|accepted| accepted.entry.clone()).collect();
+        // A manifest of a later version of the plugin is left alone; that has been reported.
+        if self.role == Role::Backup || entries.is_empty() || self.files.check_may_add().is_err() {
+            return;
+        }
+        let recorded = self.files.lock().and_then(|lock| self.files.record(&lock, entries));
+        if let Err(error) = recorded {
+            self.messages.not_recorded(&error);
+        }
     }
 
     fn failed(&self, id: KeyId, version: Option<KeyVersion>, error: &KeyStoreError) {
         self.failures.failed(id, version, error.to_string(), Instant::now());
     }
 }
+
+/// For all versions of a key together, while the server waits for it.
+const LONGEST_LOAD: Duration = Duration::from_secs(20);

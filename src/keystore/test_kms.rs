@@ -1,13 +1,11 @@
 //! A KMS for the tests of the key store that fails as it is told. What a real KMS says, the integration tests show.
 
 #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
-#![cfg_attr(feature = "model", allow(dead_code))] // the model needs less of it
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use super::Reporter;
 use crate::kms::{Call, Class, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 /// Wraps a key by writing `wrapped:` before it; `again:` does too.
@@ -73,13 +71,4 @@ impl Kms for TestKms {
 
 pub(super) fn wrap(key: &[u8]) -> WrappedKey {
     WrappedKey::new([b"wrapped:", key].concat())
-}
-
-/// Tells nobody.
-pub(super) struct Silent;
-
-impl Reporter for Silent {
-    fn note(&self, _: &str) {}
-    fn warning(&self, _: &str) {}
-    fn error(&self, _: &str) {}
 }

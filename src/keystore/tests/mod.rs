@@ -6,6 +6,8 @@
 mod crash;
 mod found_at_start;
 mod hanging_kms;
+mod rotate;
+mod start;
 mod two_servers;
 
 use std::fs;
@@ -167,28 +169,6 @@ fn keys_are_the_same_after_a_restart() {
 }
 
 #[test]
-fn a_start_without_key_files_asks_kms_nothing() {
-    let setup = Setup::new();
-    setup.put("ibdata1", b"");
-    setup.open().expect("open");
-    assert_eq!(setup.kms.calls(), []);
-}
-
-#[test]
-fn a_rotation_that_fails_at_any_call_leaves_nothing_behind_and_the_next_one_works() {
-    let setup = Setup::new();
-    let store = setup.open().expect("open");
-    store.latest_or_new(id(1)).expect("new");
-    for (call, class) in [(Generate, Class::Denied), (Decrypt, Class::Denied), (Decrypt, Class::Transient)] {
-        setup.kms.fail_next(&[(call, class)]);
-        assert!(store.rotate(id(1)).is_err());
-        assert_eq!(setup.files(), [LOCK, "aws-kms-key.1.1", MANIFEST]);
-        assert_eq!(store.published.latest(id(1)), Some(version(1)));
-    }
-    assert_eq!(store.rotate(id(1)).expect("rotate"), version(2));
-}
-
-#[test]
 fn a_key_of_the_wrong_length_is_never_written() {
     let setup = Setup::new();
     let store = setup.open().expect("open");
@@ -199,55 +179,6 @@ fn a_key_of_the_wrong_length_is_never_written() {
         store.forget_failures();
     }
     assert_eq!(setup.files(), [""; 0]);
-}
-
-#[test]
-fn a_rotation_of_all_keys_tries_all_of_them() {
-    let setup = Setup::new();
-    let store = setup.open().expect("open");
-    for number in [1, 2, 3] {
-        store.latest_or_new(id(number)).expect("new");
-    }
-    setup.kms.fail_next(&[(Generate, Class::Throttled)]);
-    let error = store.rotate_all().expect_err("one failure");
-    assert!(error.to_string().starts_with("1 of 3 keys could not be rotated"), "{error}");
-    let latest: Vec<_> = [1, 2, 3].map(|number| store.published.latest(id(number)).map(KeyVersion::value)).into();
-    assert_eq!(latest, [Some(1), Some(2), Some(2)]);
-    assert_eq!(store.rotate_all().expect("all"), 3);
-}
-
-#[test]
-fn a_rotation_of_all_keys_ends_early_if_kms_does_not_answer() {
-    let setup = Setup::new();
-    let store = setup.open().expect("open");
-    for number in 1..=5 {
-        store.latest_or_new(id(number)).expect("new");
-    }
-    setup.kms.fail_next(&[(Generate, Class::Transient), (Generate, Class::Transient)]);
-    let error = store.rotate_all().expect_err("no answer").to_string();
-    assert!(error.starts_with("2 of 5 keys could not be rotated") && error.contains("3 were not tried"), "{error}");
-}
-
-#[test]
-fn a_start_that_gets_further_goes_on_beyond_its_time() {
-    let setup = Setup::new();
-    for number in 1..=4 {
-        setup.put_key(&format!("aws-kms-key.{number}.1"), number);
-    }
-    // One key in the first round, and the others in the second.
-    setup.kms.fail_next(&[(Decrypt, Class::Throttled); 3]);
-    let opening = Opening { startup_timeout: Duration::ZERO, ..setup.opening(Role::Server, setup.kms.clone()) };
-    let store = KeyStore::open(opening).expect("open");
-    assert_eq!(store.published.ids().len(), 4);
-}
-
-#[test]
-fn a_key_that_does_not_exist_is_not_rotated_into_being() {
-    let setup = Setup::new();
-    let store = setup.open().expect("open");
-    assert!(matches!(store.rotate(id(5)), Err(KeyStoreError::NoSuchKey(_))));
-    assert_eq!(store.rotate_all().expect("none"), 0);
-    assert_eq!(setup.kms.calls(), []);
 }
 
 #[test]
@@ -267,17 +198,6 @@ fn a_key_whose_file_is_damaged_is_reported_and_not_made_anew() {
     assert!(setup.log.has("aws-kms-key.2.1 is empty. Restore the file from a backup"), "{:?}", setup.log.0);
     assert!(!setup.kms.calls().contains(&Generate));
     assert_eq!(setup.files(), [LOCK, "aws-kms-key.1.1", "aws-kms-key.2.1", "aws-kms-key.3.1", MANIFEST]);
-}
-
-#[test]
-fn a_number_that_an_unusable_file_holds_is_not_used_again() {
-    let setup = Setup::new();
-    setup.put_key("aws-kms-key.1.1", 1);
-    setup.put("aws-kms-key.1.2", b"garbage");
-    let store = setup.open().expect("open");
-    assert_eq!(store.published.latest(id(1)), Some(version(1)));
-    assert_eq!(store.rotate(id(1)).expect("rotate"), version(3));
-    assert_eq!(fs::read(setup.folder.path().join("aws-kms-key.1.2")).expect("read"), b"garbage");
 }
 
 #[test]
@@ -332,54 +252,6 @@ fn mariadb_backup_reads_keys_and_makes_none() {
     assert!(matches!(store.rotate(id(1)), Err(KeyStoreError::BackupCreatesNothing(_))));
     assert!(!setup.kms.calls().contains(&Generate));
     assert_eq!(setup.files(), [".aws-kms-key.new-1", "aws-kms-key.1.1"]);
-}
-
-#[test]
-fn a_start_waits_for_kms_and_for_credentials_that_turn_up_late() {
-    let setup = Setup::new();
-    setup.put_key("aws-kms-key.1.1", 1);
-    setup.kms.fail_next(&[(Decrypt, Class::Transient), (Decrypt, Class::NoCredentials), (Decrypt, Class::Throttled)]);
-    let store = setup.open().expect("open");
-    assert_eq!(key(&store, 1, 1), Some(vec![1; 16]));
-}
-
-#[test]
-fn a_start_gives_up_when_its_time_is_over_and_publishes_nothing() {
-    let setup = Setup::new();
-    setup.put_key("aws-kms-key.1.1", 1);
-    setup.kms.fail_next(&[(Decrypt, Class::NoCredentials); 100]);
-    let started = Instant::now();
-    let error = setup.open().err().expect("no credentials").to_string();
-    assert!(error.contains("no AWS credentials") && error.contains("instance role"), "{error}");
-    assert!((3..6).contains(&started.elapsed().as_secs()));
-}
-
-#[test]
-fn a_start_without_any_patience_still_asks_kms_once() {
-    let setup = Setup::new();
-    setup.put_key("aws-kms-key.1.1", 1);
-    let open = || {
-        KeyStore::open(Opening { startup_timeout: Duration::ZERO, ..setup.opening(Role::Server, setup.kms.clone()) })
-    };
-    assert_eq!(key(&open().expect("open"), 1, 1), Some(vec![1; 16]));
-    setup.kms.fail_next(&[(Decrypt, Class::Throttled)]);
-    let error = open().err().expect("throttled").to_string();
-    assert!(error.contains("throttled"), "{error}");
-}
-
-#[test]
-fn a_key_that_kms_refuses_does_not_hold_up_the_start_of_the_others() {
-    let setup = Setup::new();
-    setup.put_key("aws-kms-key.1.1", 1);
-    setup.put_key("aws-kms-key.2.1", 2);
-    setup.kms.fail_next(&[(Decrypt, Class::Denied)]);
-    let store = setup.open().expect("open");
-    assert_eq!((key(&store, 1, 1), key(&store, 2, 1)), (None, Some(vec![2; 16])));
-    assert!(setup.log.has("error: key not loaded: key 1 version 1: KMS Decrypt failed: access denied"));
-    assert!(setup.log.has("note: loaded 1 of 2 key versions (1 keys)"));
-    // When the permission is there, the key is, too.
-    store.forget_failures();
-    assert_eq!(store.latest_or_new(id(1)).expect("loaded"), version(1));
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub fn crash_tests(tally: &mut Tally) -> Result<()> {
 
 /// The published keys under a model checker.
 pub fn model_tests(tally: &mut Tally) -> Result<()> {
-    library_tests("model", "keystore::model", tally)
+    library_tests("model", "keystore::published::model", tally)
 }
 
 fn library_tests(feature: &str, tests: &str, tally: &mut Tally) -> Result<()> {

@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use shuttle::thread;
 
-use super::key_table::Epoch;
-use super::secret_memory::hide;
-use super::test_kms::Silent;
-use super::{DataKey, KeyName, PublishedKeys};
+use super::{DataKey, Epoch, PublishedKeys, hide};
 use crate::cipher::Algorithm;
+use crate::keystore::KeyName;
 
 #[test]
 fn a_reader_sees_versions_only_rise_each_with_its_key_and_its_algorithm() {
@@ -126,7 +124,7 @@ fn name(version: u32) -> KeyName {
 }
 
 fn key(version: u32) -> DataKey {
-    hide(&[(&[version as u8; 16], algorithm(version))], &Silent).expect("memory").remove(0)
+    hide(&[(&[version as u8; 16], algorithm(version))]).expect("memory").keys.remove(0)
 }
 
 fn check(model: impl Fn() + Send + Sync + 'static) {

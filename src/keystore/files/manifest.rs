@@ -5,17 +5,16 @@
 //! ignores. It holds no secret. If it is lost or damaged, it is made anew from the key files.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::key_file::{AlgorithmName, AnyDocument, timestamp};
-use super::key_folder::KeyFolder;
-use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
+use super::folder::{Document, KeyFolder};
+use super::json::{AlgorithmName, AnyDocument, timestamp};
 use crate::cipher::Algorithm;
+use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
 use crate::kms::PlainKey;
 
 /// The entries, by key and version.
@@ -25,14 +24,14 @@ pub(super) struct Manifest {
 }
 
 /// What is known of one key version.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Entry {
-    key_id: u32,
-    key_version: u32,
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key version.
+    pub name: KeyName,
     /// When it was made, or first seen.
     created: String,
     /// What it encrypts with.
-    algorithm: AlgorithmName,
+    algorithm: Algorithm,
     /// The ARN of the master key that wraps it, as KMS gave it.
     master_key: Option<String>,
     /// Of the whole key file, in hexadecimal digits.
@@ -55,7 +54,7 @@ pub(super) enum OnDisk {
 
 /// How a key file compares with its entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
+pub enum Finding {
     /// As it was.
     Same,
     /// There is no entry.
@@ -71,42 +70,32 @@ pub(super) enum Finding {
 impl Manifest {
     /// Reads the manifest of a folder.
     pub(super) fn read(folder: &KeyFolder) -> Result<OnDisk, KeyStoreError> {
-        let path = folder.path().join(FILE_NAME);
-        match fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(OnDisk::Missing),
-            Ok(metadata) if metadata.is_file() => {}
-            Ok(_) => return Ok(OnDisk::Damaged("it is no file".to_owned())),
-            Err(error) => return Err(KeyStoreError::Io { action: "read manifest", path, error }),
+        match folder.read_document(FILE_NAME) {
+            Ok(Document::Missing) => Ok(OnDisk::Missing),
+            Ok(Document::NoFile) => Ok(OnDisk::Damaged("it is no file".to_owned())),
+            Ok(Document::Contents(bytes)) => Ok(Self::parse(&bytes)),
+            Err(error) => Err(failed("read manifest", folder, error)),
         }
-        let bytes = fs::read(&path).map_err(|error| KeyStoreError::Io { action: "read manifest", path, error })?;
-        Ok(Self::parse(&bytes))
     }
 
     /// Replaces the manifest of a folder. The caller holds the folder's lock.
     pub(super) fn write(&self, folder: &KeyFolder) -> Result<(), KeyStoreError> {
-        let document = Document { format: FORMAT, keys: self.entries.values().cloned().collect() };
-        let mut bytes = serde_json::to_vec_pretty(&document).map_err(|error| KeyStoreError::Io {
-            action: "write",
-            path: folder.path().join(FILE_NAME),
-            error: error.into(),
-        })?;
+        let file = File { format: FORMAT, keys: self.entries.values().map(Row::from).collect() };
+        let mut bytes = serde_json::to_vec_pretty(&file).map_err(|error| failed("write", folder, error.into()))?;
         bytes.push(b'\n');
-        folder.replace(FILE_NAME, &bytes)
+        folder.replace_document(FILE_NAME, &bytes)
     }
 
     /// Puts a damaged manifest aside, for a person to look at.
     pub(super) fn put_aside(folder: &KeyFolder) -> Result<(), KeyStoreError> {
-        let path = folder.path().join(FILE_NAME);
-        fs::rename(&path, folder.path().join(DAMAGED_FILE_NAME)).map_err(|error| KeyStoreError::Io {
-            action: "put aside the damaged manifest",
-            path,
-            error,
-        })
+        folder
+            .rename_document(FILE_NAME, DAMAGED_FILE_NAME)
+            .map_err(|error| failed("put aside the damaged manifest", folder, error))
     }
 
     /// Adds an entry, or replaces it.
-    pub(super) fn insert(&mut self, name: KeyName, entry: Entry) {
-        self.entries.insert(name, entry);
+    pub(super) fn insert(&mut self, entry: Entry) {
+        self.entries.insert(entry.name, entry);
     }
 
     /// Adds the entries of `other` for which there is none here.
@@ -117,8 +106,8 @@ impl Manifest {
     }
 
     /// Compares a key file with its entry.
-    pub(super) fn compare(&self, name: KeyName, found: &Entry) -> Finding {
-        match self.entries.get(&name) {
+    pub(super) fn compare(&self, found: &Entry) -> Finding {
+        match self.entries.get(&found.name) {
             None => Finding::New,
             Some(entry) if entry.key_check != found.key_check => Finding::OtherKey,
             Some(entry) if entry.algorithm != found.algorithm => Finding::OtherAlgorithm,
@@ -143,8 +132,8 @@ impl Manifest {
     }
 
     fn parse(bytes: &[u8]) -> OnDisk {
-        let document: Document = match serde_json::from_slice(bytes) {
-            Ok(document) => document,
+        let file: File = match serde_json::from_slice(bytes) {
+            Ok(file) => file,
             Err(error) => {
                 return match serde_json::from_slice::<AnyDocument>(bytes) {
                     Ok(AnyDocument { format }) if format > FORMAT => OnDisk::Newer(format),
@@ -152,15 +141,15 @@ impl Manifest {
                 };
             }
         };
-        if document.format > FORMAT {
-            return OnDisk::Newer(document.format);
+        if file.format > FORMAT {
+            return OnDisk::Newer(file.format);
         }
         let mut manifest = Self::default();
-        for entry in document.keys {
-            let Some(name) = KeyName::new(entry.key_id, entry.key_version) else {
-                return OnDisk::Damaged(format!("it lists key {} version {}", entry.key_id, entry.key_version));
+        for row in file.keys {
+            let Some(name) = KeyName::new(row.key_id, row.key_version) else {
+                return OnDisk::Damaged(format!("it lists key {} version {}", row.key_id, row.key_version));
             };
-            manifest.insert(name, entry);
+            manifest.insert(row.into_entry(name));
         }
         OnDisk::Good(manifest)
     }
@@ -168,12 +157,11 @@ impl Manifest {
 
 impl Entry {
     /// For a key file and the data key in it.
-    pub(super) fn new(name: KeyName, file: &[u8], algorithm: Algorithm, plain: &PlainKey, created: SystemTime) -> Self {
+    pub fn new(name: KeyName, file: &[u8], algorithm: Algorithm, plain: &PlainKey, created: SystemTime) -> Self {
         Self {
-            key_id: name.id.value(),
-            key_version: name.version.value(),
+            name,
             created: timestamp(created),
-            algorithm: algorithm.into(),
+            algorithm,
             master_key: plain.master_key().map(str::to_owned),
             file_sha256: hex(&Sha256::digest(file)),
             key_check: key_check(plain.as_bytes()),
@@ -181,12 +169,12 @@ impl Entry {
     }
 
     /// What the key version encrypts with.
-    pub(super) fn algorithm(&self) -> Algorithm {
-        self.algorithm.into()
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 
     /// The same, but made when `created` says.
-    pub(super) fn with_created(mut self, created: &str) -> Self {
+    pub fn with_created(mut self, created: &str) -> Self {
         created.clone_into(&mut self.created);
         self
     }
@@ -203,22 +191,62 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+fn failed(action: &'static str, folder: &KeyFolder, error: io::Error) -> KeyStoreError {
+    KeyStoreError::Io { action, path: folder.path().join(FILE_NAME), error }
+}
+
 const FILE_NAME: &str = "aws-kms-key.manifest.json";
 const DAMAGED_FILE_NAME: &str = "aws-kms-key.manifest.damaged";
 const FORMAT: u32 = 1;
 
 /// The file.
 #[derive(Serialize, Deserialize)]
-struct Document {
+struct File {
     format: u32,
-    keys: Vec<Entry>,
+    keys: Vec<Row>,
+}
+
+/// An [`Entry`] as it stands in the file.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    key_id: u32,
+    key_version: u32,
+    created: String,
+    algorithm: AlgorithmName,
+    master_key: Option<String>,
+    file_sha256: String,
+    key_check: String,
+}
+
+impl From<&Entry> for Row {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            key_id: entry.name.id.value(),
+            key_version: entry.name.version.value(),
+            created: entry.created.clone(),
+            algorithm: entry.algorithm.into(),
+            master_key: entry.master_key.clone(),
+            file_sha256: entry.file_sha256.clone(),
+            key_check: entry.key_check.clone(),
+        }
+    }
+}
+
+impl Row {
+    fn into_entry(self, name: KeyName) -> Entry {
+        let Self { created, algorithm, master_key, file_sha256, key_check, .. } = self;
+        Entry { name, created, algorithm: algorithm.into(), master_key, file_sha256, key_check }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
 
+    use std::sync::Arc;
+
     use super::*;
+    use crate::keystore::files::disk::SystemDisk;
 
     fn name(version: u32) -> KeyName {
         KeyName::new(3, version).expect("a name")
@@ -232,14 +260,14 @@ mod tests {
     #[test]
     fn a_manifest_is_read_as_it_was_written_and_holds_no_key() {
         let dir = tempfile::tempdir().expect("dir");
-        let folder = KeyFolder::open(dir.path(), None).expect("folder");
+        let folder = KeyFolder::open(Arc::new(SystemDisk), dir.path(), None).expect("folder");
         assert!(matches!(Manifest::read(&folder), Ok(OnDisk::Missing)));
         let mut manifest = Manifest::default();
-        manifest.insert(name(1), entry(1, b"a", 0x41));
-        manifest.insert(name(2), entry(2, b"b", 0x42));
+        manifest.insert(entry(1, b"a", 0x41));
+        manifest.insert(entry(2, b"b", 0x42));
         manifest.write(&folder).expect("write");
         assert!(matches!(Manifest::read(&folder), Ok(OnDisk::Good(read)) if read == manifest));
-        let text = fs::read_to_string(dir.path().join("aws-kms-key.manifest.json")).expect("text");
+        let text = std::fs::read_to_string(dir.path().join("aws-kms-key.manifest.json")).expect("text");
         assert!(text.contains("\"created\": \"1970-01-01T00:00:00Z\"") && text.contains("key/k"), "{text}");
         assert!(!text.contains("AAAA") && !text.contains("41414141"), "{text}");
         assert_eq!(manifest.highest(name(1).id), Some(name(2).version));
@@ -248,18 +276,18 @@ mod tests {
     #[test]
     fn a_file_is_compared_by_its_bytes_and_by_the_key_in_it() {
         let mut manifest = Manifest::default();
-        manifest.insert(name(1), entry(1, b"file", 1));
+        manifest.insert(entry(1, b"file", 1));
         for (file, key, finding) in [
             (&b"file"[..], 1, Finding::Same),
             (b"other", 1, Finding::Rewrapped),
             (b"other", 2, Finding::OtherKey),
             (b"file", 2, Finding::OtherKey),
         ] {
-            assert_eq!(manifest.compare(name(1), &entry(1, file, key)), finding);
+            assert_eq!(manifest.compare(&entry(1, file, key)), finding);
         }
-        assert_eq!(manifest.compare(name(2), &entry(2, b"file", 1)), Finding::New);
-        let ctr = Entry { algorithm: Algorithm::AesCtr.into(), ..entry(1, b"other", 1) };
-        assert_eq!(manifest.compare(name(1), &ctr), Finding::OtherAlgorithm);
+        assert_eq!(manifest.compare(&entry(2, b"file", 1)), Finding::New);
+        let ctr = Entry { algorithm: Algorithm::AesCtr, ..entry(1, b"other", 1) };
+        assert_eq!(manifest.compare(&ctr), Finding::OtherAlgorithm);
     }
 
     #[test]

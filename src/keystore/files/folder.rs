@@ -4,19 +4,19 @@
 //! file only if nobody has that name; then the folder is synced. So a file is there whole or not at all, whenever the
 //! machine stops.
 
-use std::fs::{self, File, Permissions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::TryLockError;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tempfile::NamedTempFile;
-
-use super::failpoints::failpoint;
-use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
+use super::disk::{Disk, Kind, LockFile, NewFile};
+use crate::keystore::failpoints::failpoint;
+use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
 
 /// The folder of the key files.
 pub struct KeyFolder {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     /// Where key files may lie too. Nothing is written there.
     also: Option<PathBuf>,
@@ -24,43 +24,49 @@ pub struct KeyFolder {
 
 /// Held while files are added, so that two servers that were given the same folder do it one after the other. Released
 /// when it is dropped, and by the operating system when the process ends.
-pub(super) struct FolderLock(#[allow(dead_code)] File);
+pub struct FolderLock(#[allow(dead_code)] Box<dyn LockFile>);
+
+/// What was found under the name of a document, such as the manifest.
+pub enum Document {
+    /// Nothing.
+    Missing,
+    /// Something that is no file.
+    NoFile,
+    /// A file with these contents.
+    Contents(Vec<u8>),
+}
 
 impl KeyFolder {
     /// `path` must be a folder that can be listed; `also` is a second folder to read key files from, if it is there.
-    pub(super) fn open(path: &Path, also: Option<&Path>) -> Result<Self, KeyStoreError> {
+    pub fn open(disk: Arc<dyn Disk>, path: &Path, also: Option<&Path>) -> Result<Self, KeyStoreError> {
         let failed =
             |error| KeyStoreError::Folder(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), error);
         // An absolute path is of more use in a message than ".".
-        let path = path.canonicalize().map_err(failed)?;
-        fs::read_dir(&path).map_err(failed)?;
-        let also = also.filter(|also| also.is_dir()).map(Path::to_owned);
-        Ok(Self { path, also })
+        let path = disk.canonicalize(path).map_err(failed)?;
+        disk.list(&path).map_err(failed)?;
+        let also = also.filter(|also| matches!(disk.kind(also), Ok(Kind::Folder))).map(Path::to_owned);
+        Ok(Self { disk, path, also })
     }
 
     /// The path of a key's file, which need not exist.
-    pub(super) fn path_of(&self, name: KeyName) -> PathBuf {
-        let file_name = name.file_name();
-        let path = self.path.join(&file_name);
-        match &self.also {
-            Some(also) if !path.exists() && also.join(&file_name).exists() => also.join(file_name),
-            _ => path,
-        }
+    pub fn path_of(&self, name: KeyName) -> PathBuf {
+        let exists = |path: &PathBuf| self.disk.kind(path).is_ok();
+        let path = self.path.join(name.file_name());
+        let also = self.also.as_ref().filter(|_| !exists(&path)).map(|also| also.join(name.file_name()));
+        also.filter(exists).unwrap_or(path)
     }
 
     /// The folder.
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// All that has the name of a key file, in order.
-    pub(super) fn scan(&self) -> Result<Vec<KeyName>, KeyStoreError> {
+    pub fn scan(&self) -> Result<Vec<KeyName>, KeyStoreError> {
         let mut names = Vec::new();
         for folder in [Some(&self.path), self.also.as_ref()].into_iter().flatten() {
-            let failed = |error| failed("list", folder, error);
-            for entry in fs::read_dir(folder).map_err(failed)? {
-                names.extend(entry.map_err(failed)?.file_name().to_str().and_then(KeyName::parse));
-            }
+            let listed = self.disk.list(folder).map_err(|error| failed("list", folder, error))?;
+            names.extend(listed.iter().filter_map(|listed| KeyName::parse(listed.name.to_str()?)));
         }
         names.sort_unstable();
         names.dedup();
@@ -68,24 +74,22 @@ impl KeyFolder {
     }
 
     /// The versions of one key that have a file, usable or not, ascending.
-    pub(super) fn versions(&self, id: KeyId) -> Result<Vec<KeyVersion>, KeyStoreError> {
+    pub fn versions(&self, id: KeyId) -> Result<Vec<KeyVersion>, KeyStoreError> {
         Ok(self.scan()?.into_iter().filter(|name| name.id == id).map(|name| name.version).collect())
     }
 
     /// The contents of a key file, which are neither empty nor too long.
-    pub(super) fn read(&self, name: KeyName) -> Result<Vec<u8>, KeyStoreError> {
+    pub fn read(&self, name: KeyName) -> Result<Vec<u8>, KeyStoreError> {
         let path = self.path_of(name);
         // Before it is opened: to open a named pipe would wait for its other end.
-        match fs::metadata(&path) {
-            Ok(metadata) if !metadata.is_file() => return Err(KeyStoreError::NotAFile(path)),
+        match self.disk.kind(&path) {
+            Ok(Kind::File { bytes }) if bytes > LONGEST_FILE => return Err(KeyStoreError::LargeFile(path, bytes)),
+            Ok(Kind::File { .. }) => {}
+            Ok(_) => return Err(KeyStoreError::NotAFile(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyStoreError::Gone(name, path)),
             Err(error) => return Err(failed("read key file", &path, error)),
-            Ok(metadata) if metadata.len() > LONGEST_FILE => {
-                return Err(KeyStoreError::LargeFile(path, metadata.len()));
-            }
-            Ok(_) => {}
         }
-        let bytes = read_bounded(&path).map_err(|error| failed("read key file", &path, error))?;
+        let bytes = self.disk.read(&path, LONGEST_FILE).map_err(|error| failed("read key file", &path, error))?;
         if bytes.is_empty() {
             return Err(KeyStoreError::EmptyFile(path));
         }
@@ -94,38 +98,53 @@ impl KeyFolder {
 
     /// Makes a key file, which must not exist. When this returns, the file is whole and on the disk. If the last step fails,
     /// the file is there, but may be gone after a power failure.
-    pub(super) fn write_new(&self, name: KeyName, contents: &[u8]) -> Result<(), KeyStoreError> {
+    pub fn write_new(&self, name: KeyName, contents: &[u8]) -> Result<(), KeyStoreError> {
         let path = self.path.join(name.file_name());
         let failed = |error| failed("write key file", &path, error);
         let file = self.write_temporary(contents, &path)?;
         failpoint!("before_link");
-        file.persist_noclobber(&path).map_err(|error| match error.error.kind() {
+        file.rename_to_new(&path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => KeyStoreError::Exists(path.clone()),
-            _ => failed(error.error),
+            _ => failed(error),
         })?;
         failpoint!("after_link");
-        self.sync().map_err(failed)?;
+        self.disk.sync_folder(&self.path).map_err(failed)?;
         failpoint!("after_sync");
         Ok(())
     }
 
+    /// Reads a file that is no key file.
+    pub fn read_document(&self, file_name: &str) -> io::Result<Document> {
+        let path = self.path.join(file_name);
+        match self.disk.kind(&path) {
+            Ok(Kind::File { .. }) => Ok(Document::Contents(self.disk.read(&path, u64::MAX)?)),
+            Ok(_) => Ok(Document::NoFile),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Document::Missing),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes a file that is no key file, in place of any that has the name. When this returns, it is whole and on the
     /// disk; until then, the one before is.
-    pub(super) fn replace(&self, file_name: &str, contents: &[u8]) -> Result<(), KeyStoreError> {
+    pub fn replace_document(&self, file_name: &str, contents: &[u8]) -> Result<(), KeyStoreError> {
         let path = self.path.join(file_name);
         let failed = |error| failed("write", &path, error);
         let file = self.write_temporary(contents, &path)?;
         failpoint!("before_rename");
-        file.persist(&path).map_err(|error| failed(error.error))?;
+        file.rename_over(&path).map_err(failed)?;
         failpoint!("after_rename");
-        self.sync().map_err(failed)
+        self.disk.sync_folder(&self.path).map_err(failed)
+    }
+
+    /// Gives a file that is no key file another name, in place of any that has it.
+    pub fn rename_document(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(&self.path.join(from), &self.path.join(to))
     }
 
     /// Waits for another process that is adding files, but not for ever: it may have been stopped.
-    pub(super) fn lock(&self) -> Result<FolderLock, KeyStoreError> {
+    pub fn lock(&self) -> Result<FolderLock, KeyStoreError> {
         let path = self.path.join(LOCK_FILE);
-        let opened = File::options().create(true).truncate(false).write(true).open(&path);
-        let file = opened.map_err(|error| failed("open lock file", &path, error))?;
+        let file = self.disk.open_to_lock(&path, true).map_err(|error| failed("open lock file", &path, error))?;
         let until = Instant::now() + LONGEST_WAIT;
         loop {
             match file.try_lock() {
@@ -140,7 +159,7 @@ impl KeyFolder {
 
     /// Removes temporary files that a stopped server left behind; those of a running one are left alone. Answers how
     /// many.
-    pub(super) fn remove_leftovers(&self) -> Result<usize, KeyStoreError> {
+    pub fn remove_leftovers(&self) -> Result<usize, KeyStoreError> {
         let candidates = self.temporary_files()?;
         if candidates.is_empty() {
             return Ok(0);
@@ -149,8 +168,8 @@ impl KeyFolder {
         let _lock = self.lock()?;
         let mut removed = 0;
         for path in candidates {
-            if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
-                fs::remove_file(&path).map_err(|error| failed("remove temporary file", &path, error))?;
+            if self.disk.open_to_lock(&path, false).is_ok_and(|file| file.try_lock().is_ok()) {
+                self.disk.remove(&path).map_err(|error| failed("remove temporary file", &path, error))?;
                 removed += 1;
             }
         }
@@ -158,46 +177,27 @@ impl KeyFolder {
     }
 
     fn temporary_files(&self) -> Result<Vec<PathBuf>, KeyStoreError> {
-        let entries = fs::read_dir(&self.path).map_err(|error| failed("list", &self.path, error))?;
-        let is_temporary = |entry: &fs::DirEntry| {
-            entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMPORARY_PREFIX))
-                && entry.file_type().is_ok_and(|kind| kind.is_file())
-        };
-        Ok(entries.flatten().filter(is_temporary).map(|entry| entry.path()).collect())
+        let mut listed = self.disk.list(&self.path).map_err(|error| failed("list", &self.path, error))?;
+        listed.retain(|listed| {
+            listed.is_file && listed.name.to_str().is_some_and(|name| name.starts_with(TEMPORARY_PREFIX))
+        });
+        Ok(listed.into_iter().map(|listed| self.path.join(listed.name)).collect())
     }
 
     /// A synced temporary file with `contents`, which are what is read back from it.
-    fn write_temporary(&self, contents: &[u8], destination: &Path) -> Result<NamedTempFile, KeyStoreError> {
+    fn write_temporary(&self, contents: &[u8], destination: &Path) -> Result<Box<dyn NewFile>, KeyStoreError> {
         let failed = |error| failed("write", destination, error);
         failpoint!("before_temporary");
-        let mut file = tempfile::Builder::new()
-            .prefix(TEMPORARY_PREFIX)
-            .permissions(Permissions::from_mode(MODE))
-            .tempfile_in(&self.path)
-            .map_err(failed)?;
-        // Tells other processes that this temporary file is in use (see `remove_leftovers`).
-        file.as_file().try_lock().map_err(|error| failed(error.into()))?;
+        let mut file = self.disk.create(&self.path, TEMPORARY_PREFIX).map_err(failed)?;
         failpoint!("after_create");
-        file.write_all(contents).map_err(failed)?;
+        file.write(contents).map_err(failed)?;
         failpoint!("after_write");
-        file.as_file().sync_all().map_err(failed)?;
-        if fs::read(file.path()).map_err(failed)? != contents {
+        file.sync().map_err(failed)?;
+        if file.read_back().map_err(failed)? != contents {
             return Err(KeyStoreError::ReadBack(destination.to_owned()));
         }
         Ok(file)
     }
-
-    /// Makes the names of new files last.
-    fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
-    }
-}
-
-/// A key file's contents, up to [`LONGEST_FILE`].
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LONGEST_FILE).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn failed(action: &'static str, path: &Path, error: io::Error) -> KeyStoreError {
@@ -212,9 +212,6 @@ const LOCK_FILE: &str = ".aws-kms-key.lock";
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
-/// Readable for the group, which may run the backups; writable for nobody.
-const MODE: u32 = 0o440;
-
 /// No wrapped key is longer, in bytes: KMS takes a CiphertextBlob of up to 6144 (API reference of Decrypt).
 const LONGEST_FILE: u64 = 64 * 1024;
 
@@ -222,11 +219,19 @@ const LONGEST_FILE: u64 = 64 * 1024;
 mod tests {
     #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
 
+    use std::fs::{self, File};
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+    use crate::keystore::files::disk::SystemDisk;
+
+    fn open(path: &Path, also: Option<&Path>) -> KeyFolder {
+        KeyFolder::open(Arc::new(SystemDisk), path, also).expect("folder")
+    }
 
     fn folder() -> (tempfile::TempDir, KeyFolder) {
         let dir = tempfile::tempdir().expect("dir");
-        let folder = KeyFolder::open(dir.path(), None).expect("folder");
+        let folder = open(dir.path(), None);
         (dir, folder)
     }
 
@@ -297,7 +302,7 @@ mod tests {
     fn a_file_that_is_no_key_file_may_be_of_any_length_and_is_replaced_as_a_whole() {
         let (dir, folder) = folder();
         for length in [5, 1_000_000, 70_000] {
-            folder.replace("aws-kms-key.manifest.json", &vec![b'x'; length]).expect("replace");
+            folder.replace_document("aws-kms-key.manifest.json", &vec![b'x'; length]).expect("replace");
             assert_eq!(fs::read(dir.path().join("aws-kms-key.manifest.json")).expect("read"), vec![b'x'; length]);
             assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 1, "no temporary file is left");
         }
@@ -309,7 +314,7 @@ mod tests {
         for (folder, file) in [(&dir, "aws-kms-key.1.1"), (&also, "aws-kms-key.1.1"), (&also, "aws-kms-key.1.2")] {
             fs::write(folder.path().join(file), folder.path().to_str().expect("UTF-8")).expect("write");
         }
-        let folder = KeyFolder::open(dir.path(), Some(also.path())).expect("folder");
+        let folder = open(dir.path(), Some(also.path()));
         let names = [1, 2].map(|version| KeyName::new(1, version).expect("name"));
         assert_eq!(folder.scan().expect("scan"), names);
         let contents = names.map(|name| String::from_utf8(folder.read(name).expect("read")).expect("UTF-8"));

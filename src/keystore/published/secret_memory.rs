@@ -3,12 +3,10 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use memmap2::{Advice, MmapMut};
 use zeroize::Zeroize;
 
-use super::Reporter;
 use crate::cipher::Algorithm;
 
 /// A data key in the clear. Cloning it shares the memory. Has no `Debug`.
@@ -40,17 +38,23 @@ impl DataKey {
     }
 }
 
-/// Copies `keys` into secret memory of their own. Fails if the operating system has no memory. That memory cannot be
-/// locked is no failure, but gets a warning, once.
-pub(super) fn hide(keys: &[(&[u8], Algorithm)], reporter: &dyn Reporter) -> io::Result<Vec<DataKey>> {
+/// Keys in secret memory.
+pub struct Hidden {
+    /// In the order in which they were given.
+    pub keys: Vec<DataKey>,
+    /// Why the memory could not be locked, and may be written to swap space.
+    pub not_locked: Option<io::Error>,
+}
+
+/// Copies `keys` into secret memory of their own. Fails if the operating system has no memory.
+pub fn hide(keys: &[(&[u8], Algorithm)]) -> io::Result<Hidden> {
     let length = keys.iter().map(|(key, _)| key.len()).sum::<usize>().max(1);
     let mut memory = MmapMut::map_anon(length)?;
+    let mut not_locked = None;
     // Miri, an interpreter that some of the tests run in, has neither system call.
     if !cfg!(miri) {
         memory.advise(Advice::DontDump)?;
-        if let Err(error) = memory.lock() {
-            warn_once(&error, reporter);
-        }
+        not_locked = memory.lock().err();
     }
     let mut places = Vec::with_capacity(keys.len());
     let mut rest = &mut memory[..];
@@ -64,7 +68,8 @@ pub(super) fn hide(keys: &[(&[u8], Algorithm)], reporter: &dyn Reporter) -> io::
         rest = behind;
     }
     let pages = Arc::new(SecretPages(memory));
-    Ok(places.into_iter().map(|(place, algorithm)| DataKey { pages: pages.clone(), place, algorithm }).collect())
+    let key = |(place, algorithm)| DataKey { pages: pages.clone(), place, algorithm };
+    Ok(Hidden { keys: places.into_iter().map(key).collect(), not_locked })
 }
 
 struct SecretPages(MmapMut);
@@ -75,32 +80,21 @@ impl Drop for SecretPages {
     }
 }
 
-fn warn_once(error: &io::Error, reporter: &dyn Reporter) {
-    static WARNED: AtomicBool = AtomicBool::new(false);
-    if !WARNED.swap(true, Ordering::Relaxed) {
-        reporter.warning(&format!(
-            "data keys could not be locked into memory ({error}) and may be written to swap space. Raise the limit of \
-             locked memory (LimitMEMLOCK of the service, or ulimit -l)"
-        ));
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
 
     use super::*;
-    use crate::keystore::test_kms::Silent;
 
     /// A key of 16 times the same byte.
-    pub(in crate::keystore) fn key(byte: u8) -> DataKey {
-        hide(&[(&[byte; 16], Algorithm::AesCbc)], &Silent).expect("memory").pop().expect("one key")
+    pub fn key(byte: u8) -> DataKey {
+        hide(&[(&[byte; 16], Algorithm::AesCbc)]).expect("memory").keys.pop().expect("one key")
     }
 
     #[test]
     fn hidden_keys_are_found_again_each_in_its_place() {
         use Algorithm::{AesCbc, AesCtr};
-        let keys = hide(&[(&[1; 16], AesCbc), (&[2; 32], AesCtr), (&[3; 24], AesCbc)], &Silent).expect("memory");
+        let keys = hide(&[(&[1; 16], AesCbc), (&[2; 32], AesCtr), (&[3; 24], AesCbc)]).expect("memory").keys;
         let found: Vec<&[u8]> = keys.iter().map(DataKey::as_bytes).collect();
         assert_eq!(found, [&[1; 16][..], &[2; 32], &[3; 24]]);
         assert_eq!(keys.iter().map(DataKey::bits).collect::<Vec<_>>(), [128, 256, 192]);

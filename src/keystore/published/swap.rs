@@ -6,16 +6,10 @@
 use std::sync::Arc;
 
 #[cfg(not(feature = "model"))]
-pub(super) use std::sync::{
-    Mutex,
-    atomic::{AtomicBool, AtomicU64},
-};
+pub(super) use std::sync::{Mutex, atomic::AtomicU64};
 
 #[cfg(feature = "model")]
-pub(super) use shuttle::sync::{
-    Mutex,
-    atomic::{AtomicBool, AtomicU64},
-};
+pub(super) use shuttle::sync::{Mutex, atomic::AtomicU64};
 
 #[cfg(not(feature = "model"))]
 use arc_swap::ArcSwapOption;

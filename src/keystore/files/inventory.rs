@@ -2,14 +2,31 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::folder::KeyFolder;
 use super::manifest::{Entry, Finding, Manifest, OnDisk};
-use super::{KeyFolder, KeyId, KeyName, KeyStoreError, KeyVersion, Reporter, Role};
+use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
 
 /// The manifest of the key store's folder.
 pub(super) struct Inventory {
     state: Mutex<State>,
     is_writable: bool,
-    was_there: bool,
+}
+
+/// What there was at start.
+pub enum FoundManifest {
+    /// No manifest.
+    Missing,
+    /// A good one.
+    Good,
+    /// A damaged one.
+    Damaged {
+        /// What is wrong with it.
+        reason: String,
+        /// Why it could not be put aside.
+        not_put_aside: Option<KeyStoreError>,
+    },
+    /// One of a later version of the plugin, with its format.
+    Newer(u32),
 }
 
 struct State {
@@ -19,37 +36,27 @@ struct State {
 }
 
 impl Inventory {
-    /// Reads the manifest. One that is damaged is put aside, and replaced when the keys have been loaded.
-    pub(super) fn open(folder: &KeyFolder, role: Role, reporter: &dyn Reporter) -> Result<Self, KeyStoreError> {
-        let is_writable = role == Role::Server;
-        let found = Manifest::read(folder)?;
-        let was_there = !matches!(found, OnDisk::Missing);
+    /// Reads the manifest. One that is damaged is put aside, and replaced when the keys have been loaded. Only read if not
+    /// `is_writable`.
+    pub(super) fn open(folder: &KeyFolder, is_writable: bool) -> Result<(Self, FoundManifest), KeyStoreError> {
         let mut state = State { manifest: Manifest::default(), newer: None };
-        match found {
-            OnDisk::Good(manifest) => state.manifest = manifest,
-            OnDisk::Missing => {}
+        let found = match Manifest::read(folder)? {
+            OnDisk::Good(manifest) => {
+                state.manifest = manifest;
+                FoundManifest::Good
+            }
+            OnDisk::Missing => FoundManifest::Missing,
             OnDisk::Damaged(reason) => {
-                reporter.warning(&format!(
-                    "the manifest of the key files in {} is damaged ({reason}) and is made anew from the key files; \
-                     that a key file was lost or exchanged before can't be noticed",
-                    folder.path().display()
-                ));
                 let put_aside = || folder.lock().and_then(|_lock| Manifest::put_aside(folder));
-                if is_writable && let Err(error) = put_aside() {
-                    reporter.warning(&error.to_string());
-                }
+                let not_put_aside = if is_writable { put_aside().err() } else { None };
+                FoundManifest::Damaged { reason, not_put_aside }
             }
             OnDisk::Newer(format) => {
                 state.newer = Some(format);
-                reporter.warning(&KeyStoreError::NewerManifest(format).to_string());
+                FoundManifest::Newer(format)
             }
-        }
-        Ok(Self { state: Mutex::new(state), is_writable, was_there })
-    }
-
-    /// Whether there was a manifest at start. What is wrong with it, if anything, has been reported.
-    pub(super) fn was_there(&self) -> bool {
-        self.was_there
+        };
+        Ok((Self { state: Mutex::new(state), is_writable }, found))
     }
 
     /// Fails if no key may be made here.
@@ -58,27 +65,27 @@ impl Inventory {
     }
 
     /// Compares a key file with what is known of it. Fails if it holds another key.
-    pub(super) fn check(&self, name: KeyName, found: &Entry) -> Result<Finding, KeyStoreError> {
-        match self.state().manifest.compare(name, found) {
-            Finding::OtherKey => Err(KeyStoreError::OtherKey(name)),
-            Finding::OtherAlgorithm => Err(KeyStoreError::OtherAlgorithm(name, found.algorithm())),
+    pub(super) fn check(&self, found: &Entry) -> Result<Finding, KeyStoreError> {
+        match self.state().manifest.compare(found) {
+            Finding::OtherKey => Err(KeyStoreError::OtherKey(found.name)),
+            Finding::OtherAlgorithm => Err(KeyStoreError::OtherAlgorithm(found.name, found.algorithm())),
             finding => Ok(finding),
         }
     }
 
     /// Adds entries, here and on the disk. The caller holds the folder's lock. What could not be written is written with
     /// the next entries.
-    pub(super) fn add(&self, folder: &KeyFolder, entries: Vec<(KeyName, Entry)>) -> Result<(), KeyStoreError> {
+    pub(super) fn add(&self, folder: &KeyFolder, entries: Vec<Entry>) -> Result<(), KeyStoreError> {
         if !self.is_writable || entries.is_empty() {
             return Ok(());
         }
         let mut state = self.state();
-        for (name, entry) in entries {
-            let entry = match state.manifest.created(name) {
+        for entry in entries {
+            let entry = match state.manifest.created(entry.name) {
                 Some(created) => entry.with_created(created),
                 None => entry,
             };
-            state.manifest.insert(name, entry);
+            state.manifest.insert(entry);
         }
         if state.take_over(folder)? == Found::Damaged {
             Manifest::put_aside(folder)?;

@@ -9,22 +9,23 @@ use std::time::SystemTime;
 use aws_smithy_types::base64;
 use serde::{Deserialize, Serialize};
 
-use super::{KeyName, KeyStoreError};
+use super::json::{AlgorithmName, AnyDocument, timestamp};
 use crate::cipher::Algorithm;
+use crate::keystore::{KeyName, KeyStoreError};
 use crate::kms::WrappedKey;
 
 /// A key file's contents.
-pub(super) struct KeyFile {
+pub struct KeyFile {
     /// What the key version encrypts with.
-    pub(super) algorithm: Algorithm,
+    pub algorithm: Algorithm,
     /// The data key, wrapped.
-    pub(super) wrapped: WrappedKey,
+    pub wrapped: WrappedKey,
 }
 
 impl KeyFile {
     /// Reads either format. Whatever is no document of format 2 is a wrapped key as it stands: what KMS thinks of it, KMS
     /// says when it is asked.
-    pub(super) fn parse(name: KeyName, bytes: &[u8]) -> Result<Self, KeyStoreError> {
+    pub fn parse(name: KeyName, bytes: &[u8]) -> Result<Self, KeyStoreError> {
         if let Ok(document) = serde_json::from_slice::<Document>(bytes) {
             return document.into_key_file(name);
         }
@@ -35,7 +36,7 @@ impl KeyFile {
     }
 
     /// In format 1 if that can say all there is to say, so that the plugin that this one replaces can read it.
-    pub(super) fn to_bytes(&self, name: KeyName, created: SystemTime) -> Result<Vec<u8>, KeyStoreError> {
+    pub fn to_bytes(&self, name: KeyName, created: SystemTime) -> Result<Vec<u8>, KeyStoreError> {
         if self.algorithm == Algorithm::AesCbc && self.wrapped.encryption_context().is_empty() {
             return Ok(self.wrapped.as_bytes().to_vec());
         }
@@ -52,14 +53,6 @@ impl KeyFile {
         bytes.push(b'\n');
         Ok(bytes)
     }
-}
-
-/// RFC 3339, in UTC, to the second.
-pub(super) fn timestamp(time: SystemTime) -> String {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let seconds = i64::try_from(since.as_secs()).unwrap_or(0);
-    let date_time = aws_smithy_types::DateTime::from_secs(seconds);
-    date_time.fmt(aws_smithy_types::date_time::Format::DateTime).unwrap_or_default()
 }
 
 const FORMAT: u32 = 2;
@@ -88,39 +81,6 @@ impl Document {
         let blob = base64::decode(&self.ciphertext).map_err(|_| KeyStoreError::BadKeyFile(name))?;
         let wrapped = WrappedKey::new(blob).with_encryption_context(self.encryption_context);
         Ok(KeyFile { algorithm: self.algorithm.into(), wrapped })
-    }
-}
-
-/// What the formats of all our documents have in common.
-#[derive(Deserialize)]
-pub(super) struct AnyDocument {
-    pub(super) format: u32,
-}
-
-/// The values of aws_key_management_encryption_algorithm.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum AlgorithmName {
-    #[serde(rename = "AES_CBC")]
-    AesCbc,
-    #[serde(rename = "AES_CTR")]
-    AesCtr,
-}
-
-impl From<Algorithm> for AlgorithmName {
-    fn from(algorithm: Algorithm) -> Self {
-        match algorithm {
-            Algorithm::AesCbc => Self::AesCbc,
-            Algorithm::AesCtr => Self::AesCtr,
-        }
-    }
-}
-
-impl From<AlgorithmName> for Algorithm {
-    fn from(name: AlgorithmName) -> Self {
-        match name {
-            AlgorithmName::AesCbc => Self::AesCbc,
-            AlgorithmName::AesCtr => Self::AesCtr,
-        }
     }
 }
 

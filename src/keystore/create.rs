@@ -1,0 +1,97 @@
+//! How a key version comes to be: generate, unwrap, check, write, record. Nothing is encrypted with it before it is
+//! published, which the caller does. A key file that has its name is never taken back, whatever fails afterwards: another
+//! server with the same folder may have read it.
+
+use std::io;
+use std::time::SystemTime;
+
+use super::failpoints::failpoint;
+use super::files::{Entry, KeyFile, KeyFiles};
+use super::new_keys::{NewKeys, Recipe};
+use super::published::hide;
+use super::{DataKey, KeyId, KeyName, KeyStoreError, KeyVersion};
+use crate::kms::{Kms, PlainKey};
+
+/// A key version that was made.
+pub struct NewVersion {
+    /// Its name.
+    pub name: KeyName,
+    /// The key itself, to be published.
+    pub key: DataKey,
+    /// What it was made with.
+    pub recipe: Recipe,
+    /// Why the manifest does not know of it yet. The version is as good: the next start adopts it.
+    pub not_recorded: Option<KeyStoreError>,
+    /// Why its memory could not be locked, and may be written to swap space.
+    pub not_locked: Option<io::Error>,
+}
+
+/// Makes version 1 of a key that was never used here. Fails with [`KeyStoreError::Exists`] if another server with the same
+/// folder was faster: its key is the key. The caller holds the lock of the key id.
+pub fn create_first(files: &KeyFiles, kms: &dyn Kms, new: &NewKeys, id: KeyId) -> Result<NewVersion, KeyStoreError> {
+    // A key that was here once and has no files now is lost, until they are restored.
+    if let Some(version) = files.highest_recorded(id) {
+        let lost = KeyName { id, version };
+        return Err(KeyStoreError::Gone(lost, files.path_of(lost)));
+    }
+    if !new.allows(id) {
+        return Err(KeyStoreError::NotAllowed(id));
+    }
+    create(files, kms, new.current(), id, || first_version(files, id))
+}
+
+fn first_version(files: &KeyFiles, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
+    files.refresh()?;
+    match files.versions(id)?.first() {
+        None => Ok(KeyVersion::FIRST),
+        Some(version) => Err(KeyStoreError::Exists(files.path_of(KeyName { id, version: *version }))),
+    }
+}
+
+/// Makes a version that does not exist yet. `number` says which; it is asked a second time under the folder's lock, since
+/// another server with the same folder may have made one meanwhile. The caller holds the lock of the key id, and has
+/// checked that it may.
+pub fn create(
+    files: &KeyFiles,
+    kms: &dyn Kms,
+    recipe: Recipe,
+    id: KeyId,
+    number: impl Fn() -> Result<KeyVersion, KeyStoreError>,
+) -> Result<NewVersion, KeyStoreError> {
+    files.check_may_add()?;
+    let name = KeyName { id, version: number()? };
+    let kms_failed = |error| KeyStoreError::Kms(name, error);
+    let master_key = recipe.master_key.as_ref().ok_or(KeyStoreError::NoMasterKey(name))?;
+    let wrapped = kms.generate_data_key(master_key, recipe.spec).map_err(kms_failed)?;
+    failpoint!("after_generate");
+    // A key that cannot be unwrapped is of no use to anybody, however well it is stored.
+    let plain = kms.decrypt(&wrapped).map_err(kms_failed)?;
+    if plain.as_bytes().len() != recipe.spec.key_len() {
+        return Err(KeyStoreError::BadNewKey { name, bytes: plain.as_bytes().len() });
+    }
+    let mut hidden = hide(&[(plain.as_bytes(), recipe.algorithm)]).map_err(|_| KeyStoreError::NoMemory(name))?;
+    let key = hidden.keys.pop().ok_or(KeyStoreError::NoMemory(name))?;
+    let file = KeyFile { algorithm: recipe.algorithm, wrapped };
+    let (name, not_recorded) = store(files, id, number, &file, &plain)?;
+    failpoint!("before_publish");
+    Ok(NewVersion { name, key, recipe, not_recorded, not_locked: hidden.not_locked })
+}
+
+/// Writes the key file and its entry in the manifest. Answers the key's name, and why it has no entry, if it has none.
+fn store(
+    files: &KeyFiles,
+    id: KeyId,
+    number: impl Fn() -> Result<KeyVersion, KeyStoreError>,
+    file: &KeyFile,
+    plain: &PlainKey,
+) -> Result<(KeyName, Option<KeyStoreError>), KeyStoreError> {
+    let created = SystemTime::now();
+    let lock = files.lock()?;
+    let name = KeyName { id, version: number()? };
+    let contents = file.to_bytes(name, created)?;
+    let entry = Entry::new(name, &contents, file.algorithm, plain, created);
+    files.write(&lock, name, &contents)?;
+    let not_recorded = files.record(&lock, vec![entry]).err();
+    failpoint!("after_manifest");
+    Ok((name, not_recorded))
+}

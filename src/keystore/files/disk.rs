@@ -1,0 +1,178 @@
+//! What is done with files, as an interface: so that the tests can put a disk behind it that forgets, in a power failure,
+//! whatever was not synced. All paths are absolute, but for those given to [`Disk::canonicalize`].
+
+use std::ffi::OsString;
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+/// File operations. Each is what the operating system's is, and as lasting: a file's contents last from
+/// [`NewFile::sync`] on, a name from [`Disk::sync_folder`] on.
+pub trait Disk: Send + Sync {
+    /// The absolute path of what exists, without symbolic links.
+    fn canonicalize(&self, path: &Path) -> io::Result<PathBuf>;
+
+    /// All that has a name in a folder, in no order.
+    fn list(&self, folder: &Path) -> io::Result<Vec<Listed>>;
+
+    /// What has this name, or what the symbolic link with this name leads to.
+    fn kind(&self, path: &Path) -> io::Result<Kind>;
+
+    /// A file's contents, up to `at_most` bytes.
+    fn read(&self, path: &Path, at_most: u64) -> io::Result<Vec<u8>>;
+
+    /// Makes a file in `folder` that nobody else has, with a name that begins with `prefix`. It is locked, which tells
+    /// other processes that it is in use, and removed when it is dropped, unless it gets a name that stays.
+    fn create(&self, folder: &Path, prefix: &str) -> io::Result<Box<dyn NewFile>>;
+
+    /// Opens a file to lock it. Makes one with no contents, if `or_create` says so.
+    fn open_to_lock(&self, path: &Path, or_create: bool) -> io::Result<Box<dyn LockFile>>;
+
+    /// Gives a file another name, in place of any file that has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a folder last.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+}
+
+/// A file in the making.
+pub trait NewFile {
+    /// Appends to it.
+    fn write(&mut self, contents: &[u8]) -> io::Result<()>;
+
+    /// Makes the contents last.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// All that was written.
+    fn read_back(&self) -> io::Result<Vec<u8>>;
+
+    /// Gives it the name that it keeps. Fails with `AlreadyExists` if something has that name.
+    fn rename_to_new(self: Box<Self>, path: &Path) -> io::Result<()>;
+
+    /// Gives it the name that it keeps, in place of any file that has it.
+    fn rename_over(self: Box<Self>, path: &Path) -> io::Result<()>;
+}
+
+/// An open file that can be locked. The lock is released when this is dropped, and when the process ends.
+pub trait LockFile: Send {
+    /// Locks it, if nobody else has.
+    fn try_lock(&self) -> Result<(), TryLockError>;
+}
+
+/// A name in a folder.
+pub struct Listed {
+    /// Without the folder.
+    pub name: OsString,
+    /// Whether it is a file: no folder, and no symbolic link either.
+    pub is_file: bool,
+}
+
+/// What a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file.
+    File {
+        /// Its length.
+        bytes: u64,
+    },
+    /// A folder.
+    Folder,
+    /// A device, a pipe or the like.
+    Other,
+}
+
+/// The disk of the operating system.
+pub struct SystemDisk;
+
+impl Disk for SystemDisk {
+    fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
+        path.canonicalize()
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<Listed>> {
+        let listed = |entry: fs::DirEntry| Listed {
+            name: entry.file_name(),
+            is_file: entry.file_type().is_ok_and(|kind| kind.is_file()),
+        };
+        fs::read_dir(folder)?.map(|entry| entry.map(listed)).collect()
+    }
+
+    fn kind(&self, path: &Path) -> io::Result<Kind> {
+        let metadata = fs::metadata(path)?;
+        Ok(match metadata.file_type() {
+            kind if kind.is_file() => Kind::File { bytes: metadata.len() },
+            kind if kind.is_dir() => Kind::Folder,
+            _ => Kind::Other,
+        })
+    }
+
+    fn read(&self, path: &Path, at_most: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(at_most).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn create(&self, folder: &Path, prefix: &str) -> io::Result<Box<dyn NewFile>> {
+        let mut builder = tempfile::Builder::new();
+        let file = builder.prefix(prefix).permissions(Permissions::from_mode(MODE)).tempfile_in(folder)?;
+        file.as_file().try_lock()?;
+        Ok(Box::new(file))
+    }
+
+    fn open_to_lock(&self, path: &Path, or_create: bool) -> io::Result<Box<dyn LockFile>> {
+        let file = match or_create {
+            true => File::options().create(true).truncate(false).write(true).open(path)?,
+            false => File::open(path)?,
+        };
+        Ok(Box::new(file))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+}
+
+impl NewFile for NamedTempFile {
+    fn write(&mut self, contents: &[u8]) -> io::Result<()> {
+        self.write_all(contents)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.as_file().sync_all()
+    }
+
+    fn read_back(&self) -> io::Result<Vec<u8>> {
+        fs::read(self.path())
+    }
+
+    fn rename_to_new(self: Box<Self>, path: &Path) -> io::Result<()> {
+        self.persist_noclobber(path).map(drop).map_err(|error| error.error)
+    }
+
+    fn rename_over(self: Box<Self>, path: &Path) -> io::Result<()> {
+        self.persist(path).map(drop).map_err(|error| error.error)
+    }
+}
+
+impl LockFile for File {
+    fn try_lock(&self) -> Result<(), TryLockError> {
+        File::try_lock(self)
+    }
+}
+
+/// Readable for the group, which may run the backups; writable for nobody.
+const MODE: u32 = 0o440;

@@ -1,0 +1,151 @@
+//! From key files to keys: read, unwrap, compare with the manifest, and put into secret memory. Publishes nothing and
+//! tells nobody: what came of it is a report.
+
+use std::io;
+use std::time::{Instant, SystemTime};
+
+use super::files::{Entry, Finding, KeyFiles, StoredKey};
+use super::published::{Hidden, hide};
+use super::{DataKey, KeyName, KeyStoreError};
+use crate::kms::{Class, Kms, KmsError, PlainKey, WrappedKey};
+
+/// What came of some key files.
+#[derive(Default)]
+pub struct LoadReport {
+    /// Keys that may be used.
+    pub accepted: Vec<AcceptedKey>,
+    /// Keys that may not.
+    pub refused: Vec<RefusedKey>,
+    /// Why the memory of a key could not be locked, and may be written to swap space.
+    pub not_locked: Option<io::Error>,
+}
+
+/// A key whose file is as it should be.
+pub struct AcceptedKey {
+    /// The key itself.
+    pub key: DataKey,
+    /// What the manifest is to say of it.
+    pub entry: Entry,
+    /// How that compares with what the manifest says.
+    pub finding: Finding,
+}
+
+/// A key that cannot be used.
+pub struct RefusedKey {
+    /// Which.
+    pub name: KeyName,
+    /// Why.
+    pub error: KeyStoreError,
+}
+
+/// A key for which KMS may be asked again.
+pub struct UnansweredKey<'a> {
+    /// Its file.
+    pub stored: &'a StoredKey,
+    /// Why KMS did not unwrap it.
+    pub error: KmsError,
+}
+
+/// Loads key files. KMS is asked once for each key, until `deadline`; there is an answer for each name.
+pub fn load(files: &KeyFiles, kms: &dyn Kms, names: &[KeyName], deadline: Instant) -> LoadReport {
+    let mut report = LoadReport::default();
+    let stored = read(files, names, &mut report);
+    let unanswered = unwrap(files, kms, &stored.iter().collect::<Vec<_>>(), deadline, &mut report);
+    for UnansweredKey { stored: StoredKey { name, .. }, error } in unanswered {
+        report.refuse(*name, KeyStoreError::Kms(*name, error));
+    }
+    report
+}
+
+/// Reads key files. Those that cannot be read are refused.
+pub fn read(files: &KeyFiles, names: &[KeyName], report: &mut LoadReport) -> Vec<StoredKey> {
+    let mut read = Vec::new();
+    for name in names.iter().copied() {
+        match files.read(name) {
+            Ok(stored) => read.push(stored),
+            Err(error) => report.refuse(name, error),
+        }
+    }
+    read
+}
+
+/// Asks KMS once for each key, until `deadline`. What it unwraps goes into secret memory at once. Answers those for which
+/// it may be asked again.
+pub fn unwrap<'a>(
+    files: &KeyFiles,
+    kms: &dyn Kms,
+    stored: &[&'a StoredKey],
+    deadline: Instant,
+    report: &mut LoadReport,
+) -> Vec<UnansweredKey<'a>> {
+    let wrapped: Vec<WrappedKey> = stored.iter().map(|stored| stored.file.wrapped.clone()).collect();
+    let answers = kms.decrypt_all(&wrapped, deadline);
+    let mut unwrapped = Vec::new();
+    let mut unanswered = Vec::new();
+    for (stored, answer) in stored.iter().zip(answers) {
+        match answer {
+            Ok(plain) => unwrapped.push((*stored, plain)),
+            Err(error) if error.class.is_passing() || error.class == Class::Config => {
+                unanswered.push(UnansweredKey { stored, error });
+            }
+            Err(error) => report.refuse(stored.name, KeyStoreError::Kms(stored.name, error)),
+        }
+    }
+    accept(files, &unwrapped, report);
+    unanswered
+}
+
+/// Checks lengths and the manifest, and puts all good keys into one piece of secret memory.
+fn accept(files: &KeyFiles, unwrapped: &[(&StoredKey, PlainKey)], report: &mut LoadReport) {
+    let now = SystemTime::now();
+    let mut secrets = Vec::new();
+    let mut good = Vec::new();
+    for (stored, plain) in unwrapped {
+        match check(files, stored, plain, now) {
+            Ok(found) => {
+                secrets.push((plain.as_bytes(), stored.file.algorithm));
+                good.push(found);
+            }
+            Err(error) => report.refuse(stored.name, error),
+        }
+    }
+    match hide(&secrets) {
+        Ok(Hidden { keys, not_locked }) => {
+            report.not_locked = report.not_locked.take().or(not_locked);
+            let accepted = keys.into_iter().zip(good);
+            report.accepted.extend(accepted.map(|(key, (entry, finding))| AcceptedKey { key, entry, finding }));
+        }
+        Err(_) => good.iter().for_each(|(entry, _)| report.refuse(entry.name, KeyStoreError::NoMemory(entry.name))),
+    }
+}
+
+fn check(
+    files: &KeyFiles,
+    stored: &StoredKey,
+    plain: &PlainKey,
+    now: SystemTime,
+) -> Result<(Entry, Finding), KeyStoreError> {
+    let (name, bytes) = (stored.name, plain.as_bytes().len());
+    if !DataKey::LENGTHS.contains(&bytes) {
+        return Err(KeyStoreError::WrongLength { name, bytes });
+    }
+    let entry = Entry::new(name, &stored.contents, stored.file.algorithm, plain, now);
+    let finding = files.check(&entry)?;
+    Ok((entry, finding))
+}
+
+impl LoadReport {
+    /// The keys to publish.
+    pub fn keys(&self) -> Vec<(KeyName, DataKey)> {
+        self.accepted.iter().map(|accepted| (accepted.entry.name, accepted.key.clone())).collect()
+    }
+
+    /// What the manifest does not say yet.
+    pub fn news(&self) -> impl Iterator<Item = &AcceptedKey> {
+        self.accepted.iter().filter(|accepted| accepted.finding != Finding::Same)
+    }
+
+    fn refuse(&mut self, name: KeyName, error: KeyStoreError) {
+        self.refused.push(RefusedKey { name, error });
+    }
+}

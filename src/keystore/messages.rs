@@ -1,0 +1,167 @@
+//! What the key store tells the operator: the one place that turns what was found or done into lines of the error log.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::create::NewVersion;
+use super::files::{Finding, FoundManifest};
+use super::load::{AcceptedKey, LoadReport, RefusedKey};
+use super::start::{Survey, Waiting};
+use super::{KeyName, KeyStoreError};
+
+/// Takes what an operator has to know. Called on the threads of the server only.
+pub trait Reporter: Send + Sync {
+    /// A normal event.
+    fn note(&self, text: &str);
+    /// Something to look at, while everything goes on.
+    fn warning(&self, text: &str);
+    /// Something that does not work.
+    fn error(&self, text: &str);
+}
+
+/// The lines of the log.
+pub struct Messages(pub &'static dyn Reporter);
+
+impl Messages {
+    /// What the manifest of `folder` was found to be.
+    pub fn manifest(&self, folder: &Path, found: &FoundManifest) {
+        match found {
+            FoundManifest::Good | FoundManifest::Missing => {}
+            FoundManifest::Damaged { reason, not_put_aside } => {
+                self.0.warning(&format!(
+                    "the manifest of the key files in {} is damaged ({reason}) and is made anew from the key files; \
+                     that a key file was lost or exchanged before can't be noticed",
+                    folder.display()
+                ));
+                if let Some(error) = not_put_aside {
+                    self.0.warning(&error.to_string());
+                }
+            }
+            FoundManifest::Newer(format) => self.0.warning(&KeyStoreError::NewerManifest(*format).to_string()),
+        }
+    }
+
+    /// How many temporary files were removed from `folder`.
+    pub fn leftovers(&self, folder: &Path, removed: &Result<usize, KeyStoreError>) {
+        match removed {
+            Ok(0) => {}
+            Ok(count) => self.0.note(&format!(
+                "removed {count} temporary file(s) that an interrupted server had left in {}",
+                folder.display()
+            )),
+            Err(error) => self.0.warning(&error.to_string()),
+        }
+    }
+
+    /// What was found before KMS is asked; a missing file belongs at `path_of` its name.
+    pub fn survey(&self, folder: &Path, survey: &Survey, path_of: impl Fn(KeyName) -> PathBuf) {
+        for name in &survey.missing {
+            self.not_loaded(&KeyStoreError::Gone(*name, path_of(*name)));
+        }
+        if survey.present.is_empty() {
+            let next = if survey.missing.is_empty() { "; otherwise, a key is made when it is first used" } else { "" };
+            self.0.note(&format!(
+                "no key files in {}. If this server has encrypted data, stop it and restore its aws-kms-key.* files, \
+                 or correct aws_key_management_keyfile_dir{next}",
+                folder.display()
+            ));
+        }
+    }
+
+    /// The start waits for KMS.
+    pub fn waiting(&self, waiting: &Waiting<'_>) {
+        let Waiting { left, name, error } = waiting;
+        self.0.note(&format!("waiting for KMS, for up to {} s more: {name}: {error}", left.as_secs() + 1));
+    }
+
+    /// What came of all key files. `keys` is how many keys can be used now.
+    pub fn started(&self, folder: &Path, survey: &Survey, report: &LoadReport, keys: usize, took: Duration) {
+        self.memory(report.not_locked.as_ref());
+        report.refused.iter().for_each(|refused| self.not_loaded(&refused.error));
+        self.0.note(&format!(
+            "loaded {} of {} key versions ({keys} keys) from {} in {:.1} s",
+            report.accepted.len(),
+            survey.present.len() + survey.missing.len(),
+            folder.display(),
+            took.as_secs_f32()
+        ));
+    }
+
+    /// What the manifest, which was found to be `manifest`, did not know.
+    pub fn adopted(&self, folder: &Path, manifest: &FoundManifest, report: &LoadReport) {
+        let count = report.news().count();
+        if matches!(manifest, FoundManifest::Missing) && count > 0 {
+            self.0.warning(&format!(
+                "there is no manifest of the key files in {}, so it is made from the {count} that are there. This is normal \
+                 at the first start after another plugin; otherwise see that no key file is missing",
+                folder.display()
+            ));
+            return;
+        }
+        for AcceptedKey { entry, finding, .. } in report.news() {
+            let name = entry.name;
+            match finding {
+                Finding::New => self.0.note(&format!(
+                    "adopted {name}: its file was copied here, or written by another version of the plugin"
+                )),
+                Finding::Rewrapped => {
+                    self.0.note(&format!("adopted the new file of {name}: the same data key, wrapped anew elsewhere"))
+                }
+                Finding::Same | Finding::OtherKey | Finding::OtherAlgorithm => {}
+            }
+        }
+    }
+
+    /// Keys that were loaded while the server runs. What was refused, the caller reports.
+    pub fn loaded(&self, report: &LoadReport) {
+        self.memory(report.not_locked.as_ref());
+        for AcceptedKey { key, entry, .. } in &report.accepted {
+            self.0.note(&format!("loaded {} ({} bits, {})", entry.name, key.bits(), key.algorithm()));
+        }
+    }
+
+    /// Keys that could not be loaded while the server runs, though others of the same id could.
+    pub fn refused(&self, refused: &[RefusedKey]) {
+        refused.iter().for_each(|refused| self.0.error(&refused.error.to_string()));
+    }
+
+    /// A key version that was made, in the file `path`.
+    pub fn made(&self, new: &NewVersion, path: &Path) {
+        let NewVersion { name, recipe, not_recorded, not_locked, .. } = new;
+        self.memory(not_locked.as_ref());
+        if let Some(error) = not_recorded {
+            self.0.warning(&format!("{name} is not in the manifest of the key files yet: {error}"));
+        }
+        let by = recipe.master_key.as_ref().map_or_else(String::new, |id| format!(", wrapped by master key {id}"));
+        self.0.note(&format!("made {name} ({}, {}){by}, in file {}", recipe.spec, recipe.algorithm, path.display()));
+    }
+
+    /// The manifest could not be written. The keys are in use already, so this is no more than a warning.
+    pub fn not_recorded(&self, error: &KeyStoreError) {
+        self.0.warning(&format!("the manifest of the key files is not up to date: {error}"));
+    }
+
+    /// One key of many could not be rotated.
+    pub fn rotation_failed(&self, error: &KeyStoreError) {
+        self.0.error(&format!("rotation failed: {error}"));
+    }
+
+    fn not_loaded(&self, error: &KeyStoreError) {
+        self.0.error(&format!("key not loaded: {error}"));
+    }
+
+    /// Says once that memory cannot be locked.
+    fn memory(&self, not_locked: Option<&io::Error>) {
+        static WARNED: AtomicBool = AtomicBool::new(false);
+        if let Some(error) = not_locked
+            && !WARNED.swap(true, Ordering::Relaxed)
+        {
+            self.0.warning(&format!(
+                "data keys could not be locked into memory ({error}) and may be written to swap space. Raise the limit \
+                 of locked memory (LimitMEMLOCK of the service, or ulimit -l)"
+            ));
+        }
+    }
+}

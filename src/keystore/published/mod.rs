@@ -1,0 +1,205 @@
+//! What the callbacks read, and never wait for: the keys, the number of each key's latest version, and which versions
+//! encrypt with AES_CTR. Knows no file and no KMS.
+
+mod key_table;
+#[cfg(all(test, feature = "model"))]
+mod model;
+mod secret_memory;
+mod swap;
+mod words;
+
+use std::sync::PoisonError;
+
+pub use secret_memory::DataKey;
+pub(super) use secret_memory::{Hidden, hide};
+
+use super::{KeyId, KeyName, KeyVersion};
+use crate::cipher::Algorithm;
+use key_table::KeyTable;
+use swap::{Mutex, Swap};
+use words::Words;
+
+/// Where the callbacks look keys up. Outlives every [`super::KeyStore`], so that a look-up needs no handle to one.
+///
+/// The table has all the answers; it takes some 15 ns to hold it while it is searched. The two sets of words answer most
+/// questions in less than 5, and leave the others to the table.
+pub struct PublishedKeys {
+    table: Swap<KeyTable>,
+    /// The latest version of an id: what InnoDB asks on every page write.
+    latest: Words,
+    /// The versions that encrypt with AES_CTR: what every message asks.
+    ctr_versions: Words,
+    /// Held by who publishes or withdraws. Readers do not know of it.
+    writer: Mutex<()>,
+}
+
+/// The time from one init of the plugin to its end. What a call that is still under way wants to publish after it, nobody
+/// sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Epoch(u64);
+
+impl PublishedKeys {
+    /// Nothing is published.
+    pub const fn new() -> Self {
+        Self { table: Swap::empty(), latest: Words::new(), ctr_versions: Words::new(), writer: Mutex::new(()) }
+    }
+
+    /// The highest version of a key that was published. Wait-free.
+    pub fn latest(&self, id: KeyId) -> Option<KeyVersion> {
+        if let Some(version) = self.latest.version_of(id) {
+            return Some(version);
+        }
+        self.table.read(|table| table.latest(id))?
+    }
+
+    /// Gives `use_key` the key, if it was published. Wait-free.
+    pub fn with_key<T>(&self, name: KeyName, use_key: impl FnOnce(&DataKey) -> T) -> Option<T> {
+        self.table.read(|table| table.key(name).map(use_key))?
+    }
+
+    /// What a version encrypts with; AES_CBC for a version that was never published. Outlives the key, since what is under
+    /// way must not be finished with another algorithm than it was begun with. Wait-free.
+    pub fn algorithm(&self, name: KeyName) -> Algorithm {
+        if self.ctr_versions.contains(name).unwrap_or_else(|| self.is_ctr_version(name)) {
+            Algorithm::AesCtr
+        } else {
+            Algorithm::AesCbc
+        }
+    }
+
+    #[cold]
+    fn is_ctr_version(&self, name: KeyName) -> bool {
+        self.table.read(|table| table.is_ctr(name)) == Some(true)
+    }
+
+    /// The ids of all published keys, in order.
+    pub fn ids(&self) -> Vec<KeyId> {
+        self.table.read(KeyTable::ids).unwrap_or_default()
+    }
+
+    /// Adds keys, all at once, if their epoch has not ended. A version that is there already stays as it is.
+    pub fn publish(&self, epoch: Epoch, mut keys: Vec<(KeyName, DataKey)>) {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.epoch() != epoch {
+            return;
+        }
+        keys.retain(|(name, _)| self.with_key(*name, |_| ()).is_none());
+        // Each step makes what the next one shows complete: the algorithm, the key, the number of the latest version.
+        for (name, key) in &keys {
+            if key.algorithm() == Algorithm::AesCtr {
+                self.ctr_versions.insert(*name);
+            }
+        }
+        self.table.update(|now| {
+            let mut table = now.cloned().unwrap_or_default();
+            for (name, key) in &keys {
+                table.insert(*name, key.clone());
+            }
+            table
+        });
+        for (name, _) in &keys {
+            self.latest.raise(name.id, name.version);
+        }
+    }
+
+    /// Ends the epoch and withdraws all keys: when the plugin is unloaded.
+    pub fn clear(&self) {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.latest.clear();
+        let next = self.next_epoch();
+        self.table.update(|now| now.map_or_else(|| KeyTable::empty(next), |table| table.without_keys(next)));
+    }
+
+    /// Begins an epoch, and forgets the algorithms too: the next one may have another folder.
+    pub(super) fn begin(&self) -> Epoch {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.latest.clear();
+        self.ctr_versions.clear();
+        let next = self.next_epoch();
+        self.table.update(|_| KeyTable::empty(next));
+        next
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.table.read(KeyTable::epoch).unwrap_or_default()
+    }
+
+    fn next_epoch(&self) -> Epoch {
+        Epoch(self.epoch().0 + 1)
+    }
+}
+
+impl Default for PublishedKeys {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(all(test, not(feature = "model")))]
+mod tests {
+    #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
+
+    use super::secret_memory::tests::key;
+    use super::*;
+
+    fn name(id: u32, version: u32) -> KeyName {
+        KeyName::new(id, version).expect("a key name")
+    }
+
+    #[test]
+    fn the_latest_version_is_the_highest_whatever_the_order_of_publishing() {
+        let keys = PublishedKeys::new();
+        keys.publish(Epoch::default(), vec![(name(7, 3), key(3)), (name(1, 1), key(9)), (name(7, 1), key(1))]);
+        keys.publish(Epoch::default(), vec![(name(7, 2), key(2))]);
+        assert_eq!(keys.latest(name(7, 1).id), Some(name(7, 3).version));
+        assert_eq!(keys.with_key(name(7, 2), |key| key.as_bytes().to_vec()), Some(vec![2; 16]));
+        assert_eq!(keys.with_key(name(7, 4), |_| ()), None);
+        assert_eq!(keys.latest(name(2, 1).id), None);
+        assert_eq!(keys.ids(), [name(1, 1).id, name(7, 1).id]);
+    }
+
+    #[test]
+    fn the_algorithm_of_a_version_outlives_its_key_until_the_next_start() {
+        let keys = PublishedKeys::new();
+        keys.publish(Epoch::default(), vec![(name(1, 1), key(1))]);
+        assert_eq!(keys.algorithm(name(1, 2)), Algorithm::AesCbc);
+        let ctr = hide(&[(&[1; 16], Algorithm::AesCtr)]).expect("memory").keys.remove(0);
+        keys.publish(Epoch::default(), vec![(name(1, 2), ctr)]);
+        keys.clear();
+        assert_eq!(keys.latest(name(1, 1).id), None);
+        assert_eq!([1, 2, 3].map(|version| keys.algorithm(name(1, version))), {
+            use Algorithm::{AesCbc, AesCtr};
+            [AesCbc, AesCtr, AesCbc]
+        });
+        keys.begin();
+        assert_eq!(keys.algorithm(name(1, 2)), Algorithm::AesCbc);
+    }
+
+    #[test]
+    fn what_is_published_after_the_end_of_its_epoch_is_seen_by_nobody() {
+        let keys = PublishedKeys::new();
+        let first = keys.begin();
+        keys.publish(first, vec![(name(1, 1), key(1))]);
+        keys.clear();
+        keys.publish(first, vec![(name(1, 1), key(1))]);
+        assert_eq!(keys.latest(name(1, 1).id), None);
+        let second = keys.begin();
+        let ctr = hide(&[(&[1; 16], Algorithm::AesCtr)]).expect("memory").keys.remove(0);
+        keys.publish(first, vec![(name(1, 1), ctr)]);
+        keys.publish(second, vec![(name(1, 1), key(2))]);
+        assert_eq!(keys.with_key(name(1, 1), |key| key.as_bytes().to_vec()), Some(vec![2; 16]));
+        assert_eq!(keys.algorithm(name(1, 1)), Algorithm::AesCbc);
+    }
+
+    #[test]
+    fn a_published_version_is_never_replaced_nor_is_its_algorithm() {
+        let keys = PublishedKeys::new();
+        keys.publish(Epoch::default(), vec![(name(1, 1), key(1))]);
+        let ctr = hide(&[(&[2; 16], Algorithm::AesCtr)]).expect("memory").keys.remove(0);
+        for other in [key(2), ctr] {
+            keys.publish(Epoch::default(), vec![(name(1, 1), other)]);
+            assert_eq!(keys.with_key(name(1, 1), |key| key.as_bytes().to_vec()), Some(vec![1; 16]));
+            assert_eq!(keys.algorithm(name(1, 1)), Algorithm::AesCbc);
+        }
+    }
+}

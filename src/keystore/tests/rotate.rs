@@ -1,0 +1,64 @@
+//! New versions of keys.
+
+use super::*;
+
+#[test]
+fn a_rotation_that_fails_at_any_call_leaves_nothing_behind_and_the_next_one_works() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    store.latest_or_new(id(1)).expect("new");
+    for (call, class) in [(Generate, Class::Denied), (Decrypt, Class::Denied), (Decrypt, Class::Transient)] {
+        setup.kms.fail_next(&[(call, class)]);
+        assert!(store.rotate(id(1)).is_err());
+        assert_eq!(setup.files(), [LOCK, "aws-kms-key.1.1", MANIFEST]);
+        assert_eq!(store.published.latest(id(1)), Some(version(1)));
+    }
+    assert_eq!(store.rotate(id(1)).expect("rotate"), version(2));
+}
+
+#[test]
+fn a_rotation_of_all_keys_tries_all_of_them() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    for number in [1, 2, 3] {
+        store.latest_or_new(id(number)).expect("new");
+    }
+    setup.kms.fail_next(&[(Generate, Class::Throttled)]);
+    let error = store.rotate_all().expect_err("one failure");
+    assert!(error.to_string().starts_with("1 of 3 keys could not be rotated"), "{error}");
+    let latest: Vec<_> = [1, 2, 3].map(|number| store.published.latest(id(number)).map(KeyVersion::value)).into();
+    assert_eq!(latest, [Some(1), Some(2), Some(2)]);
+    assert_eq!(store.rotate_all().expect("all"), 3);
+}
+
+#[test]
+fn a_rotation_of_all_keys_ends_early_if_kms_does_not_answer() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    for number in 1..=5 {
+        store.latest_or_new(id(number)).expect("new");
+    }
+    setup.kms.fail_next(&[(Generate, Class::Transient), (Generate, Class::Transient)]);
+    let error = store.rotate_all().expect_err("no answer").to_string();
+    assert!(error.starts_with("2 of 5 keys could not be rotated") && error.contains("3 were not tried"), "{error}");
+}
+
+#[test]
+fn a_key_that_does_not_exist_is_not_rotated_into_being() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    assert!(matches!(store.rotate(id(5)), Err(KeyStoreError::NoSuchKey(_))));
+    assert_eq!(store.rotate_all().expect("none"), 0);
+    assert_eq!(setup.kms.calls(), []);
+}
+
+#[test]
+fn a_number_that_an_unusable_file_holds_is_not_used_again() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
+    setup.put("aws-kms-key.1.2", b"garbage");
+    let store = setup.open().expect("open");
+    assert_eq!(store.published.latest(id(1)), Some(version(1)));
+    assert_eq!(store.rotate(id(1)).expect("rotate"), version(3));
+    assert_eq!(fs::read(setup.folder.path().join("aws-kms-key.1.2")).expect("read"), b"garbage");
+}
