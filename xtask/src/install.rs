@@ -103,7 +103,7 @@ Next, tell the server. In a file that it reads, such as /etc/mysql/mariadb.conf.
     aws_key_management_region = <your region>
 
 and restart it. A server that has the plugin loaded goes on with the old file until then.
-README.md says what the server needs from AWS, and what to set for encryption.";
+docs/install.md says what the server needs from AWS, and what to set for encryption.";
 
 #[cfg(test)]
 mod tests {
