@@ -3,10 +3,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::terminal::{Progress, seconds};
 
 /// From now on a signal raises the flag.
 pub fn watch() -> Result<()> {
@@ -20,16 +22,37 @@ pub fn watch() -> Result<()> {
 
 /// An error once a signal has come.
 pub fn check() -> Result<()> {
-    if INTERRUPTED.load(Ordering::Relaxed) {
+    if has_come() {
         bail!("interrupted");
     }
     Ok(())
+}
+
+/// Whether a signal has come.
+pub fn has_come() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
 }
 
 /// Sleeps for `pause`, which should be short: a signal is noticed after it.
 pub fn sleep(pause: Duration) -> Result<()> {
     std::thread::sleep(pause);
     check()
+}
+
+/// Asks `question` until it has an answer, at most for `patience`; `what` says for a person what is waited for.
+pub fn wait_for<T>(what: &str, patience: Duration, mut question: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let started = Instant::now();
+    let mut progress = Progress::new(what);
+    loop {
+        if let Some(answer) = question()? {
+            return Ok(answer);
+        }
+        if started.elapsed() > patience {
+            bail!("{what}: not within {}", seconds(patience));
+        }
+        progress.tick();
+        sleep(Duration::from_millis(5))?;
+    }
 }
 
 /// The exit code of an interrupted program, as shells give it for Ctrl-C.

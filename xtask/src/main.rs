@@ -1,131 +1,123 @@
 //! The commands a person types. `cargo xtask` lists them.
 
-mod bench;
-mod cargo_test;
-mod checks;
-mod command;
-mod console;
-mod crash;
-mod demo;
-mod emulator;
-mod emulator_control;
-mod fuzz;
-mod install;
-mod installation;
+mod commands;
 mod interrupt;
-mod kms;
-mod memory;
-mod miri;
-mod nightly;
-mod packages;
-mod paths;
+mod kms_emulator;
+mod load;
+mod machine;
 mod process;
-mod server;
-mod start_time;
-mod suite;
-mod symbols;
+mod rig;
+mod run;
 mod tally;
-mod toolchain;
-mod versions;
+mod terminal;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use clap::{CommandFactory, Parser, Subcommand};
 
-const HELP: &str = "\
-cargo xtask <command>
+use self::commands::{bench, crash, demo, fuzz, install, memory, miri, setup, start_time, suite, test, versions};
+use self::tally::Tally;
 
-  demo [--keep]              shows the plugin at work on a private server; --keep leaves its folder for a look
-  install [--plugin-dir DIR] builds the plugin and puts it into the server's plugin folder
-  test                       runs lints and every test
-  suite [NAME..] [--record] [--keep]
-                             runs the tests of mysql-test/, or those named; --record takes their output as the
-                             expected one, --keep leaves the folder of the run
-  crash [--rounds N] [--seed N]
-                             kills a server in the middle of rotations, 200 times, and checks after each restart that
-                             no key and no row is lost
-  start-time                 compares a start with 1000 keys to a start with one
-  memory                     looks for data keys in a server's memory and core dump, and for what a failed start leaves
-  fuzz [SECONDS]             calls the callbacks in every way under AddressSanitizer, for 600 seconds
-  miri                       runs the callbacks' tests in Miri, which finds undefined behaviour
-  bench [aes] [lookup] [--write-docs | --smoke]
-                             measures AES and look-ups beside the server's; --write-docs renews docs/*-benchmark.*,
-                             --smoke takes seconds and checks only what does not depend on the machine
-  versions                   tries the plugin in the MariaDB of other Debian releases
-  setup                      installs what all of these need (each does it by itself)
+/// Builds, shows and tests the plugin.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", after_help = KMS_OF_THE_DEMO)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
 
-The demo uses a local emulator of AWS KMS; with AWS_KMS_MASTER_KEY_ID set to a key's ARN, id or alias/name it uses
-the real one, with the settings of the AWS SDK (AWS_PROFILE, AWS_REGION, AWS_ACCESS_KEY_ID, ..).
-";
+#[derive(Subcommand)]
+enum Command {
+    /// Shows the plugin at work on a private server
+    Demo(demo::Options),
+    /// Builds the plugin and puts it into the server's plugin folder
+    Install(install::Options),
+    /// Runs lints and every test
+    Test,
+    /// Runs the tests of mysql-test/ on real servers
+    Suite(suite::Options),
+    /// Kills a server in the middle of rotations and checks that no key and no row is lost
+    Crash(crash::Options),
+    /// Compares a start with 1000 keys to a start with one
+    StartTime,
+    /// Looks for data keys in a server's memory and core dump, and for what a failed start leaves
+    Memory,
+    /// Calls the callbacks in every way under AddressSanitizer
+    Fuzz(fuzz::Options),
+    /// Runs the callbacks' tests in Miri, which finds undefined behaviour
+    Miri,
+    /// Measures AES and look-ups beside the server's
+    Bench(bench::Options),
+    /// Tries the plugin in the MariaDB of other Debian releases
+    Versions,
+    /// Installs what all of these need (each does it by itself)
+    Setup,
+}
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match interrupt::watch().and_then(|()| run(&words)) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("{}", console::red(format_args!("error: {error:#}")));
-            if interrupt::check().is_err() { interrupt::EXIT_CODE.into() } else { ExitCode::FAILURE }
+    let Some(command) = Arguments::parse().command else {
+        terminal::line(Arguments::command().render_help());
+        return ExitCode::SUCCESS;
+    };
+    let mut tally = Tally::default();
+    let result = interrupt::watch().and_then(|()| command.run(&mut tally));
+    if let Err(error) = &result {
+        eprintln!("{}", console::style(format_args!("error: {error:#}")).for_stderr().red());
+    }
+    if !tally.is_empty() {
+        terminal::line(tally);
+    }
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) if interrupt::has_come() => interrupt::EXIT_CODE.into(),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+impl Command {
+    fn run(&self, tally: &mut Tally) -> anyhow::Result<()> {
+        match self {
+            Self::Demo(options) => demo::run(options),
+            Self::Install(options) => install::run(options),
+            Self::Test => test::run(tally),
+            Self::Suite(options) => suite::run(options, tally),
+            Self::Crash(options) => crash::run(options, tally),
+            Self::StartTime => start_time::run(start_time::LONG, tally),
+            Self::Memory => memory::run(tally),
+            Self::Fuzz(options) => fuzz::run(options, tally),
+            Self::Miri => miri::run(tally),
+            Self::Bench(options) => bench::run(options),
+            Self::Versions => versions::run(tally),
+            Self::Setup => setup::run(),
         }
     }
 }
 
-fn run(words: &[&str]) -> Result<ExitCode> {
-    match words {
-        ["setup"] => {
-            packages::ensure(&[packages::BUILD, packages::RUN, packages::TEST, packages::FUZZ])?;
-            toolchain::ensure_lints()?;
-            nightly::ensure()?;
-            emulator::ensure()?;
-        }
-        ["demo"] => demo::run(false)?,
-        ["demo", "--keep"] => demo::run(true)?,
-        ["install"] => install::run(None)?,
-        ["install", "--plugin-dir", folder] => install::run(Some(folder))?,
-        ["test"] => return Ok(if checks::run() { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
-        ["suite", options @ ..] => suite::run(&suite_request(options)?, &mut tally::Tally::default())?,
-        ["bench", options @ ..] => bench::run(options)?,
-        ["versions"] => console::line(versions::run()?),
-        ["crash", options @ ..] => {
-            let (rounds, seed) = crash_options(options)?;
-            console::line(crash::run(rounds, seed)?);
-        }
-        ["start-time"] => console::line(start_time::run(start_time::LONG)?),
-        ["fuzz"] => console::line(fuzz::run(fuzz::LONG)?),
-        ["fuzz", seconds] => console::line(fuzz::run(std::time::Duration::from_secs(seconds.parse()?))?),
-        ["miri"] => {
-            let mut tally = tally::Tally::default();
-            miri::run(&mut tally)?;
-            console::line(tally);
-        }
-        ["memory"] => console::line(memory::run()?),
-        [] | ["help" | "--help" | "-h"] => console::line(HELP.trim_end()),
-        _ => bail!("no such command: {}\n\n{HELP}", words.join(" ")),
-    }
-    Ok(ExitCode::SUCCESS)
-}
+const KMS_OF_THE_DEMO: &str = "\
+The demo uses a local emulator of AWS KMS; with AWS_KMS_MASTER_KEY_ID set to a key's ARN, id or alias/name it uses
+the real one, with the settings of the AWS SDK (AWS_PROFILE, AWS_REGION, AWS_ACCESS_KEY_ID, ..).";
 
-fn crash_options(options: &[&str]) -> Result<(u32, Option<u64>)> {
-    let (mut rounds, mut seed) = (crash::LONG, None);
-    for option in options.chunks(2) {
-        match *option {
-            ["--rounds", number] => rounds = number.parse()?,
-            ["--seed", number] => seed = Some(number.parse()?),
-            _ => bail!("crash takes --rounds N and --seed N\n\n{HELP}"),
-        }
-    }
-    Ok((rounds, seed))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn suite_request(options: &[&str]) -> Result<suite::Request> {
-    let mut request = suite::Request::default();
-    for option in options {
-        match *option {
-            "--record" => request.record = true,
-            "--keep" => request.keep = true,
-            unknown if unknown.starts_with('-') => bail!("suite has no option {unknown}\n\n{HELP}"),
-            name => request.names.push(name.to_owned()),
+    #[test]
+    fn the_declaration_of_the_commands_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_that_cannot_be_are_refused() {
+        for words in [
+            "crash --rounds 0",
+            "fuzz 0",
+            "bench --write-docs --smoke",
+            "bench sha",
+            "install extra",
+            "no-such-command",
+        ] {
+            let words = ["cargo xtask"].into_iter().chain(words.split(' '));
+            assert!(Arguments::try_parse_from(words.clone()).is_err(), "{words:?}");
         }
     }
-    Ok(request)
 }

@@ -1,0 +1,141 @@
+//! `cargo xtask install`: the plugin into the server's plugin folder.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use duct::cmd;
+use indicatif::DecimalBytes;
+
+use crate::machine::{packages, paths, toolchain};
+use crate::{rig, run, terminal};
+
+/// Where to.
+#[derive(clap::Args)]
+pub struct Options {
+    /// The folder; without it the one where the server looks
+    #[arg(long, value_name = "DIR")]
+    plugin_dir: Option<PathBuf>,
+}
+
+/// Builds the plugin and puts it there.
+pub fn run(options: &Options) -> Result<()> {
+    let folder = match &options.plugin_dir {
+        Some(folder) => std::path::absolute(folder)?,
+        None => server_plugin_folder()?,
+    };
+    ensure!(folder.is_dir(), "there is no folder {}", folder.display());
+    packages::ensure(&[packages::BUILD])?;
+    terminal::step("Building the plugin");
+    let plugin = toolchain::build_plugin()?;
+    terminal::step(format_args!("Installing it into {}", folder.display()));
+    let installed = folder.join(NAME);
+    put(&plugin, &installed)?;
+    let size = std::fs::metadata(&installed).context("looking at the installed file")?.len();
+    terminal::detail(format_args!("{}, {}", installed.display(), DecimalBytes(size)));
+    terminal::line(NEXT);
+    Ok(())
+}
+
+/// Where the server looks for its plugins: as its option files say, as it was built, or the usual places.
+fn server_plugin_folder() -> Result<PathBuf> {
+    if let Some(print_defaults) = paths::program("my_print_defaults") {
+        let options = run::output("my_print_defaults", &cmd!(print_defaults, "--mysqld"))?;
+        if let Some(folder) = plugin_folder_option(&options) {
+            return Ok(folder.into());
+        }
+    }
+    if paths::program("mariadbd").is_some() {
+        return Ok(rig::default_value("plugin-dir")?.into());
+    }
+    // A server that is not in a folder of programs, or not installed yet.
+    USUAL_FOLDERS.iter().map(PathBuf::from).find(|folder| folder.is_dir()).context(
+        "neither the program mariadbd nor a usual plugin folder was found: \
+         say where the server's plugins are with --plugin-dir (SELECT @@plugin_dir shows it)",
+    )
+}
+
+/// The last `plugin_dir` among `options`, one a line, as it counts for the server.
+fn plugin_folder_option(options: &str) -> Option<&str> {
+    options.lines().rev().find_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        (name.replace('_', "-") == "--plugin-dir").then_some(value)
+    })
+}
+
+/// Copies beside the target and renames, so that a running server keeps the file that it has mapped. With root's rights
+/// if the folder needs them.
+fn put(plugin: &Path, installed: &Path) -> Result<()> {
+    let folder = installed.parent().context("the plugin folder")?;
+    let temporary = folder.join(format!(".{NAME}.{}", std::process::id()));
+    // A folder of one's own needs no rights.
+    let ours = !rustix::process::geteuid().is_root() && tempfile::tempfile_in(folder).is_ok();
+    let script = format!(
+        "install -m 644 {} \"$1\" \"$2\" && mv -f \"$2\" \"$3\" || {{ rm -f \"$2\"; exit 1; }}",
+        if ours { "" } else { "-o root -g root" }
+    );
+    let files = [plugin, &temporary, installed].map(Path::as_os_str);
+    let words = ["sh", "-c", &script, "sh"].into_iter().map(std::ffi::OsStr::new).chain(files);
+    let command = if ours {
+        cmd("env", words)
+    } else {
+        packages::as_root(words).with_context(|| format!("you may not write to {}", folder.display()))?
+    };
+    run::quietly("install", &command)
+}
+
+const NAME: &str = "aws_key_management.so";
+
+const USUAL_FOLDERS: [&str; 5] = [
+    "/usr/lib/mysql/plugin",
+    "/usr/lib64/mysql/plugin",
+    "/usr/lib64/mariadb/plugin",
+    "/usr/lib/mariadb/plugin",
+    "/usr/local/mysql/lib/plugin",
+];
+
+const NEXT: &str = "
+Next, tell the server. In a file that it reads, such as /etc/mysql/mariadb.conf.d/60-aws-key-management.cnf:
+
+    [mariadb]
+    plugin_load_add = aws_key_management
+    aws_key_management = FORCE_PLUS_PERMANENT
+    aws_key_management_master_key_id = alias/<your key's alias>
+    aws_key_management_region = <your region>
+
+and restart it. A server that has the plugin loaded goes on with the old file until then.
+docs/install.md says what the server needs from AWS, and what to set for encryption.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_plugin_folder_of_the_option_files_counts() {
+        let options = "--port=1\n--plugin_dir=/a\n--plugin-dir=/b=c\n--plugin-dir-x=/d\n";
+        assert_eq!(plugin_folder_option(options), Some("/b=c"));
+        assert_eq!(plugin_folder_option("--port=1\n"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_in_use_is_replaced_not_overwritten() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let (new, installed) = (folder.path().join("new"), folder.path().join(NAME));
+        std::fs::write(&new, "new")?;
+        std::fs::write(&installed, "old")?;
+        let in_use = std::fs::File::open(&installed)?;
+        put(&new, &installed)?;
+        assert_eq!(std::io::read_to_string(in_use)?, "old");
+        assert_eq!(std::fs::read_to_string(&installed)?, "new");
+        assert_eq!(paths::names_in(folder.path())?, [NAME, "new"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_folder_that_does_not_exist_leaves_an_error() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let new = folder.path().join("new");
+        std::fs::write(&new, "new")?;
+        assert!(put(&new, &folder.path().join("missing").join(NAME)).is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,14 @@
+//! A file or folder for each command of `cargo xtask`, with the command's name.
+
+pub mod bench;
+pub mod crash;
+pub mod demo;
+pub mod fuzz;
+pub mod install;
+pub mod memory;
+pub mod miri;
+pub mod setup;
+pub mod start_time;
+pub mod suite;
+pub mod test;
+pub mod versions;

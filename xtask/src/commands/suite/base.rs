@@ -1,0 +1,112 @@
+//! The folders that mysql-test-run needs: a base directory that looks like an installed server, with our plugin, our
+//! suites and the emulator in it. Copies of ours, because the user `mysql` may not be able to read the checkout; links
+//! for the rest.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use duct::cmd;
+
+use crate::machine::paths;
+use crate::{kms_emulator, rig, run};
+
+/// A base directory for mysql-test-run.
+pub struct Base {
+    folder: PathBuf,
+}
+
+impl Base {
+    /// Makes one in `folder`, with the suites of `sources` and no plugin of ours yet.
+    pub fn new(folder: &Path, sources: &Path) -> Result<Self> {
+        let base = Self { folder: folder.to_owned() };
+        for name in ["lib/mysql/plugin", "mysql-test/plugin", "run"] {
+            std::fs::create_dir_all(folder.join(name))?;
+        }
+        copy(&kms_emulator::environment(), &folder.join("python"))?;
+        copy(&kms_emulator::sources(), &folder.join("kms_emulator"))?;
+        link_all(Path::new("/usr"), folder, |name| ["bin", "sbin", "share"].contains(&name))?;
+        link_all(Path::new("/usr/lib"), &folder.join("lib"), |name| name.ends_with("-linux-gnu"))?;
+        // An installed copy of our own plugin must not take the place of the one that was just built.
+        let plugins = rig::default_value("plugin-dir")?;
+        link_all(Path::new(&plugins), &folder.join("lib/mysql/plugin"), |name| name != PLUGIN)?;
+        let server_tests = Path::new("/usr/share/mysql/mysql-test");
+        link_all(server_tests, &folder.join("mysql-test"), |name| name != "plugin")?;
+        link_all(&server_tests.join("plugin"), &folder.join("mysql-test/plugin"), |name| name != OURS)?;
+        copy(sources, &base.suites())?;
+        run::output("chmod", &cmd!("chmod", "-R", "a+rX", folder))?;
+        if rustix::process::geteuid().is_root() {
+            // mysql-test-run writes recorded results beside the tests, and removes and makes its `var`.
+            run::output("chown", &cmd!("chown", "-R", format!("{USER}:"), base.suites(), folder.join("run")))?;
+        }
+        Ok(base)
+    }
+
+    /// Tests are run with `plugin` from now on.
+    pub fn put_plugin(&self, plugin: &Path) -> Result<()> {
+        let copy = self.folder.join("lib/mysql/plugin").join(PLUGIN);
+        std::fs::copy(plugin, &copy).with_context(|| format!("copying {}", plugin.display()))?;
+        run::output("chmod", &cmd!("chmod", "a+rX", copy)).map(drop)
+    }
+
+    /// Where mysql-test-run is started.
+    pub fn start_folder(&self) -> PathBuf {
+        self.folder.join("mysql-test")
+    }
+
+    /// Where it puts data folders and logs.
+    pub fn variable_files(&self) -> PathBuf {
+        self.folder.join("run/var")
+    }
+
+    /// What the suites' `suite.pm` starts the emulator with.
+    pub fn environment(&self) -> [(&'static str, PathBuf); 2] {
+        [
+            ("KMS_EMULATOR_PYTHON", self.folder.join("python/bin/python")),
+            ("KMS_EMULATOR_SCRIPT", self.folder.join("kms_emulator/kms_emulator.py")),
+        ]
+    }
+
+    /// Copies results that differ from those in `sources` there, and gives their paths.
+    pub fn changed_results(&self, sources: &Path) -> Result<Vec<PathBuf>> {
+        let mut changed = Vec::new();
+        for (file, _) in paths::files_below(&self.suites())? {
+            let original = sources.join(file.strip_prefix(self.suites())?);
+            let is_result = ["result", "rdiff"].iter().any(|ending| file.extension().is_some_and(|it| it == *ending));
+            let new = std::fs::read(&file)?;
+            if is_result && std::fs::read(&original).ok().as_ref() != Some(&new) {
+                // Written anew rather than copied: the file belongs to whoever works on the checkout.
+                if let Some(folder) = original.parent() {
+                    std::fs::create_dir_all(folder)?;
+                }
+                std::fs::write(&original, new)?;
+                changed.push(original);
+            }
+        }
+        Ok(changed)
+    }
+
+    fn suites(&self) -> PathBuf {
+        self.folder.join("mysql-test/plugin").join(OURS)
+    }
+}
+
+fn link_all(from: &Path, into: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    for name in paths::names_in(from)? {
+        if wanted(&name) {
+            symlink(from.join(&name), into.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    run::output("cp", &cmd!("cp", "-a", from, to)).map(drop)
+}
+
+/// The user that the servers run as if we are root: mysql-test-run skips tests under root.
+pub const USER: &str = "mysql";
+
+const PLUGIN: &str = "aws_key_management.so";
+/// The folder of our suites among those of other plugins.
+const OURS: &str = "aws_key_management";

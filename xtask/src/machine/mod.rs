@@ -1,0 +1,5 @@
+//! The machine that the commands run on: where things are on it, and what is installed.
+
+pub mod packages;
+pub mod paths;
+pub mod toolchain;
