@@ -1,7 +1,6 @@
 //! A new version of a key that exists.
 
 use super::{KeyId, KeyName, KeyStore, KeyStoreError, KeyVersion, Role};
-use crate::kms::Class;
 
 impl KeyStore {
     /// Gives a key a new version, which is the latest from then on. If it fails, nothing has changed.
@@ -26,7 +25,7 @@ impl KeyStore {
                 continue;
             };
             self.reporter.error(&format!("rotation failed: {error}"));
-            let silent = matches!(&error, KeyStoreError::Kms(_, error) if error.class == Class::Transient);
+            let silent = matches!(&error, KeyStoreError::Kms(_, error) if error.class.is_no_answer());
             unanswered = if silent { unanswered + 1 } else { 0 };
             failures.push(error);
             if unanswered == 2 {

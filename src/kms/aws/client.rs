@@ -11,7 +11,7 @@ use super::settings::{AwsSettings, Timeouts};
 
 /// The client and what it is made from. Runs on the runtime only.
 pub(super) struct Connection {
-    pub(super) settings: AwsSettings,
+    settings: AwsSettings,
     pub(super) timeouts: Timeouts,
     /// Kept when its region is certain.
     kept: OnceCell<Client>,
