@@ -8,6 +8,9 @@ mod classes;
 mod http_stub;
 #[path = "../support/kms_emulator.rs"]
 mod kms_emulator;
+#[path = "../support/proxy.rs"]
+mod proxy;
+mod surroundings;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

@@ -27,12 +27,13 @@ pub const RUN: Needs = Needs(&[
 ]);
 
 /// Running every test: mysql-test-run, which brings the whole server along, `patch`, without which it skips some tests
-/// in silence, mariadb-backup, and the tools that look into the built plugin.
+/// in silence, mariadb-backup, the tools that look into the built plugin, and a proxy (without its service).
 pub const TEST: Needs = Needs(&[
     Need { package: "mariadb-test", found_by: FoundBy::Package },
     Need { package: "mariadb-backup", found_by: FoundBy::Program("mariadb-backup") },
     Need { package: "patch", found_by: FoundBy::Program("patch") },
     Need { package: "binutils", found_by: FoundBy::Program("readelf") },
+    Need { package: "tinyproxy-bin", found_by: FoundBy::Program("tinyproxy") },
 ]);
 
 /// Building the fuzzer, which is C++.

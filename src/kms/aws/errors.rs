@@ -9,8 +9,8 @@ use aws_sdk_kms::operation::RequestId;
 use super::asked::Asked;
 use super::client::RegionalClient;
 use super::codes::{class_of_code, is_about_the_signature};
-use super::credentials;
 use super::text::{causes, one_line};
+use super::{credentials, http};
 use crate::kms::{Call, Class, KmsError};
 
 /// The error of a call, which may come from having asked in the wrong region.
@@ -27,7 +27,8 @@ where
     let mut failure = classify(call, error, asked);
     if failure.class == Class::Transient && failure.code.is_none() {
         let endpoint = asked.endpoint().unwrap_or_else(|| "no endpoint".to_owned());
-        failure.detail = format!("{} (asked {endpoint}, region {region})", failure.detail);
+        let proxy = http::proxy_variable(&endpoint).map(|name| format!(", {name} is set")).unwrap_or_default();
+        failure.detail = format!("{} (asked {endpoint}, region {region}{proxy})", failure.detail);
     }
     let elsewhere = asked.region().filter(|other| *other != region);
     if failure.code.as_deref().is_some_and(is_about_the_signature) && elsewhere.is_some() {

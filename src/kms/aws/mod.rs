@@ -6,6 +6,7 @@ mod client;
 mod codes;
 mod credentials;
 mod errors;
+mod http;
 mod runtime;
 pub mod sdk_log;
 mod settings;
