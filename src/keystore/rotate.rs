@@ -5,7 +5,7 @@ use super::files::KeyFiles;
 use super::new_keys::Recipe;
 use super::published::PublishedKeys;
 use super::{KeyId, KeyStoreError, KeyVersion};
-use crate::kms::{Class, Kms};
+use crate::kms::Kms;
 
 /// Makes the next version of a key. If it fails, nothing has changed. The caller holds the lock of the key id.
 pub fn rotate(
@@ -30,7 +30,7 @@ pub fn rotate_each(ids: &[KeyId], rotate: impl Fn(KeyId) -> Result<(), KeyStoreE
             unanswered = 0;
             continue;
         };
-        let silent = matches!(&error, KeyStoreError::Kms(_, error) if error.class == Class::Transient);
+        let silent = matches!(&error, KeyStoreError::Kms(_, error) if error.class.is_no_answer());
         unanswered = if silent { unanswered + 1 } else { 0 };
         failures.push(error);
         if unanswered == 2 {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aws;
+mod class;
 mod error;
 #[cfg(feature = "mock")]
 pub mod mock;
@@ -15,7 +16,8 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
-pub use error::{Call, Class, KmsError};
+pub use class::{AtStart, Class};
+pub use error::{Call, KmsError};
 
 /// The calls that the plugin makes; they need the permissions `kms:GenerateDataKeyWithoutPlaintext` and `kms:Decrypt`
 /// and nothing else. Each blocks the calling thread for a bounded time.

@@ -16,7 +16,7 @@ What moto 5.2.5 does differently from AWS, and what is corrected here:
 
 Still not as AWS: signatures and policies are not checked, there are symmetric keys only, a key pending deletion is
 never deleted, and grants are not kept in the state file. The files: aws_kms.py (the corrections), state.py, faults.py,
-and here the HTTP server.
+certificates.py (for HTTPS), and here the HTTP server.
 """
 import os
 
@@ -37,11 +37,13 @@ import uuid
 import flask
 import moto.core.request
 import waitress
+import werkzeug.serving
 from werkzeug.exceptions import HTTPException
 
 sys.dont_write_bytecode = True  # No __pycache__ in the source tree.
 
 import aws_kms
+import certificates
 import faults as fault_injection
 from moto.kms.exceptions import InvalidCiphertextException, NotFoundException, ValidationException
 from state import Store
@@ -122,7 +124,7 @@ def understand(call):
 
 def client_left(cleared):
     """Waits until the faults are cleared (False) or the client is gone (True)."""
-    left = flask.request.environ["waitress.client_disconnected"]
+    left = flask.request.environ.get("waitress.client_disconnected", bool)
     while not cleared.wait(0.05) and not left():
         pass
     return left()
@@ -218,6 +220,8 @@ def main():
     parser.add_argument("--state", metavar="FILE", help="keeps the keys over restarts; else they live in memory only")
     parser.add_argument("--key", action="append", default=[], metavar="ALIAS[=REGION]",
                         help=f"makes sure a key with this alias exists (region: {DEFAULT_REGION}); repeatable")
+    parser.add_argument("--tls", metavar="FOLDER", help="HTTPS, with a CA made for it, whose certificate is FOLDER/ca.pem")
+    parser.add_argument("--tls-fault", choices=certificates.FAULTS, help="what is wrong with the server's certificate")
     parser.add_argument("--die-with-parent", action="store_true", help="end when the process that started it ends")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, stop)
@@ -232,15 +236,22 @@ def main():
         for alias, _, region in (key.partition("=") for key in options.key):
             aws_kms.ensure_key(alias, region or DEFAULT_REGION)
         store.save()
+        certificate = certificates.make(options.tls, options.tls_fault) if options.tls else None
     except HTTPException as error:
         sys.exit(f"kms emulator: --key: {error.message}")
     except (OSError, ValueError, KeyError) as error:
         sys.exit(f"kms emulator: cannot start on port {options.port} with state file {options.state}: {error!r}")
-    # With a lookahead, waitress notices that a client leaves while its call hangs.
-    server = waitress.create_server(app, sockets=[listener], threads=128, connection_limit=1000,
-                                    channel_request_lookahead=1, asyncore_use_poll=True, ident=None)
-    print(f"kms emulator ready on http://{options.host}:{listener.getsockname()[1]}", flush=True)
-    server.run()
+    if certificate:  # waitress knows no TLS. Calls that hang do so until the faults are cleared.
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        run = werkzeug.serving.make_server(options.host, 0, app, threaded=True, ssl_context=(certificate, None),
+                                           fd=listener.fileno()).serve_forever
+    else:
+        # With a lookahead, waitress notices that a client leaves while its call hangs.
+        run = waitress.create_server(app, sockets=[listener], threads=128, connection_limit=1000,
+                                     channel_request_lookahead=1, asyncore_use_poll=True, ident=None).run
+    scheme = "https" if certificate else "http"
+    print(f"kms emulator ready on {scheme}://{options.host}:{listener.getsockname()[1]}", flush=True)
+    run()
 
 
 def stop(*_):

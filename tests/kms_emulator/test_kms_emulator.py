@@ -18,7 +18,7 @@ import urllib.request
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, ReadTimeoutError, SSLError
 
 AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=key/20250101/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=0"
 SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kms_emulator.py")
@@ -30,11 +30,11 @@ class Emulator:
         command = [sys.executable, SCRIPT, "--port", "0", "--die-with-parent", *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
-        self.url = re.fullmatch(r"kms emulator ready on (http://127\.0\.0\.1:\d+)\n", line)[1]
+        self.url = re.fullmatch(r"kms emulator ready on (https?://127\.0\.0\.1:\d+)\n", line)[1]
 
-    def client(self, region="us-east-1", timeout=10):
+    def client(self, region="us-east-1", timeout=10, verify=None):
         config = Config(retries={"total_max_attempts": 1}, read_timeout=timeout)
-        return boto3.client("kms", region_name=region, endpoint_url=self.url, config=config,
+        return boto3.client("kms", region_name=region, endpoint_url=self.url, config=config, verify=verify,
                             aws_access_key_id="test", aws_secret_access_key="test")
 
     def control(self, method, path, body=None):
@@ -527,6 +527,22 @@ class Process(unittest.TestCase):
                 return file.read().rsplit(")", 1)[1].split()[0] != "Z"
         except FileNotFoundError:
             return False
+
+    def test_https_is_served_with_a_ca_of_its_own_and_with_faults_on_demand(self):
+        for fault in (None, "expired", "other_name"):
+            with tempfile.TemporaryDirectory() as folder:
+                emulator = Emulator("--key", "alias/demo", "--tls", folder,
+                                    *(["--tls-fault", fault] if fault else []))
+                self.addCleanup(emulator.stop)
+                self.assertTrue(emulator.url.startswith("https://"))
+                kms = emulator.client(verify=os.path.join(folder, "ca.pem"))
+                if fault:
+                    with self.assertRaises(SSLError):
+                        kms.describe_key(KeyId="alias/demo")
+                else:
+                    self.assertEqual(kms.describe_key(KeyId="alias/demo")["KeyMetadata"]["KeyState"], "Enabled")
+                with self.assertRaises(SSLError):
+                    emulator.client().describe_key(KeyId="alias/demo")
 
     def test_a_start_that_cannot_work_says_why(self):
         with open(self.state, "w", encoding="utf-8") as file:

@@ -5,8 +5,8 @@ use std::process::Command;
 
 const IN_CHILD: &str = "AWS_KEY_MANAGEMENT_TEST_CHILD";
 
-/// In the test named `test`: runs `body` in a child process whose environment has no AWS settings but `environment`, no
-/// files of the user, and no instance metadata.
+/// In the test named `test`: runs `body` in a child process whose environment has no AWS settings, proxies and
+/// certificates but `environment`, no files of the user, and no instance metadata.
 pub fn with_environment(test: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
     if std::env::var_os(IN_CHILD).is_some() {
         return body();
@@ -15,7 +15,8 @@ pub fn with_environment(test: &str, environment: &[(&str, &str)], body: impl FnO
     let mut child = Command::new(std::env::current_exe().expect("this program"));
     child.args([test, "--exact", "--nocapture"]).env("HOME", home.path()).env(IN_CHILD, "1");
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("AWS_") {
+        let upper = name.to_string_lossy().to_uppercase();
+        if upper.starts_with("AWS_") || upper.starts_with("SSL_CERT_") || upper.ends_with("_PROXY") {
             child.env_remove(name);
         }
     }

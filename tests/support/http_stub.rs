@@ -5,6 +5,15 @@ use std::net::{SocketAddr, TcpListener};
 
 /// Answers for ever, in a thread of its own. `answer` gets the request's first line, and gives the status and the body.
 pub fn serve(address: &str, answer: impl Fn(&str) -> (u16, String) + Send + 'static) -> SocketAddr {
+    serve_with("", address, answer)
+}
+
+/// The same, with more headers, each ended by `\r\n`.
+pub fn serve_with(
+    headers: &'static str,
+    address: &str,
+    answer: impl Fn(&str) -> (u16, String) + Send + 'static,
+) -> SocketAddr {
     let service = TcpListener::bind(address).expect("a port");
     let bound = service.local_addr().expect("an address");
     std::thread::spawn(move || {
@@ -17,7 +26,7 @@ pub fn serve(address: &str, answer: impl Fn(&str) -> (u16, String) + Send + 'sta
             let _ = write!(
                 connection,
                 "HTTP/1.1 {status} Answer\r\nContent-Type: text/plain\r\nX-aws-ec2-metadata-token-ttl-seconds: 21600\r\n\
-                 Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                 {headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
                 body.len()
             );
         }

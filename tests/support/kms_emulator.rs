@@ -18,19 +18,31 @@ impl Emulator {
 
     /// With the master key `key`, an alias or `ALIAS=REGION`.
     pub fn start_with(key: &str) -> Self {
+        Self::start_as(&["--key", key])
+    }
+
+    /// With HTTPS, and with the options `more`; the certificate of its CA is `FOLDER/ca.pem`. Its control endpoints are
+    /// out of reach.
+    #[allow(dead_code)] // not every test has HTTPS
+    pub fn start_tls(folder: &str, more: &[&str]) -> Self {
+        Self::start_as(&[&["--key", MASTER_KEY, "--tls", folder], more].concat())
+    }
+
+    fn start_as(options: &[&str]) -> Self {
         let python = std::env::var_os("KMS_EMULATOR_PYTHON").map_or_else(default_python, PathBuf::from);
         assert!(python.exists(), "{} is missing: run `cargo xtask setup`", python.display());
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kms_emulator/kms_emulator.py");
         let mut process = Command::new(python)
             .arg(script)
-            .args(["--port", "0", "--die-with-parent", "--key", key])
+            .args(["--port", "0", "--die-with-parent"])
+            .args(options)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the emulator starts");
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
         let url = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
-        assert!(url.starts_with("http://"), "the emulator said: {line}");
+        assert!(url.starts_with("http"), "the emulator said: {line}");
         Self { process, url }
     }
 

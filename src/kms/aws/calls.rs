@@ -8,7 +8,9 @@ use aws_sdk_kms::types::DataKeySpec;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::asked::Asked;
 use super::client::{Connection, RegionalClient};
+use super::errors::failed;
 use crate::kms::{Call, Class, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 impl Connection {
@@ -23,8 +25,10 @@ impl Connection {
             KeySpec::Aes256 => DataKeySpec::Aes256,
         };
         let client = self.client().await;
+        let asked = Asked::default();
         let request = client.client.generate_data_key_without_plaintext().key_id(master_key.as_str()).key_spec(spec);
-        let answer = request.send().await.map_err(|error| self.failed(CALL, &client, &error))?;
+        let answer = request.customize().interceptor(asked.clone()).send().await;
+        let answer = answer.map_err(|error| failed(CALL, &client, &asked, &error))?;
         self.keep(&client);
         let blob = answer.ciphertext_blob.map(Blob::into_inner).unwrap_or_default();
         if blob.is_empty() {
@@ -35,12 +39,14 @@ impl Connection {
 
     pub(super) async fn decrypt(&self, client: &RegionalClient, wrapped: WrappedKey) -> Result<PlainKey, KmsError> {
         let context = wrapped.encryption_context();
+        let asked = Asked::default();
         let request = client
             .client
             .decrypt()
             .ciphertext_blob(Blob::new(wrapped.as_bytes()))
             .set_encryption_context((!context.is_empty()).then(|| context.clone().into_iter().collect()));
-        let answer = request.send().await.map_err(|error| self.failed(Call::Decrypt, client, &error))?;
+        let answer = request.customize().interceptor(asked.clone()).send().await;
+        let answer = answer.map_err(|error| failed(Call::Decrypt, client, &asked, &error))?;
         self.keep(client);
         let key = answer.plaintext.map(Blob::into_inner).unwrap_or_default();
         if key.is_empty() {

@@ -1,17 +1,22 @@
 //! The SDK's client of KMS, made when it is first needed.
 
 use aws_config::BehaviorVersion;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::imds::region::ImdsRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::config::{AppName, Region};
 use tokio::sync::OnceCell;
 
+use super::http;
 use super::settings::{AwsSettings, Timeouts};
 
 /// The client and what it is made from. Runs on the runtime only.
 pub(super) struct Connection {
-    pub(super) settings: AwsSettings,
+    settings: AwsSettings,
     pub(super) timeouts: Timeouts,
     /// Kept when its region is certain.
     kept: OnceCell<Client>,
@@ -49,8 +54,8 @@ impl Connection {
     }
 
     async fn connect(&self) -> RegionalClient {
-        let set = self.settings.region.clone().map(Region::new);
-        let found = RegionProviderChain::first_try(set).or_default_provider().region().await;
+        let http = http::client();
+        let found = self.region(&ProviderConfig::without_region().with_http_client(http.clone())).await;
         let region_is_certain = found.is_some();
         let region = found.unwrap_or(Region::from_static("us-east-1"));
         let timeouts = TimeoutConfig::builder()
@@ -58,7 +63,10 @@ impl Connection {
             .operation_attempt_timeout(self.timeouts.attempt)
             .operation_timeout(self.timeouts.operation)
             .build();
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).region(region).timeout_config(timeouts);
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .http_client(http)
+            .region(region)
+            .timeout_config(timeouts);
         if let Some(url) = &self.settings.endpoint_url {
             loader = loader.endpoint_url(url);
         }
@@ -66,5 +74,15 @@ impl Connection {
             loader = loader.app_name(name);
         }
         RegionalClient { client: Client::new(&loader.load().await), region_is_certain }
+    }
+
+    /// The region that is set, or that the SDK finds where it always looks.
+    async fn region(&self, config: &ProviderConfig) -> Option<Region> {
+        RegionProviderChain::first_try(self.settings.region.clone().map(Region::new))
+            .or_else(EnvironmentVariableRegionProvider::new())
+            .or_else(ProfileFileRegionProvider::builder().configure(config).build())
+            .or_else(ImdsRegionProvider::builder().configure(config).build())
+            .region()
+            .await
     }
 }

@@ -1,11 +1,16 @@
 //! KMS through the AWS SDK.
 
+mod asked;
 mod calls;
 mod client;
+mod codes;
+mod credentials;
 mod errors;
+mod http;
 mod runtime;
 pub mod sdk_log;
 mod settings;
+mod text;
 
 use std::io;
 use std::sync::Arc;

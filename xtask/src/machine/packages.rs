@@ -30,11 +30,12 @@ pub const RUN: &[Package] = &[
 ];
 
 /// Running every test: mysql-test-run, which brings the whole server along, `patch`, without which it skips some tests
-/// in silence, and mariadb-backup.
+/// in silence, mariadb-backup, and a proxy (without its service).
 pub const TEST: &[Package] = &[
     Package("mariadb-test", None),
     Package("mariadb-backup", Some("mariadb-backup")),
     Package("patch", Some("patch")),
+    Package("tinyproxy-bin", Some("tinyproxy")),
 ];
 
 /// Building the fuzzer, which is C++.

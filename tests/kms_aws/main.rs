@@ -1,12 +1,16 @@
 //! The AWS client against a KMS over HTTP: every class of failure, with the error that AWS gives for it.
 #![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
-#[path = "support/child.rs"]
+#[path = "../support/child.rs"]
 mod child;
-#[path = "support/http_stub.rs"]
+mod classes;
+#[path = "../support/http_stub.rs"]
 mod http_stub;
-#[path = "support/kms_emulator.rs"]
+#[path = "../support/kms_emulator.rs"]
 mod kms_emulator;
+#[path = "../support/proxy.rs"]
+mod proxy;
+mod surroundings;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -48,70 +52,6 @@ fn many_keys_are_unwrapped_at_the_same_time_and_come_back_in_order() {
         for (number, answer) in answers.into_iter().enumerate() {
             assert_eq!(answer.unwrap_or_else(|error| panic!("{error}")).as_bytes(), [number as u8; 16]);
         }
-    });
-}
-
-#[test]
-fn what_kms_refuses_comes_in_the_class_of_its_remedy() {
-    with_emulator("what_kms_refuses_comes_in_the_class_of_its_remedy", |emulator, kms| {
-        let wrapped = generate(kms, MASTER_KEY, KeySpec::Aes128).expect("a wrapped key");
-
-        let error = generate(kms, "alias/unknown", KeySpec::Aes128).err().unwrap();
-        check(&error, Class::NotFound, Some("NotFoundException"), "Check aws_key_management_master_key_id");
-
-        let mut damaged = wrapped.as_bytes().to_vec();
-        let last = damaged.len() - 1;
-        damaged[last] ^= 1;
-        let error = kms.decrypt(&WrappedKey::new(damaged)).err().unwrap();
-        check(&error, Class::Corrupt, Some("InvalidCiphertextException"), "Restore the key file from a backup");
-
-        for (state, code) in [("Disabled", "DisabledException"), ("PendingDeletion", "KMSInvalidStateException")] {
-            emulator.set_key_state(state);
-            let remedy = "Enable the master key in KMS, or cancel its deletion";
-            check(&kms.decrypt(&wrapped).err().unwrap(), Class::Disabled, Some(code), remedy);
-            check(&generate(kms, MASTER_KEY, KeySpec::Aes128).err().unwrap(), Class::Disabled, Some(code), remedy);
-        }
-        emulator.set_key_state("Enabled");
-
-        for (fault, class, code, remedy) in [
-            ("access_denied", Class::Denied, "AccessDeniedException", "Allow kms:Decrypt on the master key"),
-            ("expired_token", Class::BadCredentials, "ExpiredTokenException", "Renew the credentials"),
-        ] {
-            emulator.fault(&format!(r#"{{"operation": "Decrypt", "kind": "{fault}"}}"#));
-            check(&kms.decrypt(&wrapped).err().unwrap(), class, Some(code), remedy);
-            emulator.clear_faults();
-        }
-        for (code, class) in [
-            ("UnrecognizedClientException", Class::BadCredentials),
-            ("InvalidSignatureException", Class::BadCredentials),
-            ("IncorrectKeyException", Class::WrongKey),
-            ("InvalidKeyUsageException", Class::Rejected),
-            ("KeyUnavailableException", Class::Disabled),
-            ("LimitExceededException", Class::Throttled),
-            ("SomethingNewException", Class::Rejected),
-        ] {
-            emulator.fault(&format!(r#"{{"operation": "Decrypt", "kind": "code", "code": "{code}", "message": "m"}}"#));
-            check(&kms.decrypt(&wrapped).err().unwrap(), class, Some(code), "");
-            emulator.clear_faults();
-        }
-        kms.decrypt(&wrapped).expect("and works again");
-    });
-}
-
-#[test]
-fn what_passes_by_itself_is_tried_again_and_reported_as_passing_if_it_lasts() {
-    with_emulator("what_passes_by_itself_is_tried_again_and_reported_as_passing_if_it_lasts", |emulator, kms| {
-        let wrapped = generate(kms, MASTER_KEY, KeySpec::Aes128).expect("a wrapped key");
-        for kind in ["throttle", "error500", "unavailable503", "cut"] {
-            emulator.fault(&format!(r#"{{"operation": "Decrypt", "kind": "{kind}", "times": 1}}"#));
-            kms.decrypt(&wrapped).unwrap_or_else(|error| panic!("once {kind}: {error}"));
-        }
-        emulator.fault(r#"{"operation": "Decrypt", "kind": "throttle"}"#);
-        let error = kms.decrypt(&wrapped).err().unwrap();
-        check(&error, Class::Throttled, Some("ThrottlingException"), "Try again");
-        emulator.clear_faults();
-        emulator.fault(r#"{"operation": "Decrypt", "kind": "error500"}"#);
-        check(&kms.decrypt(&wrapped).err().unwrap(), Class::Transient, Some("KMSInternalException"), "");
     });
 }
 
