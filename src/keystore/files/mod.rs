@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use disk::{Disk, SystemDisk};
+#[cfg(all(test, not(feature = "model")))]
+pub use disk::{Kind, Listed, LockFile, NewFile};
 pub use folder::FolderLock;
 pub use inventory::FoundManifest;
 pub use key_file::KeyFile;

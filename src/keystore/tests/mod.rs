@@ -6,6 +6,8 @@
 mod crash;
 mod found_at_start;
 mod hanging_kms;
+mod lossy_disk;
+mod power_failure;
 mod rotate;
 mod start;
 mod two_servers;
