@@ -182,3 +182,16 @@ fn an_entry_on_the_disk_is_right_where_this_server_remembers_another() {
     let manifest = String::from_utf8(read(&setup, MANIFEST)).expect("UTF-8");
     assert_eq!((manifest.matches("key/new").count(), manifest.matches("key/test").count()), (1, 1), "{manifest}");
 }
+
+#[test]
+fn what_the_manifest_says_now_is_asked_also_for_a_key_that_this_server_remembers() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.7.1", 66);
+    setup.open().expect("open");
+    setup.kms.fail_next(&[(Decrypt, Class::Denied)]);
+    let store = setup.open().expect("open");
+    other_key_7(&setup)();
+    store.forget_failures();
+    let error = store.latest_or_new(id(7)).expect_err("exchanged").to_string();
+    assert!(error.contains("its file holds another key"), "{error}");
+}
