@@ -115,7 +115,7 @@ fn a_file_with_another_key_than_the_other_server_has_made_is_refused_and_the_evi
 struct Meanwhile<F>(TestKms, F);
 
 impl<F: Fn() + Send + Sync> Kms for Meanwhile<F> {
-    fn generate_data_key(&self, master_key: Option<&MasterKeyId>, spec: KeySpec) -> Result<WrappedKey, KmsError> {
+    fn generate_data_key(&self, master_key: &MasterKeyId, spec: KeySpec) -> Result<WrappedKey, KmsError> {
         self.0.generate_data_key(master_key, spec)
     }
     fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
