@@ -18,7 +18,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use settings::AwsSettings;
+pub use settings::{AwsSettings, Remark};
 
 use super::{Call, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 use calls::{decrypt_all, no_answer};
