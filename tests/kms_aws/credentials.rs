@@ -39,6 +39,33 @@ fn a_file_that_cannot_be_read_is_named_by_every_call_until_it_can() {
 }
 
 #[test]
+fn the_credentials_file_of_the_old_plugin_is_used() {
+    let name = "credentials::the_credentials_file_of_the_old_plugin_is_used";
+    with_files(name, &[("AWS_CREDENTIAL_PROFILES_FILE", "old")], &[], |folder| {
+        let emulator = Emulator::start();
+        let kms = connect(emulator.url(), None);
+        let error = generate(&kms, MASTER_KEY, KeySpec::Aes128).err().unwrap();
+        check(&error, Class::NoCredentials, None, &format!("{folder}/old cannot be read: No such file or directory"));
+        std::fs::write(format!("{folder}/old"), profile("AKIAOLD")).unwrap();
+        generate(&kms, MASTER_KEY, KeySpec::Aes128).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(emulator.access_keys(), ["AKIAOLD"]);
+    });
+}
+
+#[test]
+fn the_usual_credentials_file_comes_before_that_of_the_old_plugin() {
+    let name = "credentials::the_usual_credentials_file_comes_before_that_of_the_old_plugin";
+    let variables = [("AWS_CREDENTIAL_PROFILES_FILE", "old"), ("AWS_SHARED_CREDENTIALS_FILE", "new")];
+    with_files(name, &variables, &[], |folder| {
+        let emulator = Emulator::start();
+        std::fs::write(format!("{folder}/old"), profile("AKIAOLD")).unwrap();
+        std::fs::write(format!("{folder}/new"), profile("AKIANEW")).unwrap();
+        generate(&connect(emulator.url(), None), MASTER_KEY, KeySpec::Aes128).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(emulator.access_keys(), ["AKIANEW"]);
+    });
+}
+
+#[test]
 fn a_profile_that_makes_no_sense_says_so_for_every_key_and_every_round_of_a_start_until_it_does() {
     let name =
         "credentials::a_profile_that_makes_no_sense_says_so_for_every_key_and_every_round_of_a_start_until_it_does";

@@ -78,6 +78,20 @@ impl Emulator {
         calls.matches("\"operation\"").count()
     }
 
+    /// The access keys that signed the calls so far, in order, each once.
+    #[allow(dead_code)] // not every test asks
+    pub fn access_keys(&self) -> Vec<String> {
+        let url = format!("{}/_emulator/calls", self.url);
+        let calls = ureq::get(url).call().expect("the list of calls").body_mut().read_to_string().expect("text");
+        let mut keys: Vec<String> = calls
+            .split("\"access_key\":")
+            .skip(1)
+            .filter_map(|rest| Some(rest.split('"').nth(1)?.to_owned()))
+            .collect();
+        keys.dedup();
+        keys
+    }
+
     fn post(&self, what: &str, json: &str) {
         ureq::post(format!("{}/_emulator/{what}", self.url)).send(json).expect("the emulator accepts it");
     }

@@ -5,6 +5,25 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 
+use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
+
+/// The variable in which the SDK of the C++ plugin took the name of the credentials file; its set-up guide says to set it.
+/// Other tools of AWS do not know it, so [`SHARED`] comes first.
+pub(super) const OLD: &str = "AWS_CREDENTIAL_PROFILES_FILE";
+pub(super) const SHARED: &str = "AWS_SHARED_CREDENTIALS_FILE";
+
+/// The files with profiles, where they are not the ones that the SDK finds by itself. A file that is not there counts as
+/// empty, as one that [`SHARED`] names does.
+pub(super) fn profiles() -> Option<EnvConfigFiles> {
+    let credentials = old_credentials().filter(|file| file.path.exists())?;
+    let builder = EnvConfigFiles::builder().include_default_config_file(true);
+    Some(builder.with_file(EnvConfigFileKind::Credentials, credentials.path).build())
+}
+
+fn old_credentials() -> Option<AwsFile> {
+    named(OLD).filter(|_| named(SHARED).is_none())
+}
+
 /// One of them.
 struct AwsFile {
     path: PathBuf,
@@ -27,7 +46,7 @@ pub(super) fn is_there() -> bool {
 
 fn profile_files() -> Vec<AwsFile> {
     let default = |name: &str| home().map(|home| AwsFile { path: home.join(".aws").join(name), is_named: false });
-    let credentials = named("AWS_SHARED_CREDENTIALS_FILE").or_else(|| default("credentials"));
+    let credentials = old_credentials().or_else(|| named(SHARED)).or_else(|| default("credentials"));
     let config = named("AWS_CONFIG_FILE").or_else(|| default("config"));
     credentials.into_iter().chain(config).collect()
 }

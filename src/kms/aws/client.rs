@@ -11,8 +11,8 @@ use aws_smithy_http_client::HttpClientError;
 
 use super::certificates::Trusted;
 use super::credentials::Chain;
-use super::http;
 use super::settings::{AwsSettings, Timeouts};
+use super::{aws_files, http};
 use crate::kms::{Call, Class, KmsError};
 
 /// The client and what it is made from. Runs on the runtime only.
@@ -123,6 +123,9 @@ impl Connection {
         }
         if let Some(url) = &self.settings.endpoint_url {
             loader = loader.endpoint_url(url);
+        }
+        if let Some(files) = aws_files::profiles() {
+            loader = loader.profile_files(files);
         }
         if let Ok(name) = AppName::new("mariadb-aws-key-management") {
             loader = loader.app_name(name);

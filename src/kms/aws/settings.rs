@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::aws_files::{OLD, SHARED};
 use super::http::is_loopback;
 
 /// How KMS is reached. What is not set here, the SDK finds in the environment, the AWS files of the server's user, or
@@ -39,7 +40,9 @@ impl AwsSettings {
         // Where the SDK looks for it then.
         let found =
             ["AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL"].into_iter().find_map(|name| Some((name, variable(name)?)));
-        set.or(found).and_then(|(name, url)| clear_text(name, &url)).into_iter().collect()
+        let clear_text = set.or(found).and_then(|(name, url)| clear_text(name, &url));
+        let old_file = variable(OLD).filter(|_| variable(SHARED).is_none()).map(|path| old_file(&path));
+        clear_text.into_iter().chain(old_file).collect()
     }
 
     pub(super) fn timeouts(&self) -> Timeouts {
@@ -72,6 +75,12 @@ fn clear_text(name: &str, url: &str) -> Option<Remark> {
          endpoint",
         url.origin().ascii_serialization()
     )))
+}
+
+fn old_file(path: &str) -> Remark {
+    Remark::Note(format!(
+        "credentials are taken from {path}, which {OLD} names. Other tools of AWS know {SHARED} instead"
+    ))
 }
 
 #[cfg(test)]
@@ -108,6 +117,18 @@ mod tests {
             assert_eq!(warning(Some(url), &[]), None, "{url}");
         }
         assert_eq!(warning(None, &[]), None);
+    }
+
+    #[test]
+    fn the_variable_of_the_old_plugin_is_noted_where_it_counts() {
+        let remarks = |variables: &[&str]| {
+            let path = |name: &str| variables.contains(&name).then(|| "/etc/aws".to_owned());
+            AwsSettings::default().remarks_in(path)
+        };
+        let noted = remarks(&[OLD]);
+        assert!(matches!(noted.as_slice(), [Remark::Note(text)] if text.contains("/etc/aws") && text.contains(SHARED)));
+        assert_eq!(remarks(&[OLD, SHARED]), []);
+        assert_eq!(remarks(&[SHARED]), []);
     }
 
     #[test]
