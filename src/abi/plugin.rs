@@ -10,7 +10,7 @@ use super::error_log::{self, ErrorLog};
 use super::server::Server;
 use super::system_variables::{self, Startup};
 use crate::keystore::{KeyStore, NewKeys, Opening, PublishedKeys, Recipe, Reporter};
-use crate::kms::aws::{AwsKms, AwsSettings, sdk_log};
+use crate::kms::aws::{AwsKms, AwsSettings, Remark, sdk_log};
 use crate::kms::{Kms, MasterKeyId};
 
 /// The keys that the callbacks look up.
@@ -112,6 +112,12 @@ fn connect(aws: AwsSettings, _mock: bool) -> Result<Arc<dyn Kms>, String> {
 }
 
 fn connect_to_aws(aws: AwsSettings) -> Result<Arc<dyn Kms>, String> {
+    for remark in aws.remarks() {
+        match remark {
+            Remark::Warning(text) => ErrorLog.warning(&text),
+            Remark::Note(text) => ErrorLog.note(&text),
+        }
+    }
     match AwsKms::new(aws) {
         Ok(kms) => Ok(Arc::new(kms)),
         Err(error) => Err(format!("no thread could be started for the calls of KMS: {error}")),
