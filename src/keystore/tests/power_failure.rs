@@ -23,10 +23,13 @@ struct Story {
 type Seen = BTreeMap<KeyName, Vec<u8>>;
 
 fn open(disk: &LossyDisk) -> (KeyStore, Setup) {
+    try_open(disk).expect("open")
+}
+
+fn try_open(disk: &LossyDisk) -> Result<(KeyStore, Setup), KeyStoreError> {
     let setup = Setup::new();
     let opening = Opening { folder: Path::new(FOLDER), ..setup.opening(Role::Server, setup.kms.clone()) };
-    let store = KeyStore::open_on(Arc::new(disk.clone()), opening).expect("open");
-    (store, setup)
+    KeyStore::open_on(Arc::new(disk.clone()), opening).map(|store| (store, setup))
 }
 
 fn published(keys: &PublishedKeys) -> Seen {
@@ -77,7 +80,7 @@ impl Story {
 
     /// All that was ever published is there, and what is there is whole; no number is used again.
     fn check(&self, disk: &LossyDisk, seen: Seen) -> Result<(), String> {
-        let (store, setup) = open(disk);
+        let (store, setup) = try_open(disk).map_err(|error| error.to_string())?;
         let found = published(store.published);
         let log = std::mem::take(&mut *setup.log.0.lock().expect("log"));
         let is_expected = |line: &String| line.starts_with("note: ") || line.contains("there is no manifest");
