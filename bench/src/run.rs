@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use plugin_host::KeyVersion;
+use plugin_host::server_aes::ServerAes;
 
 use crate::aes::case::Case;
 use crate::aes::{self, Inlining};
@@ -12,8 +14,7 @@ use crate::key_files::{self, Stage, ctr_key};
 use crate::lookup::{self, Question};
 use crate::machine::{self, Cpu};
 use crate::pairs::Plan;
-use crate::plugin::KeyName;
-use crate::server_aes::ServerAes;
+use crate::rotation;
 
 /// What to do.
 #[derive(Debug)]
@@ -24,12 +25,14 @@ pub struct Request {
     pub file_key_management: PathBuf,
     /// Where to write the tables and the chart.
     pub docs: Option<PathBuf>,
-    /// Only what can be told on a busy machine: right answers, inlining, no waiting.
+    /// Only what can be told on a busy machine: right answers, inlining, no waiting, bytes written.
     pub smoke: bool,
     /// Whether to measure AES.
     pub aes: bool,
     /// Whether to measure look-ups.
     pub lookup: bool,
+    /// Whether to measure rotations.
+    pub rotation: bool,
 }
 
 /// Prints figures as they come. `false` if the plugin is not as it must be, which has been said; a target that is only
@@ -42,6 +45,9 @@ pub fn run(request: &Request) -> Result<bool> {
     if request.lookup {
         good &= lookup(request)?;
     }
+    if request.rotation {
+        good &= rotation(request)?;
+    }
     Ok(good)
 }
 
@@ -51,8 +57,8 @@ fn aes(request: &Request) -> Result<bool> {
     let (server, plugin) = (ServerAes::load(), stage.plugin(&request.plugin, &keys)?);
     let measured = measured(plugin.version())?;
     println!("AES beside the server's\n{measured}\n");
-    let cbc = KeyName { id: 1, version: 1 };
-    let sides = aes::Sides { server, plugin: plugin.crypt()?, cbc, ctr: ctr_key(&keys) };
+    let cbc = plugin.cipher(KeyVersion { id: 1, version: 1 })?;
+    let sides = aes::Sides { server, cbc, ctr: plugin.cipher(ctr_key(&keys))? };
     let inlining = aes::check_inlining(&sides, &measured.cpu, INLINING_PLAN)?;
     if request.smoke {
         let cases = Case::all().filter(|case| case.threads == 1);
@@ -70,7 +76,7 @@ fn aes(request: &Request) -> Result<bool> {
     Ok(!matches!(inlining, Inlining::Lost(_)))
 }
 
-fn measure_aes(sides: &aes::Sides) -> Result<Vec<aes::Figure>> {
+fn measure_aes(sides: &aes::Sides<'_>) -> Result<Vec<aes::Figure>> {
     println!("{}", docs::aes::HEAD);
     let mut figures = Vec::new();
     for case in Case::all() {
@@ -92,7 +98,7 @@ fn lookup(request: &Request) -> Result<bool> {
     for count in lookup::KEYS {
         let sides = lookup::Sides::load(&stage, &request.plugin, &request.file_key_management, count)?;
         sides.compare()?;
-        sides.plugin_version().clone_into(&mut version);
+        version = sides.plugin_version();
         for question in [Question::LatestVersion, Question::Key] {
             for threads in lookup::THREADS {
                 let figure = sides.measure(question, Plan { threads, ..plan })?;
@@ -106,7 +112,7 @@ fn lookup(request: &Request) -> Result<bool> {
     } else {
         println!("\n{}", docs::lookup::verdict(&figures));
         if let Some(folder) = &request.docs {
-            write(folder, "lookup-benchmark.md", &docs::lookup::document(&measured(&version)?, &figures))?;
+            write(folder, "lookup-benchmark.md", &docs::lookup::document(&measured(version)?, &figures))?;
         }
     }
     let waited = figures.iter().find(|figure| figure.has_waited());
@@ -116,13 +122,26 @@ fn lookup(request: &Request) -> Result<bool> {
     Ok(waited.is_none())
 }
 
-fn measured(plugin_version: &str) -> Result<Measured> {
-    Ok(Measured {
-        cpu: Cpu::this()?,
-        date: machine::date(),
-        server: machine::server_version()?,
-        plugin: plugin_version.to_owned(),
-    })
+fn rotation(request: &Request) -> Result<bool> {
+    let stage = Stage::new()?;
+    println!("\nRotations of all keys\n{}", docs::rotation::HEAD);
+    let counts: &[u32] = if request.smoke { &rotation::FEW_KEYS } else { &rotation::KEYS };
+    let mut figures = Vec::new();
+    for keys in counts {
+        let figure = rotation::measure(&stage, &request.plugin, *keys, rotation::VERSIONS)?;
+        println!("{}", docs::rotation::line(&figure));
+        figures.push(figure);
+    }
+    println!("\n{}", docs::rotation::verdict(&figures));
+    if let (Some(folder), Some(last), false) = (&request.docs, figures.last(), request.smoke) {
+        let measured = measured(last.plugin_version.clone())?;
+        write(folder, "rotation-benchmark.md", &docs::rotation::document(&measured, &figures))?;
+    }
+    Ok(rotation::is_frugal(&figures))
+}
+
+fn measured(plugin: String) -> Result<Measured> {
+    Ok(Measured { cpu: Cpu::this()?, date: machine::date(), server: ServerAes::load().version(), plugin })
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<()> {

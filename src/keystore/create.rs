@@ -29,22 +29,21 @@ pub struct NewVersion {
 /// Makes version 1 of a key that was never used here. Fails with [`KeyStoreError::Exists`] if another server with the same
 /// folder was faster: its key is the key. The caller holds the lock of the key id.
 pub fn create_first(files: &KeyFiles, kms: &dyn Kms, new: &NewKeys, id: KeyId) -> Result<NewVersion, KeyStoreError> {
-    // A key that was here once and has no files now is lost, until they are restored.
-    if let Some(version) = files.highest_recorded(id) {
-        let lost = KeyName { id, version };
-        return Err(KeyStoreError::Gone(lost, files.path_of(lost)));
-    }
-    if !new.allows(id) {
-        return Err(KeyStoreError::NotAllowed(id));
-    }
-    create(files, kms, new.current(), id, || first_version(files, id))
+    let number = || match first_version(files, id) {
+        Ok(_) if !new.allows(id) => Err(KeyStoreError::NotAllowed(id)),
+        number => number,
+    };
+    create(files, kms, new.current(), id, number)
 }
 
 fn first_version(files: &KeyFiles, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
-    files.refresh()?;
-    match files.versions(id)?.first() {
+    if let Some(version) = files.versions(id)?.first() {
+        return Err(KeyStoreError::Exists(files.path_of(KeyName { id, version: *version })));
+    }
+    // A key that was here once and has no files now is lost, until they are restored.
+    match files.highest_recorded(id).map(|version| KeyName { id, version }) {
+        Some(lost) => Err(KeyStoreError::Gone(lost, files.path_of(lost))),
         None => Ok(KeyVersion::FIRST),
-        Some(version) => Err(KeyStoreError::Exists(files.path_of(KeyName { id, version: *version }))),
     }
 }
 
@@ -58,6 +57,7 @@ pub fn create(
     id: KeyId,
     number: impl Fn() -> Result<KeyVersion, KeyStoreError>,
 ) -> Result<NewVersion, KeyStoreError> {
+    files.refresh()?;
     files.check_may_add()?;
     let name = KeyName { id, version: number()? };
     let kms_failed = |error| KeyStoreError::Kms(name, error);
@@ -86,12 +86,12 @@ fn store(
     plain: &PlainKey,
 ) -> Result<(KeyName, Option<KeyStoreError>), KeyStoreError> {
     let created = SystemTime::now();
-    let lock = files.lock()?;
+    let adding = files.begin_adding()?;
     let name = KeyName { id, version: number()? };
     let contents = file.to_bytes(name, created)?;
     let entry = Entry::new(name, &contents, file.algorithm, plain, created);
-    files.write(&lock, name, &contents)?;
-    let not_recorded = files.record(&lock, vec![entry]).err();
+    adding.write(name, &contents)?;
+    let not_recorded = adding.record(vec![entry]).err();
     failpoint!("after_manifest");
     Ok((name, not_recorded))
 }

@@ -147,6 +147,25 @@ impl LoadReport {
         self.accepted.iter().filter(|accepted| accepted.finding != Finding::Same)
     }
 
+    /// Compares with the manifest once more, after it has been asked again.
+    pub fn check_again(&mut self, files: &KeyFiles) {
+        for mut accepted in std::mem::take(&mut self.accepted) {
+            match files.check(&accepted.entry) {
+                Ok(finding) => {
+                    accepted.finding = finding;
+                    self.accepted.push(accepted);
+                }
+                Err(error) => self.refuse(accepted.entry.name, error),
+            }
+        }
+    }
+
+    /// Takes back a key that was accepted.
+    pub fn refuse_accepted(&mut self, name: KeyName, error: KeyStoreError) {
+        self.accepted.retain(|accepted| accepted.entry.name != name);
+        self.refuse(name, error);
+    }
+
     /// The key cannot be used.
     pub fn refuse(&mut self, name: KeyName, error: KeyStoreError) {
         self.refused.push(RefusedKey { name, error });

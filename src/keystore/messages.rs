@@ -138,9 +138,11 @@ impl Messages {
         self.0.note(&format!("made {name} ({}, {}){by}, in file {}", recipe.spec, recipe.algorithm, path.display()));
     }
 
-    /// The manifest could not be written. The keys are in use already, so this is no more than a warning.
-    pub fn not_recorded(&self, error: &KeyStoreError) {
-        self.0.warning(&format!("the manifest of the key files is not up to date: {error}"));
+    /// Whether the manifest was brought up to date. The keys are used all the same, so a failure is no more than a warning.
+    pub fn recorded(&self, recorded: &Result<(), KeyStoreError>) {
+        if let Err(error) = recorded {
+            self.0.warning(&format!("the manifest of the key files is not up to date: {error}"));
+        }
     }
 
     /// One key of many could not be rotated.

@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod backoff;
 mod create;
 mod error;
@@ -123,7 +124,8 @@ impl KeyStore {
         let survey = start::survey(files)?;
         messages.survey(files.path(), &survey, |name| files.path_of(name));
         let patience = Patience::new(started + startup_timeout, messages);
-        let report = start::load_all(files, &*store.kms, &survey.present, patience)?;
+        let mut report = start::load_all(files, &*store.kms, &survey.present, patience)?;
+        let recorded = store.adopt(&mut report);
         start::check_any_is_usable(files, &survey, &report)?;
         if survey.present.is_empty() {
             return Ok(store);
@@ -139,7 +141,7 @@ impl KeyStore {
         if role == Role::Server {
             messages.adopted(files.path(), &manifest, &report);
         }
-        store.record(&report);
+        messages.recorded(&recorded);
         Ok(store)
     }
 
@@ -165,9 +167,9 @@ impl KeyStore {
             return Ok(());
         }
         self.failures.check(name.id, Some(name.version))?;
-        let refused = self.load_and_publish(&[name]).pop();
+        let refused = self.load_and_publish(&[name]).map(|mut refused| refused.pop());
         refused
-            .map_or(Ok(()), |refused| Err(refused.error))
+            .and_then(|refused| refused.map_or(Ok(()), |refused| Err(refused.error)))
             .inspect_err(|error| self.failed(name.id, Some(name.version), error))
     }
 
@@ -220,7 +222,7 @@ impl KeyStore {
     /// key is made anew is out of the question.
     fn load_versions(&self, id: KeyId, versions: Vec<KeyVersion>) -> Result<KeyVersion, KeyStoreError> {
         let names: Vec<KeyName> = versions.into_iter().map(|version| KeyName { id, version }).collect();
-        let mut refused = self.load_and_publish(&names);
+        let mut refused = self.load_and_publish(&names)?;
         let answer = match self.published.latest(id) {
             Some(version) => Ok(version),
             // There were files, and none was loaded: so one was refused.
@@ -231,12 +233,14 @@ impl KeyStore {
     }
 
     /// Answers what failed, for whatever reason. The caller holds the lock of the key id.
-    fn load_and_publish(&self, names: &[KeyName]) -> Vec<RefusedKey> {
-        let report = load::load(&self.files, &*self.kms, names, Instant::now() + LONGEST_LOAD);
+    fn load_and_publish(&self, names: &[KeyName]) -> Result<Vec<RefusedKey>, KeyStoreError> {
+        self.files.refresh()?;
+        let mut report = load::load(&self.files, &*self.kms, names, Instant::now() + LONGEST_LOAD);
+        let recorded = self.adopt(&mut report);
         self.published.publish(self.epoch, report.keys());
         self.messages.loaded(&report);
-        self.record(&report);
-        report.refused
+        self.messages.recorded(&recorded);
+        Ok(report.refused)
     }
 
     fn publish_new(&self, new: NewVersion) -> KeyVersion {
@@ -245,17 +249,9 @@ impl KeyStore {
         new.name.version
     }
 
-    /// Brings the manifest up to date.
-    fn record(&self, report: &LoadReport) {
-        let entries: Vec<_> = report.news().map(|accepted| accepted.entry.clone()).collect();
-        // A manifest of a later version of the plugin is left alone; that has been reported.
-        if self.role == Role::Backup || entries.is_empty() || self.files.check_may_add().is_err() {
-            return;
-        }
-        let recorded = self.files.lock().and_then(|lock| self.files.record(&lock, entries));
-        if let Err(error) = recorded {
-            self.messages.not_recorded(&error);
-        }
+    /// mariadb-backup reads what it finds, and makes nothing with it that is to last.
+    fn adopt(&self, report: &mut LoadReport) -> Result<(), KeyStoreError> {
+        if self.role == Role::Server { adopt::adopt(&self.files, report) } else { Ok(()) }
     }
 
     fn failed(&self, id: KeyId, version: Option<KeyVersion>, error: &KeyStoreError) {

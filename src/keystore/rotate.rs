@@ -56,7 +56,6 @@ pub fn all_ids(files: &KeyFiles, published: &PublishedKeys) -> Result<Vec<KeyId>
 /// The highest version that was ever used, as far as the table, the folder and the manifest know: a file that cannot be
 /// used, or is gone, still holds its number.
 pub fn highest_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
-    files.refresh()?;
     let in_folder = files.versions(id)?.last().copied();
     let highest = published.latest(id).max(in_folder).max(files.highest_recorded(id));
     highest.ok_or(KeyStoreError::NoSuchKey(id))

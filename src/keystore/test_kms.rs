@@ -30,6 +30,10 @@ impl TestKms {
         self.refused.lock().expect("refused").insert(key, class);
     }
 
+    pub(super) fn allow(&self, key: u8) {
+        self.refused.lock().expect("refused").remove(&key);
+    }
+
     pub(super) fn calls(&self) -> Vec<Call> {
         std::mem::take(&mut *self.calls.lock().expect("calls"))
     }

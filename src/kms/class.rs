@@ -11,6 +11,12 @@ pub enum Class {
     /// No answer, or one that is none of KMS. Goes away by itself, if the endpoint is right.
     #[error("KMS could not be reached or did not answer properly")]
     Transient,
+    /// The endpoint's certificate is signed by a CA that is not trusted here: a private one, or none is.
+    #[error("the CA of the endpoint's certificate is not trusted")]
+    UntrustedCa,
+    /// The endpoint's certificate is expired, has another name, or is wrong in another way.
+    #[error("the endpoint's certificate is not valid")]
+    BadCertificate,
     /// A fault inside AWS. Goes away by itself.
     #[error("a fault inside AWS")]
     Internal,
@@ -91,6 +97,8 @@ impl Class {
             Self::Config | Self::WrongRegion => AtStart::FailStart,
             Self::Throttled
             | Self::Transient
+            | Self::UntrustedCa
+            | Self::BadCertificate
             | Self::Internal
             | Self::NoCredentials
             | Self::BadCredentials
@@ -113,7 +121,7 @@ impl Class {
 
     /// Whether KMS gave no answer that it should have given.
     pub fn is_no_answer(self) -> bool {
-        matches!(self, Self::Transient | Self::Internal)
+        matches!(self, Self::Transient | Self::UntrustedCa | Self::BadCertificate | Self::Internal)
     }
 
     /// What may help, as a sentence without its full stop.
@@ -124,6 +132,14 @@ impl Class {
             (Self::Transient, _) => {
                 "Check the network to KMS, aws_key_management_region, aws_key_management_endpoint_url and \
                  aws_key_management_request_timeout"
+            }
+            (Self::UntrustedCa, _) => {
+                "Install the package ca-certificates; if the endpoint or a proxy has a private CA, name the file of its \
+                 certificate in SSL_CERT_FILE or AWS_CA_BUNDLE, in the server's environment"
+            }
+            (Self::BadCertificate, _) => {
+                "Check the clock of this machine, aws_key_management_endpoint_url, and any proxy that answers in the place \
+                 of AWS"
             }
             (Self::Internal, _) => "Try again; if it lasts, see the state of KMS on the AWS Health Dashboard",
             (Self::NoCredentials, _) => {

@@ -30,6 +30,11 @@ pub enum Call {
 }
 
 impl KmsError {
+    /// A failure of which AWS has said nothing.
+    pub(crate) fn new(call: Call, class: Class, detail: impl fmt::Display) -> Self {
+        Self { call, class, code: None, request_id: None, detail: detail.to_string() }
+    }
+
     /// The code and the request id, in parentheses.
     fn ids(&self) -> String {
         match (&self.code, &self.request_id) {

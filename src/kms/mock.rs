@@ -10,12 +10,9 @@ pub struct MockKms;
 impl Kms for MockKms {
     fn generate_data_key(&self, _: &MasterKeyId, spec: KeySpec) -> Result<WrappedKey, KmsError> {
         let mut key = vec![0; spec.key_len()];
-        getrandom::fill(&mut key).map_err(|error| KmsError {
-            call: Call::GenerateDataKeyWithoutPlaintext,
-            class: Class::Transient,
-            code: None,
-            request_id: None,
-            detail: format!("mock: no random numbers: {error}"),
+        getrandom::fill(&mut key).map_err(|error| {
+            let detail = format!("mock: no random numbers: {error}");
+            KmsError::new(Call::GenerateDataKeyWithoutPlaintext, Class::Transient, detail)
         })?;
         Ok(WrappedKey::new(key))
     }

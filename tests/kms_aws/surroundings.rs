@@ -1,5 +1,7 @@
 //! What lies between the server and AWS: proxies and certificates.
 
+use std::path::PathBuf;
+
 use super::*;
 use proxy::Proxy;
 
@@ -63,11 +65,107 @@ fn through_a_proxy(name: &str, login: &str, check: impl FnOnce(&str, Result<Wrap
     let environment =
         [("HTTPS_PROXY", url.as_str()), (PROXY_LOG, log.to_str().unwrap()), ("SSL_CERT_FILE", ca.to_str().unwrap())];
     with_environment(name, &[CREDENTIALS, &environment].concat(), || {
-        let emulator = start_tls(&[]);
+        let ca = PathBuf::from(std::env::var("SSL_CERT_FILE").unwrap());
+        let emulator = Emulator::start_tls(ca.parent().unwrap().to_str().unwrap(), &[]);
         let url = emulator.url().replace("127.0.0.1", "localhost");
         check(&url, generate(&connect(&url, None), MASTER_KEY, KeySpec::Aes128));
     });
 }
+
+#[test]
+fn a_private_ca_is_told_from_a_network_that_is_down_and_works_when_it_is_named() {
+    let name = "surroundings::a_private_ca_is_told_from_a_network_that_is_down_and_works_when_it_is_named";
+    with_certificates(name, &[("SSL_CERT_FILE", "of another/ca.pem")], |folder| {
+        let _other = Emulator::start_tls(&format!("{folder}/of another"), &[]);
+        let emulator = Emulator::start_tls(folder, &[]);
+        let error = generate(&connect(emulator.url(), None), MASTER_KEY, KeySpec::Aes128).err().unwrap();
+        check(&error, Class::UntrustedCa, None, "trusted: 1 CA certificate(s) of the system");
+        let text = error.to_string();
+        for part in ["SSL_CERT_FILE", "AWS_CA_BUNDLE", "ca-certificates"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(!text.contains("Check the network"), "{text}");
+        // The file is read anew for the next client.
+        std::fs::copy(format!("{folder}/ca.pem"), format!("{folder}/of another/ca.pem")).unwrap();
+        generate(&connect(emulator.url(), None), MASTER_KEY, KeySpec::Aes128).unwrap_or_else(|error| panic!("{error}"));
+    });
+}
+
+#[test]
+fn a_machine_without_certificates_of_cas_says_so() {
+    let name = "surroundings::a_machine_without_certificates_of_cas_says_so";
+    with_certificates(name, &[("SSL_CERT_FILE", "missing.pem"), ("SSL_CERT_DIR", "missing")], |folder| {
+        let emulator = Emulator::start_tls(folder, &[]);
+        let error = generate(&connect(emulator.url(), None), MASTER_KEY, KeySpec::Aes128).err().unwrap();
+        check(&error, Class::UntrustedCa, None, "Install the package ca-certificates");
+        assert!(error.to_string().contains("missing.pem"), "{error}");
+        // Where no certificate is needed, none is missed.
+        let emulator = Emulator::start();
+        generate(&connect(emulator.url(), None), MASTER_KEY, KeySpec::Aes128).unwrap_or_else(|error| panic!("{error}"));
+    });
+}
+
+#[test]
+fn a_bundle_of_aws_takes_the_place_of_the_certificates_of_the_system() {
+    let name = "surroundings::a_bundle_of_aws_takes_the_place_of_the_certificates_of_the_system";
+    with_certificates(name, &[("AWS_CA_BUNDLE", "bundle/ca.pem"), ("SSL_CERT_FILE", "ca.pem")], |folder| {
+        let bundled = Emulator::start_tls(&format!("{folder}/bundle"), &[]);
+        generate(&connect(bundled.url(), None), MASTER_KEY, KeySpec::Aes128).unwrap_or_else(|error| panic!("{error}"));
+        let of_system = Emulator::start_tls(folder, &[]);
+        let error = generate(&connect(of_system.url(), None), MASTER_KEY, KeySpec::Aes128).err().unwrap();
+        check(&error, Class::UntrustedCa, None, "trusted: 1 CA certificate(s) of AWS_CA_BUNDLE=");
+    });
+}
+
+#[test]
+fn a_bundle_that_cannot_be_read_or_holds_nothing_is_named() {
+    let name = "surroundings::a_bundle_that_cannot_be_read_or_holds_nothing_is_named";
+    with_certificates(name, &[("AWS_CA_BUNDLE", "bundle.pem")], |folder| {
+        let emulator = Emulator::start_tls(folder, &[]);
+        let fails = |part: &str| {
+            let error = generate(&connect(emulator.url(), None), MASTER_KEY, KeySpec::Aes128).err().unwrap();
+            check(&error, Class::UntrustedCa, None, part);
+            assert!(error.to_string().contains(&format!("AWS_CA_BUNDLE={folder}/bundle.pem")), "{error}");
+        };
+        fails("cannot be read: No such file or directory");
+        for contents in ["", "no certificate", BROKEN_CERTIFICATES] {
+            std::fs::write(format!("{folder}/bundle.pem"), contents).unwrap();
+            fails("trusted: 0 CA certificate(s)");
+        }
+    });
+}
+
+#[test]
+fn a_certificate_that_is_expired_or_has_another_name_is_none_of_an_unknown_ca() {
+    let name = "surroundings::a_certificate_that_is_expired_or_has_another_name_is_none_of_an_unknown_ca";
+    with_certificates(name, &[("SSL_CERT_FILE", "ca.pem")], |folder| {
+        for (fault, part) in [("expired", "expired"), ("other_name", "kms.example.com")] {
+            let emulator = Emulator::start_tls(folder, &["--tls-fault", fault]);
+            let error = generate(&connect(emulator.url(), None), MASTER_KEY, KeySpec::Aes128).err().unwrap();
+            check(&error, Class::BadCertificate, None, part);
+            assert!(error.class.is_passing(), "a clock may be set late");
+        }
+    });
+}
+
+/// In a folder of its own, to which the values of `variables` are relative; `body` gets its path.
+fn with_certificates(name: &str, variables: &[(&str, &str)], body: impl FnOnce(&str)) {
+    let folder = tempfile::tempdir().unwrap();
+    for (_, path) in variables {
+        std::fs::create_dir_all(folder.path().join(path).parent().unwrap()).unwrap();
+    }
+    let absolute = |path: &str| folder.path().join(path).to_str().unwrap().to_owned();
+    let mut environment: Vec<(&str, String)> = variables.iter().map(|(name, path)| (*name, absolute(path))).collect();
+    environment.push(("TEST_FOLDER", absolute("")));
+    let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    with_environment(name, &[CREDENTIALS, &environment].concat(), || {
+        body(std::env::var("TEST_FOLDER").unwrap().trim_end_matches('/'));
+    });
+}
+
+/// Base64 that is no certificate, and what is no base64.
+const BROKEN_CERTIFICATES: &str = "-----BEGIN CERTIFICATE-----\nTm8gY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n\
+    -----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n";
 
 /// What the proxy was asked.
 fn requests() -> String {
@@ -76,12 +174,6 @@ fn requests() -> String {
 
 /// Tells the child process where its parent's proxy notes requests.
 const PROXY_LOG: &str = "TEST_PROXY_LOG";
-
-/// In the folder where SSL_CERT_FILE, or AWS_CA_BUNDLE, has its CA.
-fn start_tls(more: &[&str]) -> Emulator {
-    let ca = std::env::var("SSL_CERT_FILE").or(std::env::var("AWS_CA_BUNDLE")).unwrap();
-    Emulator::start_tls(std::path::Path::new(&ca).parent().unwrap().to_str().unwrap(), more)
-}
 
 fn metadata_of_ec2(request: &str) -> (u16, String) {
     let answer = if request.contains("placement/region") {

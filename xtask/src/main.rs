@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use self::commands::{bench, crash, demo, fuzz, install, memory, miri, setup, start_time, suite, test, versions};
+use self::commands::{bench, crash, demo, fuzz, install, memory, miri, setup, soak, start_time, suite, test, versions};
 use self::tally::Tally;
 
 /// Builds, shows and tests the plugin.
@@ -38,6 +38,8 @@ enum Command {
     Suite(suite::Options),
     /// Kills a server in the middle of rotations and checks that no key and no row is lost
     Crash(crash::Options),
+    /// Works a server hard amid kills, faults of KMS and backups, and checks that nothing is lost
+    Soak(soak::Options),
     /// Compares a start with 1000 keys to a start with one
     StartTime,
     /// Looks for data keys in a server's memory and core dump, and for what a failed start leaves
@@ -46,7 +48,7 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Runs the callbacks' tests in Miri, which finds undefined behaviour
     Miri,
-    /// Measures AES and look-ups beside the server's
+    /// Measures AES and look-ups beside the server's, and rotations of up to 1000 keys
     Bench(bench::Options),
     /// Tries the plugin in the MariaDB of other Debian releases
     Versions,
@@ -82,6 +84,7 @@ impl Command {
             Self::Test => test::run(tally),
             Self::Suite(options) => suite::run(options, tally),
             Self::Crash(options) => crash::run(options, tally),
+            Self::Soak(options) => soak::run(options, tally),
             Self::StartTime => start_time::run(start_time::LONG, tally),
             Self::Memory => memory::run(tally),
             Self::Fuzz(options) => fuzz::run(options, tally),

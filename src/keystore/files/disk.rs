@@ -6,11 +6,12 @@ use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::thread::{self, ScopedJoinHandle};
 
 use tempfile::NamedTempFile;
 
 /// File operations. Each is what the operating system's is, and as lasting: a file's contents last from
-/// [`NewFile::sync`] on, a name from [`Disk::sync_folder`] on.
+/// [`NewFile::sync`] or [`Disk::sync_files`] on, a name from [`Disk::sync_folder`] on.
 pub trait Disk: Send + Sync {
     /// The absolute path of what exists, without symbolic links.
     fn canonicalize(&self, path: &Path) -> io::Result<PathBuf>;
@@ -37,7 +38,10 @@ pub trait Disk: Send + Sync {
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes the names in a folder last.
+    /// Makes the contents of files last, whoever has written them. Answers in their order.
+    fn sync_files(&self, paths: &[PathBuf]) -> Vec<io::Result<()>>;
+
+    /// Makes the names in a folder last, if the file system can do that apart.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 }
 
@@ -141,8 +145,32 @@ impl Disk for SystemDisk {
         fs::remove_file(path)
     }
 
+    fn sync_files(&self, paths: &[PathBuf]) -> Vec<io::Result<()>> {
+        let sync = |paths: &[PathBuf]| -> Vec<io::Result<()>> {
+            paths.iter().map(|path| File::open(path)?.sync_all()).collect()
+        };
+        if paths.len() < SYNC_THREADS {
+            return sync(paths);
+        }
+        // Who waits at the same time waits for the same flush of the disk: 2000 files took 0.07 s on an SSD, and 2 to 5 s one
+        // after the other.
+        thread::scope(|scope| {
+            let begin = |paths| (paths, thread::Builder::new().spawn_scoped(scope, move || sync(paths)));
+            let begun: Vec<_> = paths.chunks(paths.len().div_ceil(SYNC_THREADS)).map(begin).collect();
+            let end = |(paths, thread): (&[PathBuf], io::Result<ScopedJoinHandle<'_, _>>)| match thread {
+                Ok(thread) => thread.join().unwrap_or_else(|_| sync(paths)),
+                Err(_) => sync(paths),
+            };
+            begun.into_iter().flat_map(end).collect()
+        })
+    }
+
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        File::open(folder)?.sync_all()
+        match File::open(folder)?.sync_all() {
+            // fsync(2): this file system does not sync folders. What it is told, it has done.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            synced => synced,
+        }
     }
 }
 
@@ -176,3 +204,6 @@ impl LockFile for File {
 
 /// Readable for the group, which may run the backups; writable for nobody.
 const MODE: u32 = 0o440;
+
+/// Files that are synced at the same time.
+const SYNC_THREADS: usize = 16;

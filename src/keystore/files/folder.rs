@@ -4,6 +4,7 @@
 //! file only if nobody has that name; then the folder is synced. So a file is there whole or not at all, whenever the
 //! machine stops.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::TryLockError;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -114,6 +115,26 @@ impl KeyFolder {
         Ok(())
     }
 
+    /// Makes sure that key files which were found here, and their names, are on the disk. Answers those for which it failed.
+    pub fn sync(&self, names: &[KeyName]) -> Vec<(KeyName, KeyStoreError)> {
+        let paths: Vec<PathBuf> = names.iter().map(|name| self.path_of(*name)).collect();
+        let synced = self.disk.sync_files(&paths);
+        // This one, and perhaps the second.
+        let folders: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
+        let folders: BTreeMap<&Path, io::Result<()>> =
+            folders.into_iter().map(|folder| (folder, self.disk.sync_folder(folder))).collect();
+        let mut failures = Vec::new();
+        for ((name, path), synced) in names.iter().zip(&paths).zip(synced) {
+            let folder = path.parent().and_then(|folder| folders.get(folder)?.as_ref().err());
+            if let Err(error) = synced {
+                failures.push((*name, failed("sync key file", path, error)));
+            } else if let Some(error) = folder {
+                failures.push((*name, failed("sync the folder of key file", path, again(error))));
+            }
+        }
+        failures
+    }
+
     /// Reads a file that is no key file.
     pub fn read_document(&self, file_name: &str) -> io::Result<Document> {
         let path = self.path.join(file_name);
@@ -199,6 +220,11 @@ impl KeyFolder {
         }
         Ok(file)
     }
+}
+
+/// The same error for another key.
+fn again(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 fn failed(action: &'static str, path: &Path, error: io::Error) -> KeyStoreError {

@@ -9,7 +9,6 @@ use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
 /// The manifest of the key store's folder.
 pub(super) struct Inventory {
     state: Mutex<State>,
-    is_writable: bool,
 }
 
 /// What there was at start.
@@ -56,7 +55,7 @@ impl Inventory {
                 FoundManifest::Newer(format)
             }
         };
-        Ok((Self { state: Mutex::new(state), is_writable }, found))
+        Ok((Self { state: Mutex::new(state) }, found))
     }
 
     /// Fails if no key may be made here.
@@ -73,11 +72,26 @@ impl Inventory {
         }
     }
 
-    /// Adds entries, here and on the disk. The caller holds the folder's lock. What could not be written is written with
-    /// the next entries.
-    pub(super) fn add(&self, folder: &KeyFolder, entries: Vec<Entry>) -> Result<(), KeyStoreError> {
-        if !self.is_writable || entries.is_empty() {
-            return Ok(());
+    /// Takes over what the manifest on the disk says, which another server with the same folder may have changed. What
+    /// could not be written there yet is kept.
+    pub(super) fn refresh(&self, folder: &KeyFolder) -> Result<Place, KeyStoreError> {
+        let mut state = self.state();
+        let found = Manifest::read(folder)?;
+        state.newer = None;
+        match found {
+            OnDisk::Good(manifest) => state.manifest.take_over(manifest),
+            OnDisk::Missing => {}
+            OnDisk::Damaged(_) => return Ok(Place::Taken),
+            OnDisk::Newer(format) => state.newer = Some(format),
+        }
+        Ok(Place::Free)
+    }
+
+    /// Adds entries, here and on the disk. The caller holds the folder's lock, and has called [`Inventory::refresh`] since.
+    /// What could not be written is written with the next entries. No entry takes the place of one of another key.
+    pub(super) fn add(&self, folder: &KeyFolder, place: Place, entries: Vec<Entry>) -> Result<(), KeyStoreError> {
+        for entry in &entries {
+            self.check(entry)?;
         }
         let mut state = self.state();
         for entry in entries {
@@ -87,15 +101,10 @@ impl Inventory {
             };
             state.manifest.insert(entry);
         }
-        if state.take_over(folder)? == Found::Damaged {
+        if place == Place::Taken {
             Manifest::put_aside(folder)?;
         }
         state.manifest.write(folder)
-    }
-
-    /// Takes over what another server with the same folder has added.
-    pub(super) fn refresh(&self, folder: &KeyFolder) -> Result<(), KeyStoreError> {
-        if self.is_writable { self.state().take_over(folder).map(drop) } else { Ok(()) }
     }
 
     /// The highest version of a key that was ever here.
@@ -114,23 +123,11 @@ impl Inventory {
     }
 }
 
-/// Whether a manifest lies there that has to be put aside before it is replaced.
-#[derive(PartialEq, Eq)]
-enum Found {
-    Replaceable,
-    Damaged,
-}
-
-impl State {
-    /// Reads the manifest on the disk, which another server may have changed.
-    fn take_over(&mut self, folder: &KeyFolder) -> Result<Found, KeyStoreError> {
-        let mut found = Found::Replaceable;
-        match Manifest::read(folder)? {
-            OnDisk::Good(manifest) => self.manifest.add_missing(manifest),
-            OnDisk::Missing => {}
-            OnDisk::Damaged(_) => found = Found::Damaged,
-            OnDisk::Newer(format) => self.newer = Some(format),
-        }
-        self.newer.map_or(Ok(found), |format| Err(KeyStoreError::NewerManifest(format)))
-    }
+/// Where the manifest is to be written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nothing is there, or a manifest that may be replaced.
+    Free,
+    /// What is there is no manifest, and has to be put aside first.
+    Taken,
 }

@@ -98,11 +98,9 @@ impl Manifest {
         self.entries.insert(entry.name, entry);
     }
 
-    /// Adds the entries of `other` for which there is none here.
-    pub(super) fn add_missing(&mut self, other: Manifest) {
-        for (name, entry) in other.entries {
-            self.entries.entry(name).or_insert(entry);
-        }
+    /// Adds the entries of `other`, which are right where the two differ.
+    pub(super) fn take_over(&mut self, other: Manifest) {
+        self.entries.extend(other.entries);
     }
 
     /// Compares a key file with its entry.

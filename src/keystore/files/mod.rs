@@ -14,19 +14,26 @@ use std::sync::Arc;
 pub use disk::{Disk, SystemDisk};
 #[cfg(all(test, not(feature = "model")))]
 pub use disk::{Kind, Listed, LockFile, NewFile};
-pub use folder::FolderLock;
 pub use inventory::FoundManifest;
 pub use key_file::KeyFile;
 pub use manifest::{Entry, Finding};
 
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
-use folder::KeyFolder;
-use inventory::Inventory;
+use folder::{FolderLock, KeyFolder};
+use inventory::{Inventory, Place};
 
 /// The key files of one folder, and its manifest.
 pub struct KeyFiles {
     folder: KeyFolder,
     inventory: Inventory,
+    is_writable: bool,
+}
+
+/// The right to add files, which one server at a time has. Whoever has it knows what the manifest on the disk says.
+pub struct Adding<'a> {
+    files: &'a KeyFiles,
+    place: Place,
+    _lock: FolderLock,
 }
 
 /// A key file that was read.
@@ -50,7 +57,7 @@ impl KeyFiles {
     ) -> Result<(Self, FoundManifest), KeyStoreError> {
         let folder = KeyFolder::open(disk, folder, also)?;
         let (inventory, manifest) = Inventory::open(&folder, is_writable)?;
-        Ok((Self { folder, inventory }, manifest))
+        Ok((Self { folder, inventory, is_writable }, manifest))
     }
 
     /// The folder.
@@ -95,33 +102,44 @@ impl KeyFiles {
         self.inventory.check(found)
     }
 
-    /// Fails if no key may be made here.
+    /// Takes over what the manifest on the disk says, which another server with the same folder may have changed.
+    pub fn refresh(&self) -> Result<(), KeyStoreError> {
+        if self.is_writable { self.inventory.refresh(&self.folder).map(drop) } else { Ok(()) }
+    }
+
+    /// Fails if no key may be made here, as far as is known since [`KeyFiles::refresh`].
     pub fn check_may_add(&self) -> Result<(), KeyStoreError> {
         self.inventory.check_may_add()
     }
 
-    /// Takes over what another server with the same folder has recorded.
-    pub fn refresh(&self) -> Result<(), KeyStoreError> {
-        self.inventory.refresh(&self.folder)
+    /// Waits, but not for ever, until nobody else adds files, and asks the manifest on the disk. Fails if no key may be
+    /// made here.
+    pub fn begin_adding(&self) -> Result<Adding<'_>, KeyStoreError> {
+        let lock = self.folder.lock()?;
+        let place = self.inventory.refresh(&self.folder)?;
+        self.check_may_add()?;
+        Ok(Adding { files: self, place, _lock: lock })
     }
 
-    /// Waits, but not for ever, until nobody else adds files.
-    pub fn lock(&self) -> Result<FolderLock, KeyStoreError> {
-        self.folder.lock()
-    }
-
-    /// Makes a key file, which must not exist. When this returns, it is whole and on the disk.
-    pub fn write(&self, _lock: &FolderLock, name: KeyName, contents: &[u8]) -> Result<(), KeyStoreError> {
-        self.folder.write_new(name, contents)
-    }
-
-    /// Records key versions in the manifest. What could not be written is written with the next entries.
-    pub fn record(&self, _lock: &FolderLock, entries: Vec<Entry>) -> Result<(), KeyStoreError> {
-        self.inventory.add(&self.folder, entries)
+    /// Makes sure that key files which were found here, and not made, are on the disk. Answers those for which it failed.
+    pub fn sync(&self, names: &[KeyName]) -> Vec<(KeyName, KeyStoreError)> {
+        self.folder.sync(names)
     }
 
     /// Removes temporary files that a stopped server left behind. Answers how many.
     pub fn remove_leftovers(&self) -> Result<usize, KeyStoreError> {
         self.folder.remove_leftovers()
+    }
+}
+
+impl Adding<'_> {
+    /// Makes a key file, which must not exist. When this returns, it is whole and on the disk.
+    pub fn write(&self, name: KeyName, contents: &[u8]) -> Result<(), KeyStoreError> {
+        self.files.folder.write_new(name, contents)
+    }
+
+    /// Records key versions in the manifest. What could not be written is written with the next entries.
+    pub fn record(&self, entries: Vec<Entry>) -> Result<(), KeyStoreError> {
+        self.files.inventory.add(&self.files.folder, self.place, entries)
     }
 }

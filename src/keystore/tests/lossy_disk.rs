@@ -198,6 +198,17 @@ impl Disk for LossyDisk {
         self.change().names.remove(path).map(drop).ok_or_else(|| ErrorKind::NotFound.into())
     }
 
+    fn sync_files(&self, paths: &[PathBuf]) -> Vec<Result<()>> {
+        let sync = |path: &PathBuf| {
+            let Some(mut state) = self.sync()? else { return Ok(()) };
+            let file = state.find(path)?;
+            let contents = &mut state.files[file];
+            contents.synced = contents.now.clone();
+            Ok(())
+        };
+        paths.iter().map(sync).collect()
+    }
+
     fn sync_folder(&self, folder: &Path) -> Result<()> {
         let Some(mut state) = self.sync()? else { return Ok(()) };
         state.synced_names.retain(|path, _| path.parent() != Some(folder));

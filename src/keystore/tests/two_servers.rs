@@ -1,6 +1,7 @@
 //! Two servers that were given the same folder.
 
 use super::*;
+use crate::kms::{KmsError, PlainKey, WrappedKey};
 
 #[test]
 fn a_key_that_the_other_server_has_made_meanwhile_is_used_and_not_made_again() {
@@ -80,4 +81,120 @@ fn a_manifest_that_another_server_of_a_later_version_writes_meanwhile_is_left_al
     }
     assert_eq!(read(&setup, MANIFEST), b"{\"format\": 2, \"news\": true}");
     assert_eq!(store.published.latest(id(1)), Some(version(1)));
+}
+
+#[test]
+fn a_key_that_the_other_server_has_made_and_whose_file_is_lost_is_not_made_anew() {
+    let setup = Setup::new();
+    let (one, two) = (setup.open().expect("open"), setup.open().expect("open"));
+    one.latest_or_new(id(7)).expect("made");
+    fs::remove_file(setup.folder.path().join("aws-kms-key.7.1")).expect("remove");
+    let manifest = read(&setup, MANIFEST);
+    setup.kms.calls();
+    let error = two.latest_or_new(id(7)).expect_err("lost").to_string();
+    assert!(error.contains("aws-kms-key.7.1 is gone. Restore the file from a backup"), "{error}");
+    assert_eq!((setup.kms.calls(), read(&setup, MANIFEST)), (vec![], manifest));
+    // Its number is not used again either.
+    assert_eq!(two.rotate(id(7)).expect("rotate"), version(2));
+}
+
+#[test]
+fn a_file_with_another_key_than_the_other_server_has_made_is_refused_and_the_evidence_stays() {
+    let setup = Setup::new();
+    let (one, two) = (setup.open().expect("open"), setup.open().expect("open"));
+    one.latest_or_new(id(7)).expect("made");
+    fs::remove_file(setup.folder.path().join("aws-kms-key.7.1")).expect("remove");
+    setup.put_key("aws-kms-key.7.1", 66);
+    let manifest = read(&setup, MANIFEST);
+    let error = two.latest_or_new(id(7)).expect_err("exchanged").to_string();
+    assert!(error.contains("key 7 version 1: its file holds another key than the one that was made here"), "{error}");
+    assert_eq!((key(&two, 7, 1), read(&setup, MANIFEST)), (None, manifest));
+}
+
+/// While KMS unwraps a key, somebody does something in the folder.
+struct Meanwhile<F>(TestKms, F);
+
+impl<F: Fn() + Send + Sync> Kms for Meanwhile<F> {
+    fn generate_data_key(&self, master_key: &MasterKeyId, spec: KeySpec) -> Result<WrappedKey, KmsError> {
+        self.0.generate_data_key(master_key, spec)
+    }
+    fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
+        (self.1)();
+        self.0.decrypt_all(wrapped, until)
+    }
+    fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
+        (self.1)();
+        self.0.decrypt(wrapped)
+    }
+}
+
+/// Another server makes key 7, whose file somebody exchanges.
+fn other_key_7(setup: &Setup) -> impl Fn() + Send + Sync + use<> {
+    let elsewhere = Setup::new();
+    elsewhere.open().expect("open").latest_or_new(id(7)).expect("made");
+    let (manifest, folder) = (read(&elsewhere, MANIFEST), setup.folder.path().to_owned());
+    move || fs::write(folder.join(MANIFEST), &manifest).expect("write")
+}
+
+#[test]
+fn what_the_manifest_says_is_asked_again_before_a_found_key_is_published() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
+    setup.put_key("aws-kms-key.7.1", 66);
+    let kms = Arc::new(Meanwhile(TestKms::default(), other_key_7(&setup)));
+    // Found at start, and later.
+    for is_at_start in [true, false] {
+        let store = match is_at_start {
+            true => setup.open_as(Role::Server, kms.clone()).expect("open"),
+            false => {
+                fs::remove_file(setup.folder.path().join("aws-kms-key.7.1")).expect("remove");
+                fs::remove_file(setup.folder.path().join(MANIFEST)).expect("remove");
+                let store = setup.open_as(Role::Server, kms.clone()).expect("open");
+                setup.put_key("aws-kms-key.7.1", 66);
+                store
+            }
+        };
+        let error = store.load(KeyName::new(7, 1).expect("a name")).expect_err("exchanged").to_string();
+        assert!(error.contains("its file holds another key"), "{error}");
+        assert_eq!(key(&store, 7, 1), None);
+    }
+}
+
+#[test]
+fn a_key_whose_file_was_lost_while_kms_was_asked_for_it_is_not_made_anew() {
+    let setup = Setup::new();
+    let kms = Arc::new(Meanwhile(TestKms::default(), other_key_7(&setup)));
+    let store = setup.open_as(Role::Server, kms).expect("open");
+    let error = store.latest_or_new(id(7)).expect_err("lost").to_string();
+    assert!(error.contains("aws-kms-key.7.1 is gone"), "{error}");
+    assert!(!setup.files().contains(&"aws-kms-key.7.1".to_owned()));
+}
+
+#[test]
+fn an_entry_on_the_disk_is_right_where_this_server_remembers_another() {
+    let setup = Setup::new();
+    let (one, two) = (setup.open().expect("open"), setup.open().expect("open"));
+    one.latest_or_new(id(1)).expect("made");
+    two.latest_or_new(id(1)).expect("loaded");
+    // The other server has wrapped it anew.
+    let changed = String::from_utf8(read(&setup, MANIFEST)).expect("UTF-8").replace("key/test", "key/new");
+    fs::write(setup.folder.path().join(MANIFEST), &changed).expect("write");
+    two.rotate(id(1)).expect("rotate");
+    let manifest = String::from_utf8(read(&setup, MANIFEST)).expect("UTF-8");
+    assert_eq!((manifest.matches("key/new").count(), manifest.matches("key/test").count()), (1, 1), "{manifest}");
+}
+
+#[test]
+fn what_the_manifest_says_now_is_asked_also_for_a_key_that_this_server_remembers() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
+    setup.put_key("aws-kms-key.7.1", 66);
+    setup.open().expect("open");
+    setup.kms.refuse(66, Class::Denied);
+    let store = setup.open().expect("open");
+    setup.kms.allow(66);
+    other_key_7(&setup)();
+    store.forget_failures();
+    let error = store.latest_or_new(id(7)).expect_err("exchanged").to_string();
+    assert!(error.contains("its file holds another key"), "{error}");
 }

@@ -7,25 +7,20 @@ use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::operation::RequestId;
 
 use super::asked::Asked;
-use super::client::RegionalClient;
+use super::client::Connected;
 use super::codes::{class_of_code, is_about_the_signature};
 use super::text::{causes, one_line};
-use super::{credentials, http};
+use super::{certificates, credentials, http};
 use crate::kms::{Call, Class, KmsError};
 
 /// The error of a call, which may come from having asked in the wrong region.
-pub(super) fn failed<E>(
-    call: Call,
-    client: &RegionalClient,
-    asked: &Asked,
-    error: &SdkError<E, HttpResponse>,
-) -> KmsError
+pub(super) fn failed<E>(call: Call, client: &Connected, asked: &Asked, error: &SdkError<E, HttpResponse>) -> KmsError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let region = client.client.config().region().map_or("unknown", |region| region.as_ref());
-    let mut failure = classify(call, error, asked);
-    if failure.class == Class::Transient && failure.code.is_none() {
+    let region = client.region.as_str();
+    let mut failure = classify(call, client, asked, error);
+    if failure.class.is_no_answer() && failure.code.is_none() {
         let endpoint = asked.endpoint().unwrap_or_else(|| "no endpoint".to_owned());
         let proxy = http::proxy_variable(&endpoint).map(|name| format!(", {name} is set")).unwrap_or_default();
         failure.detail = format!("{} (asked {endpoint}, region {region}{proxy})", failure.detail);
@@ -47,7 +42,7 @@ where
             | Class::WrongRegion
             | Class::Rejected
     );
-    if may_be_region && !client.region_is_certain {
+    if may_be_region && !client.region_is_certain() {
         failure.class = Class::NoRegion;
     }
     failure
@@ -58,10 +53,14 @@ where
 /// The error's `Debug` form and the SDK's `DisplayErrorContext` hold the raw answer with its body, which for Decrypt may
 /// be the data key. Only codes, messages of the AWS error and `Display` of the causes are used here, and for an answer
 /// that could not be parsed not even those.
-fn classify<E>(call: Call, error: &SdkError<E, HttpResponse>, asked: &Asked) -> KmsError
+fn classify<E>(call: Call, client: &Connected, asked: &Asked, error: &SdkError<E, HttpResponse>) -> KmsError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
+    if let Some((class, reason)) = certificates::refused(error) {
+        let detail = format!("{reason} ({})", client.trusted);
+        return KmsError { call, class, code: None, request_id: None, detail: one_line(&detail) };
+    }
     if let Some(failure) = credentials::Failure::behind(error) {
         let credentials::Failure { class, code, request_id, detail } = failure;
         return KmsError { call, class, code, request_id, detail: one_line(&detail) };

@@ -10,19 +10,21 @@ use std::env;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::certificates::Trusted;
 use aws_sdk_kms::config::http::HttpRequest;
 use aws_sdk_kms::config::{HttpClient, RuntimeComponents, SharedHttpClient};
-use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::tls::{Provider, TlsContext, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Connector, HttpClientError};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
 use url::{Host, Origin, Url};
 
 /// A client with connections of its own.
-pub(super) fn client() -> SharedHttpClient {
-    SharedHttpClient::new(Client { direct: Direct::from_environment(), connectors: Mutex::default() })
+pub(super) fn client(trusted: &Trusted) -> Result<SharedHttpClient, HttpClientError> {
+    let tls = TlsContext::builder().with_trust_store(trusted.store()).build()?;
+    Ok(SharedHttpClient::new(Client { direct: Direct::from_environment(), tls, connectors: Mutex::default() }))
 }
 
 /// The variable that names a proxy for requests to `endpoint`, if there is one; NO_PROXY may still leave it out.
@@ -36,6 +38,7 @@ pub(super) fn proxy_variable(endpoint: &str) -> Option<&'static str> {
 #[derive(Debug)]
 struct Client {
     direct: Direct,
+    tls: TlsContext,
     /// Each with its pool of connections; KMS and the metadata services have timeouts of their own.
     connectors: Mutex<HashMap<Timeouts, SharedHttpConnector>>,
 }
@@ -51,18 +54,25 @@ impl HttpClient for Client {
         let connector = connectors.entry(timeouts).or_insert_with(|| {
             SharedHttpConnector::new(Router {
                 direct: self.direct.clone(),
-                to_metadata: connector(settings, components, ProxyConfig::disabled()),
-                to_others: connector(settings, components, ProxyConfig::from_env()),
+                to_metadata: self.connector(settings, components, ProxyConfig::disabled()),
+                to_others: self.connector(settings, components, ProxyConfig::from_env()),
             })
         });
         connector.clone()
     }
 }
 
-fn connector(settings: &HttpConnectorSettings, components: &RuntimeComponents, proxies: ProxyConfig) -> Connector {
-    let mut builder = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
-    builder.set_connector_settings(Some(settings.clone())).set_sleep_impl(components.sleep_impl());
-    builder.proxy_config(proxies).build()
+impl Client {
+    fn connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+        proxies: ProxyConfig,
+    ) -> Connector {
+        let mut builder = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+        builder.set_connector_settings(Some(settings.clone())).set_sleep_impl(components.sleep_impl());
+        builder.tls_context(self.tls.clone()).proxy_config(proxies).build()
+    }
 }
 
 /// Sends each request the way that its address asks for.

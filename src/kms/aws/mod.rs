@@ -2,6 +2,7 @@
 
 mod asked;
 mod calls;
+mod certificates;
 mod client;
 mod codes;
 mod credentials;
@@ -52,7 +53,7 @@ impl Kms for AwsKms {
 
     fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
         let (connection, wrapped) = (self.connection.clone(), wrapped.clone());
-        let task = async move { connection.decrypt(&connection.client().await, wrapped).await };
+        let task = async move { connection.decrypt(wrapped).await };
         self.runtime.wait(self.deadline(), task).unwrap_or_else(|| Err(no_answer(Call::Decrypt)))
     }
 

@@ -8,6 +8,7 @@ pub mod install;
 pub mod memory;
 pub mod miri;
 pub mod setup;
+pub mod soak;
 pub mod start_time;
 pub mod suite;
 pub mod test;

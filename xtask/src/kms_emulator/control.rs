@@ -16,6 +16,11 @@ impl Emulator {
         self.post("_emulator/fault", &[], &fault).map(drop)
     }
 
+    /// From now on, or for that many `times`, `operation` is answered as the `kind` of fault says.
+    pub fn fault(&self, operation: &str, kind: &str, times: Option<u32>) -> Result<()> {
+        self.post("_emulator/fault", &[], &json!({"operation": operation, "kind": kind, "times": times})).map(drop)
+    }
+
     /// Ends all faults.
     pub fn clear_faults(&self) -> Result<()> {
         ureq::delete(format!("{}/_emulator/fault", self.endpoint)).call().context("clearing the emulator's faults")?;

@@ -4,9 +4,9 @@ mod key_files;
 mod rotations;
 mod rows;
 
-pub use self::key_files::{KeyFiles, in_manifest, on_disk, temporary_files};
+pub use self::key_files::{KeyFiles, check_log, in_manifest, on_disk, temporary_files};
 pub use self::rotations::{Attempt, Rotator, Step};
-pub use self::rows::Rows;
+pub use self::rows::{Rows, check, check_all_tables};
 
 /// Encryption of all that is written, durable commits, and everything small, so that a start is quick.
 pub const OPTIONS: &str = "\

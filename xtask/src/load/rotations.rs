@@ -1,9 +1,12 @@
 //! The client that rotates keys and makes new ones, and how far it got.
 
-use anyhow::{Result, bail};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
 use fastrand::Rng;
 
-use crate::rig::Session;
+use crate::rig::{Refusal, Server, Session};
 
 /// One statement of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,27 +33,44 @@ pub struct Rotator {
     rng: Rng,
     known: Vec<u32>,
     last_new_key: u32,
+    pause: Duration,
 }
 
 impl Rotator {
     /// One that draws from `rng` and knows the keys `known`.
     pub fn new(rng: Rng, known: Vec<u32>) -> Self {
         let last_new_key = known.iter().copied().filter(|id| NEW_KEYS.contains(id)).max().unwrap_or(*NEW_KEYS.start());
-        Self { rng, known, last_new_key }
+        Self { rng, known, last_new_key, pause: Duration::ZERO }
     }
 
-    /// Works until the connection is lost. A refusal by the server is an error.
-    pub fn work_until_lost(mut self, mut session: Session) -> Result<Vec<Attempt>> {
+    /// The same, with a `pause` before each step.
+    pub fn every(self, pause: Duration) -> Self {
+        Self { pause, ..self }
+    }
+
+    /// Works until the connection is lost. A refusal by the server is an error if it is not `excused`.
+    pub fn work_until_lost(
+        mut self,
+        server: &Server<'_>,
+        mut session: Session,
+        excused: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Attempt>> {
         let mut attempts = Vec::new();
         loop {
+            thread::sleep(self.pause);
             let step = self.next();
-            match session.ask(&step.statement())? {
-                Ok(_) => attempts.push(Attempt { step, is_done: true }),
-                Err(refusal) if refusal.lost_connection() => {
-                    attempts.push(Attempt { step, is_done: false });
+            let answer = session.ask(&step.statement())?;
+            attempts.push(Attempt { step, is_done: answer.is_ok() });
+            let Err(refusal) = answer else { continue };
+            let lost = refusal.lost_connection();
+            ensure!(lost || excused(&refusal.to_string()), "the rotating client failed by itself: {refusal}");
+            match server.session() {
+                _ if lost => return Ok(attempts),
+                Ok(next) => session = next,
+                Err(error) if error.downcast_ref::<Refusal>().is_some_and(Refusal::lost_connection) => {
                     return Ok(attempts);
                 }
-                Err(refusal) => bail!("the rotating client failed by itself: {refusal}"),
+                Err(error) => return Err(error),
             }
         }
     }

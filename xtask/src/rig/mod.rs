@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 pub use self::installation::{Installation, default_value};
 pub use self::server::{Home, Server};
-pub use self::session::Session;
+pub use self::session::{Refusal, Session};
 use crate::kms_emulator::{self, Emulator};
 use crate::machine::{packages, paths, toolchain};
 use crate::{interrupt, terminal};
@@ -59,13 +59,18 @@ impl Rig {
 
     /// Starts the server with `options`, lines of a my.cnf, and the plugin's variables for this KMS.
     pub fn start(&self, options: &str) -> Result<Server<'_>> {
-        self.home.start(&format!("{options}\n{}", self.kms.variables()), self.environment().as_ref())
+        self.start_at(&self.home, options)
+    }
+
+    /// The same with another server's home.
+    pub fn start_at<'home>(&self, home: &'home Home, options: &str) -> Result<Server<'home>> {
+        home.start(&format!("{options}\n{}", self.kms.variables()), Some(&self.environment()))
     }
 
     /// The same with a server that does not load the plugin, but may install it.
     pub fn start_without_plugin(&self) -> Result<Server<'_>> {
         let loose: String = self.kms.variables().lines().map(|line| format!("loose_{line}\n")).collect();
-        self.home.start(&loose, self.environment().as_ref())
+        self.home.start(&loose, Some(&self.environment()))
     }
 
     /// Does `work`, ends everything and removes the folder. An error shows the end of the server's log.
@@ -87,7 +92,8 @@ impl Rig {
         self.folder.path()
     }
 
-    fn environment(&self) -> Option<kms_emulator::Environment> {
-        Some(kms_emulator::server_environment(&self.home.empty_folder()))
+    /// The whole environment of the server.
+    pub fn environment(&self) -> kms_emulator::Environment {
+        kms_emulator::server_environment(&self.home.empty_folder())
     }
 }

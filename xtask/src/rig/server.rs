@@ -25,14 +25,20 @@ pub struct Home {
 impl Home {
     /// Makes a new data folder in `folder`, and a plugin folder with the plugin in it.
     pub fn new(installation: Installation, folder: &Path, plugin: &Path) -> Result<Self> {
+        let home = Self::without_data(installation, folder, plugin)?;
+        home.installation.make_data_folder(&home.data(), &folder.join("tmp"))?;
+        Ok(home)
+    }
+
+    /// The same, whose data folder comes from elsewhere.
+    pub fn without_data(installation: Installation, folder: &Path, plugin: &Path) -> Result<Self> {
         let client = paths::program("mariadb").context("there is no program mariadb")?;
         let home = Self { folder: folder.to_owned(), installation, client, runs: AtomicU32::new(0) };
         for name in ["plugin", "tmp", "home"] {
-            std::fs::create_dir(folder.join(name))?;
+            std::fs::create_dir_all(folder.join(name))?;
         }
         std::fs::copy(plugin, home.folder.join("plugin/aws_key_management.so"))
             .with_context(|| format!("copying {}", plugin.display()))?;
-        home.installation.make_data_folder(&home.data(), &folder.join("tmp"))?;
         Ok(home)
     }
 
@@ -141,7 +147,7 @@ impl Server<'_> {
     }
 
     /// Shuts it down in order and waits for the end.
-    pub fn stop(self) -> Result<()> {
+    pub fn stop(&self) -> Result<()> {
         let status = self.process.terminate(STOP_PATIENCE)?;
         if !status.success() {
             bail!("mariadbd ended with {status}");

@@ -89,8 +89,9 @@ impl std::error::Error for Refusal {}
 
 const END: &str = "end of the answer";
 
-/// "Can't connect", "gone away", "lost connection", and its kin with the system's error.
-const LOST: [u32; 4] = [2002, 2006, 2013, 2055];
+/// "Server shutdown in progress", "connection was killed", "can't connect", "gone away", "lost connection", and its kin
+/// with the system's error.
+const LOST: [u32; 6] = [1053, 1927, 2002, 2006, 2013, 2055];
 
 #[cfg(test)]
 mod tests {

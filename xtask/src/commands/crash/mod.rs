@@ -59,18 +59,18 @@ impl<'a> Stand<'a> {
     fn all_rounds(&mut self, rounds: u32) -> Result<Moments> {
         let data = self.rig.home.data();
         let mut server = self.start()?;
-        let mut rows = Rows::create(&server)?;
+        let rows = Rows::create(&server)?;
         let mut keys = KeyFiles::first(&data)?;
         let mut moments = Moments::default();
         let mut progress = Progress::new("killing and starting again");
         for round in 1..=rounds {
-            let attempts = self.kill(server, &mut rows, &keys).with_context(|| format!("in round {round}"))?;
+            let attempts = self.kill(server, &rows, &keys).with_context(|| format!("in round {round}"))?;
             // The check after the kill and the one after the restart see the same files, or the start has changed some.
             let found = moments.add(&attempts, &keys, &data).and_then(|()| keys.after_kill(&data, &attempts));
             found.with_context(|| format!("after the kill of round {round}"))?;
             server = self.start().with_context(|| format!("starting again after round {round}"))?;
             let checked = keys
-                .after_restart(&data, &self.rig.home.log_text())
+                .after_restart(&data, &self.rig.home.log_text(), |_| false)
                 .and_then(|()| rows.check(&server))
                 .and_then(|()| keys.check_versions_in_use(&server));
             checked.with_context(|| format!("after the restart of round {round}"))?;
@@ -95,7 +95,7 @@ impl<'a> Stand<'a> {
     }
 
     /// Lets clients work, and kills the server while they do. Tells what the rotating one has tried.
-    fn kill(&mut self, server: Server<'_>, rows: &mut Rows, keys: &KeyFiles) -> Result<Vec<Attempt>> {
+    fn kill(&mut self, server: Server<'_>, rows: &Rows, keys: &KeyFiles) -> Result<Vec<Attempt>> {
         let pause = Duration::from_millis(DELAYS[self.rng.usize(..DELAYS.len())]);
         if !pause.is_zero() {
             self.rig.kms.delay("*", pause)?;
@@ -105,7 +105,7 @@ impl<'a> Stand<'a> {
         let (writer, session) = (server.session()?, server.session()?);
         let attempts = thread::scope(|threads| {
             let writing = threads.spawn(|| rows.write_until_lost(writer));
-            let rotating = threads.spawn(|| rotator.work_until_lost(session));
+            let rotating = threads.spawn(|| rotator.work_until_lost(&server, session, |_| false));
             thread::sleep(life);
             server.kill()?;
             writing.join().map_err(|_| anyhow!("the writing client panicked"))??;
