@@ -7,8 +7,9 @@ use tracing::Level;
 
 use super::server::{self, Server};
 use crate::keystore::Reporter;
+use crate::own_threads;
 
-/// The server's error log. To be used on the server's own threads.
+/// The server's error log. From a thread of the plugin's own, a line goes to stderr, in the error log's format.
 pub(super) struct ErrorLog;
 
 impl Reporter for ErrorLog {
@@ -51,7 +52,8 @@ pub(super) fn sdk_line(level: Level, text: &str) {
 }
 
 fn log(severity: c_ulong, label: &str, text: &str) {
-    if !Server::current().print_error(ME_ERROR_LOG_ONLY | severity, &line(text)) {
+    // The server's function is for its own threads.
+    if own_threads::is_current() || !Server::current().print_error(ME_ERROR_LOG_ONLY | severity, &line(text)) {
         to_stderr(label, text);
     }
 }

@@ -126,6 +126,22 @@ pub enum KeyStoreError {
         "{} does not exist, and mariadb-backup makes no keys. Add its key file {} to the backup", .0, .0.file_name()
     )]
     BackupCreatesNothing(KeyName),
+    /// There are or were key versions, and not one of them can be used.
+    #[error(
+        "not one of the {of} key version(s) of {} can be used, so all encrypted tables would be called corrupted. First: \
+         {first}", .folder.display()
+    )]
+    NoneUsable {
+        /// How many there are or were.
+        of: usize,
+        /// Where they lie.
+        folder: PathBuf,
+        /// Why the first of them cannot be used.
+        first: String,
+    },
+    /// The wait for the key had to end.
+    #[error("key {0}: given up, since the server stops or the statement was killed")]
+    GivenUp(KeyId),
     /// No memory for the key.
     #[error("{0}: no memory could be had for the key")]
     NoMemory(KeyName),

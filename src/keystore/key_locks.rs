@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::KeyId;
+use crate::waits;
 
 /// The key ids that somebody is working on.
 #[derive(Default)]
@@ -19,12 +21,17 @@ pub(super) struct KeyLock<'a> {
 }
 
 impl KeyLocks {
-    /// Waits until nobody else works on `id`.
-    pub(super) fn lock(&self, id: KeyId) -> KeyLock<'_> {
-        let mut taken =
-            self.released.wait_while(self.taken(), |taken| taken.contains(&id)).unwrap_or_else(PoisonError::into_inner);
+    /// Waits until nobody else works on `id`. `None` if the wait had to end.
+    pub(super) fn lock(&self, id: KeyId) -> Option<KeyLock<'_>> {
+        let mut taken = self.taken();
+        while taken.contains(&id) {
+            if waits::must_end() {
+                return None;
+            }
+            taken = self.released.wait_timeout(taken, ASK_EVERY).unwrap_or_else(PoisonError::into_inner).0;
+        }
         taken.insert(id);
-        KeyLock { locks: self, id }
+        Some(KeyLock { locks: self, id })
     }
 
     fn taken(&self) -> MutexGuard<'_, HashSet<KeyId>> {
@@ -32,6 +39,9 @@ impl KeyLocks {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// How often a waiter asks whether the wait has to end.
+const ASK_EVERY: Duration = Duration::from_millis(200);
 
 impl Drop for KeyLock<'_> {
     fn drop(&mut self) {
@@ -44,7 +54,6 @@ impl Drop for KeyLock<'_> {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Duration;
 
     #[test]
     fn a_lock_holds_up_its_own_key_only() {
@@ -52,16 +61,30 @@ mod tests {
         let locks = KeyLocks::default();
         let released = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let first = locks.lock(one);
-            drop(locks.lock(two));
+            let first = locks.lock(one).expect("a lock");
+            drop(locks.lock(two).expect("a lock"));
             let waiter = scope.spawn(|| {
-                let _second = locks.lock(one);
+                let _second = locks.lock(one).expect("a lock");
                 assert!(released.load(Ordering::SeqCst));
             });
             std::thread::sleep(Duration::from_millis(50));
             released.store(true, Ordering::SeqCst);
             drop(first);
             waiter.join().expect("the waiter got the lock after it was released");
+        });
+    }
+
+    #[test]
+    fn a_wait_for_a_lock_ends_when_it_must() {
+        let one = KeyId::new(1).expect("id");
+        let locks = KeyLocks::default();
+        let _first = locks.lock(one).expect("a lock");
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                waits::tests::MUST_END.set(true);
+                locks.lock(one).is_none()
+            });
+            assert!(waiter.join().expect("no panic"));
         });
     }
 }

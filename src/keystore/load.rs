@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use super::files::{Entry, Finding, KeyFiles, StoredKey};
 use super::published::{Hidden, hide};
 use super::{DataKey, KeyName, KeyStoreError};
-use crate::kms::{Class, Kms, KmsError, PlainKey, WrappedKey};
+use crate::kms::{Kms, KmsError, PlainKey, WrappedKey};
 
 /// What came of some key files.
 #[derive(Default)]
@@ -38,7 +38,7 @@ pub struct RefusedKey {
     pub error: KeyStoreError,
 }
 
-/// A key for which KMS may be asked again.
+/// A key that KMS did not unwrap. Its class says whether KMS is worth asking again.
 pub struct UnansweredKey<'a> {
     /// Its file.
     pub stored: &'a StoredKey,
@@ -51,9 +51,7 @@ pub fn load(files: &KeyFiles, kms: &dyn Kms, names: &[KeyName], deadline: Instan
     let mut report = LoadReport::default();
     let stored = read(files, names, &mut report);
     let unanswered = unwrap(files, kms, &stored.iter().collect::<Vec<_>>(), deadline, &mut report);
-    for UnansweredKey { stored: StoredKey { name, .. }, error } in unanswered {
-        report.refuse(*name, KeyStoreError::Kms(*name, error));
-    }
+    unanswered.into_iter().for_each(|key| report.refuse(key.stored.name, key.failed()));
     report
 }
 
@@ -69,8 +67,8 @@ pub fn read(files: &KeyFiles, names: &[KeyName], report: &mut LoadReport) -> Vec
     read
 }
 
-/// Asks KMS once for each key, until `deadline`. What it unwraps goes into secret memory at once. Answers those for which
-/// it may be asked again.
+/// Asks KMS once for each key, until `deadline`. What it unwraps goes into secret memory at once. Answers what it did not
+/// unwrap.
 pub fn unwrap<'a>(
     files: &KeyFiles,
     kms: &dyn Kms,
@@ -85,10 +83,7 @@ pub fn unwrap<'a>(
     for (stored, answer) in stored.iter().zip(answers) {
         match answer {
             Ok(plain) => unwrapped.push((*stored, plain)),
-            Err(error) if error.class.is_passing() || error.class == Class::Config => {
-                unanswered.push(UnansweredKey { stored, error });
-            }
-            Err(error) => report.refuse(stored.name, KeyStoreError::Kms(stored.name, error)),
+            Err(error) => unanswered.push(UnansweredKey { stored, error }),
         }
     }
     accept(files, &unwrapped, report);
@@ -134,6 +129,13 @@ fn check(
     Ok((entry, finding))
 }
 
+impl UnansweredKey<'_> {
+    /// Why the key cannot be used.
+    pub fn failed(self) -> KeyStoreError {
+        KeyStoreError::Kms(self.stored.name, self.error)
+    }
+}
+
 impl LoadReport {
     /// The keys to publish.
     pub fn keys(&self) -> Vec<(KeyName, DataKey)> {
@@ -164,7 +166,8 @@ impl LoadReport {
         self.refuse(name, error);
     }
 
-    fn refuse(&mut self, name: KeyName, error: KeyStoreError) {
+    /// The key cannot be used.
+    pub fn refuse(&mut self, name: KeyName, error: KeyStoreError) {
         self.refused.push(RefusedKey { name, error });
     }
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 use super::create::NewVersion;
 use super::files::{Finding, FoundManifest};
 use super::load::{AcceptedKey, LoadReport, RefusedKey};
-use super::start::{Survey, Waiting};
+use super::start::Survey;
 use super::{KeyName, KeyStoreError};
+use crate::kms::KmsError;
 
-/// Takes what an operator has to know. Called on the threads of the server only.
+/// Takes what an operator has to know. Called on the server's threads, and on the plugin's own.
 pub trait Reporter: Send + Sync {
     /// A normal event.
     fn note(&self, text: &str);
@@ -70,9 +71,8 @@ impl Messages {
         }
     }
 
-    /// The start waits for KMS.
-    pub fn waiting(&self, waiting: &Waiting<'_>) {
-        let Waiting { left, name, error } = waiting;
+    /// The start waits for KMS, for `left` at most.
+    pub fn waiting(&self, left: Duration, name: KeyName, error: &KmsError) {
         self.0.note(&format!("waiting for KMS, for up to {} s more: {name}: {error}", left.as_secs() + 1));
     }
 

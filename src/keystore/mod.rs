@@ -25,6 +25,7 @@ mod key_name;
 mod load;
 mod messages;
 mod new_keys;
+mod patience;
 mod published;
 mod rotate;
 mod start;
@@ -52,6 +53,7 @@ use files::{Disk, KeyFiles, SystemDisk};
 use key_locks::KeyLocks;
 use load::{LoadReport, RefusedKey};
 use messages::Messages;
+use patience::Patience;
 use published::Epoch;
 
 /// All data keys of one server.
@@ -99,8 +101,9 @@ pub enum Role {
 impl KeyStore {
     /// Loads all keys and publishes them. Without key files, nothing is asked of KMS.
     ///
-    /// Fails if KMS could not be reached for one of the keys, or if there are no credentials; nothing is published then. A
-    /// key that fails for a reason of its own is reported, and the others are loaded.
+    /// Fails if KMS could not be reached for one of the keys, if there are no credentials, or if not one of the key versions
+    /// that there are or were can be used; nothing is published then. A key that fails for a reason of its own is reported,
+    /// and the others are loaded.
     pub fn open(opening: Opening<'_>) -> Result<Self, KeyStoreError> {
         Self::open_on(Arc::new(SystemDisk), opening)
     }
@@ -120,13 +123,13 @@ impl KeyStore {
         let started = Instant::now();
         let survey = start::survey(files)?;
         messages.survey(files.path(), &survey, |name| files.path_of(name));
+        let patience = Patience::new(started + startup_timeout, messages);
+        let mut report = start::load_all(files, &*store.kms, &survey.present, patience)?;
+        let recorded = store.adopt(&mut report);
+        start::check_any_is_usable(files, &survey, &report)?;
         if survey.present.is_empty() {
             return Ok(store);
         }
-        let until = started + startup_timeout;
-        let mut report =
-            start::load_all(files, &*store.kms, &survey.present, until, &|waiting| messages.waiting(&waiting))?;
-        let recorded = store.adopt(&mut report);
         published.publish(epoch, report.keys());
         messages.started(files.path(), &survey, &report, published.ids().len(), started.elapsed());
         for RefusedKey { name, error } in &report.refused {
@@ -146,7 +149,7 @@ impl KeyStore {
     /// for all others see [`PublishedKeys::latest`], which this is the slow companion of.
     pub fn latest_or_new(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
         self.failures.check(id, None)?;
-        let _lock = self.locks.lock(id);
+        let _lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id))?;
         // Another thread may have been here while this one waited.
         if let Some(version) = self.published.latest(id) {
             return Ok(version);
@@ -159,7 +162,7 @@ impl KeyStore {
     /// [`PublishedKeys::with_key`].
     pub fn load(&self, name: KeyName) -> Result<(), KeyStoreError> {
         self.failures.check(name.id, Some(name.version))?;
-        let _lock = self.locks.lock(name.id);
+        let _lock = self.locks.lock(name.id).ok_or(KeyStoreError::GivenUp(name.id))?;
         if self.published.with_key(name, |_| ()).is_some() {
             return Ok(());
         }
@@ -172,7 +175,7 @@ impl KeyStore {
 
     /// Gives a key a new version, which is the latest from then on. If it fails, nothing has changed.
     pub fn rotate(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
-        let _lock = self.locks.lock(id);
+        let _lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id))?;
         if self.role == Role::Backup {
             let version = rotate::highest_version(&self.files, self.published, id)?;
             return Err(KeyStoreError::BackupCreatesNothing(KeyName { id, version }));

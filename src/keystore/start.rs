@@ -1,12 +1,14 @@
-//! What happens once, before the first look-up: all key files are read and all keys unwrapped. Publishes nothing, and
-//! writes nothing to the log.
+//! What happens once, before the first look-up: all key files are read and all keys unwrapped. Publishes nothing.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::files::{KeyFiles, StoredKey};
 use super::load::{self, LoadReport, UnansweredKey};
+use super::patience::Patience;
 use super::{KeyName, KeyStoreError};
-use crate::kms::{Class, Kms, KmsError};
+use crate::kms::{AtStart, Kms, KmsError};
+use crate::waits;
 
 /// What lies in the folder, and what should.
 pub struct Survey {
@@ -14,16 +16,6 @@ pub struct Survey {
     pub present: Vec<KeyName>,
     /// What the manifest knows of, but the folder does not hold, in order.
     pub missing: Vec<KeyName>,
-}
-
-/// A start that waits for KMS.
-pub struct Waiting<'a> {
-    /// For how long at most.
-    pub left: Duration,
-    /// A key that waits.
-    pub name: KeyName,
-    /// Why KMS did not unwrap it.
-    pub error: &'a KmsError,
 }
 
 /// Looks what there is, without KMS.
@@ -34,8 +26,8 @@ pub fn survey(files: &KeyFiles) -> Result<Survey, KeyStoreError> {
     Ok(Survey { present, missing })
 }
 
-/// Loads key files; what fails for a passing reason is tried again, until `until` or as long as KMS gets the start any
-/// further. `waiting` is told now and then.
+/// Loads key files. What a key's failure means, its class says: see [`AtStart`]. What is waited for is tried again until
+/// the patience is over, or as long as KMS gets the start any further.
 ///
 /// Fails if KMS could not be reached for one of the keys, or if there are no credentials: a server that went on would
 /// refuse its tables until it is restarted. A key that fails for a reason of its own is in the report, and the others are
@@ -44,52 +36,75 @@ pub fn load_all(
     files: &KeyFiles,
     kms: &dyn Kms,
     names: &[KeyName],
-    until: Instant,
-    waiting: &dyn Fn(Waiting<'_>),
+    mut patience: Patience<'_>,
 ) -> Result<LoadReport, KeyStoreError> {
     let mut report = LoadReport::default();
     let stored = load::read(files, names, &mut report);
     let mut open: Vec<&StoredKey> = stored.iter().collect();
-    let mut pause = FIRST_PAUSE;
-    let mut next_note = Instant::now();
-    let mut reason: Option<KeyStoreError> = None;
+    let mut before: BTreeMap<KeyName, KmsError> = BTreeMap::new();
     while !open.is_empty() {
         // Even a start without any patience asks once.
-        let deadline = until.max(Instant::now() + SHORTEST_ROUND);
-        let unanswered = load::unwrap(files, kms, &open, deadline, &mut report);
-        let Some(UnansweredKey { stored, error }) = unanswered.first() else { break };
-        let failed = || KeyStoreError::Kms(stored.name, error.clone());
-        if error.class == Class::Config {
-            return Err(failed());
+        let deadline = patience.until().max(Instant::now() + SHORTEST_ROUND);
+        let mut unanswered = load::unwrap(files, kms, &open, deadline, &mut report);
+        let Some(first) = unanswered.first() else { break };
+        if waits::must_end() {
+            return Err(KeyStoreError::GivenUp(first.stored.name.id));
         }
-        let now = Instant::now();
-        let left = until.saturating_duration_since(now);
-        if left.is_zero() && unanswered.len() == open.len() {
-            // A round that was cut short says only that there was no answer in time; the one before says why.
-            return Err(reason.unwrap_or_else(failed));
+        let is_over = patience.is_over() && unanswered.len() == open.len();
+        if is_over {
+            recall(&mut unanswered, before);
         }
-        if now >= next_note {
-            waiting(Waiting { left, name: stored.name, error });
-            next_note = now + NOTE_EVERY;
-        }
-        reason = Some(failed());
-        open = unanswered.into_iter().map(|unanswered| unanswered.stored).collect();
-        std::thread::sleep(jittered(pause).min(left));
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        let (waiting, lost) = sort(unanswered, is_over, !report.accepted.is_empty())?;
+        lost.into_iter().for_each(|lost| report.refuse(lost.stored.name, lost.failed()));
+        let Some(UnansweredKey { stored, error }) = waiting.first() else { break };
+        patience.wait(stored.name, error)?;
+        open = waiting.iter().map(|waiting| waiting.stored).collect();
+        before = waiting.into_iter().map(|waiting| (waiting.stored.name, waiting.error)).collect();
     }
     Ok(report)
 }
 
-/// How often a start that waits says so.
-const NOTE_EVERY: Duration = Duration::from_secs(15);
+/// Fails if no key version can be used, although there is or was one: a server that went on would call each of its tables
+/// corrupted.
+pub fn check_any_is_usable(files: &KeyFiles, survey: &Survey, report: &LoadReport) -> Result<(), KeyStoreError> {
+    let of = survey.present.len() + survey.missing.len();
+    if of == 0 || !report.accepted.is_empty() {
+        return Ok(());
+    }
+    let refused = report.refused.iter().min_by_key(|refused| refused.name).map(|refused| refused.error.to_string());
+    let missing = survey.missing.first().map(|name| KeyStoreError::Gone(*name, files.path_of(*name)).to_string());
+    let folder = files.path().to_owned();
+    Err(KeyStoreError::NoneUsable { of, folder, first: refused.or(missing).unwrap_or_default() })
+}
+
+/// Tells what is waited for from what fails now. Fails if the start does.
+fn sort(
+    unanswered: Vec<UnansweredKey<'_>>,
+    is_over: bool,
+    some_are_usable: bool,
+) -> Result<(Vec<UnansweredKey<'_>>, Vec<UnansweredKey<'_>>), KeyStoreError> {
+    let (mut waiting, mut lost) = (Vec::new(), Vec::new());
+    for key in unanswered {
+        match key.error.class.at_start() {
+            AtStart::FailStart => return Err(key.failed()),
+            AtStart::WaitThenFailStart if is_over => return Err(key.failed()),
+            AtStart::WaitThenFailKey | AtStart::WaitWhileNoneIsUsable if is_over => lost.push(key),
+            AtStart::WaitWhileNoneIsUsable if some_are_usable => lost.push(key),
+            AtStart::FailKey => lost.push(key),
+            AtStart::WaitThenFailStart | AtStart::WaitThenFailKey | AtStart::WaitWhileNoneIsUsable => waiting.push(key),
+        }
+    }
+    Ok((waiting, lost))
+}
+
+/// A round that was cut short says only that there was no answer in time; the one before says why.
+fn recall(unanswered: &mut [UnansweredKey<'_>], mut before: BTreeMap<KeyName, KmsError>) {
+    for key in unanswered {
+        if let Some(error) = before.remove(&key.stored.name) {
+            key.error = error;
+        }
+    }
+}
 
 /// What KMS gets at least, to answer all keys that are waiting.
 const SHORTEST_ROUND: Duration = Duration::from_secs(5);
-
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// Between half of `pause` and all of it, so that many servers do not come back at the same moment.
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
-}

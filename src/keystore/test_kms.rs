@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -13,6 +13,8 @@ use crate::kms::{Call, Class, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, Wra
 pub(super) struct TestKms {
     /// What happens to the next calls, in order; when it is empty, calls succeed.
     pub(super) plan: Mutex<VecDeque<(Call, Class)>>,
+    /// Keys that are never unwrapped, by the byte that all their bytes are.
+    pub(super) refused: Mutex<BTreeMap<u8, Class>>,
     /// All calls so far.
     pub(super) calls: Mutex<Vec<Call>>,
     /// If set, generated keys have this length.
@@ -22,6 +24,14 @@ pub(super) struct TestKms {
 impl TestKms {
     pub(super) fn fail_next(&self, failures: &[(Call, Class)]) {
         self.plan.lock().expect("plan").extend(failures.iter().copied());
+    }
+
+    pub(super) fn refuse(&self, key: u8, class: Class) {
+        self.refused.lock().expect("refused").insert(key, class);
+    }
+
+    pub(super) fn allow(&self, key: u8) {
+        self.refused.lock().expect("refused").remove(&key);
     }
 
     pub(super) fn calls(&self) -> Vec<Call> {
@@ -34,7 +44,7 @@ impl TestKms {
         match plan.front().copied() {
             Some((planned, class)) if planned == call => {
                 plan.pop_front();
-                Err(KmsError { call, class, code: None, request_id: None, detail: "as planned".into() })
+                Err(failed(call, class))
             }
             _ => Ok(()),
         }
@@ -56,6 +66,9 @@ impl Kms for TestKms {
     fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
         self.call(Call::Decrypt)?;
         let bytes = wrapped.as_bytes();
+        if let Some(class) = bytes.last().and_then(|byte| self.refused.lock().expect("refused").get(byte).copied()) {
+            return Err(failed(Call::Decrypt, class));
+        }
         match bytes.strip_prefix(b"wrapped:").or(bytes.strip_prefix(b"again:")) {
             Some(key) => Ok(PlainKey::new(key.to_vec(), Some("arn:aws:kms:us-east-1:1:key/test".into()))),
             None => Err(KmsError {
@@ -67,6 +80,10 @@ impl Kms for TestKms {
             }),
         }
     }
+}
+
+fn failed(call: Call, class: Class) -> KmsError {
+    KmsError { call, class, code: None, request_id: None, detail: "as planned".into() }
 }
 
 pub(super) fn wrap(key: &[u8]) -> WrappedKey {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::disk::{Disk, Kind, LockFile, NewFile};
 use crate::keystore::failpoints::failpoint;
 use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
+use crate::waits;
 
 /// The folder of the key files.
 pub struct KeyFolder {
@@ -170,7 +171,7 @@ impl KeyFolder {
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(FolderLock(file)),
-                Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) if Instant::now() < until && waits::pause(LOCK_PAUSE) => {}
                 Err(TryLockError::WouldBlock) => return Err(KeyStoreError::Locked(path)),
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),

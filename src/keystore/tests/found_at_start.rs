@@ -113,6 +113,7 @@ fn a_file_with_another_key_is_refused() {
 fn a_file_that_names_another_algorithm_is_refused() {
     let setup = Setup::new();
     let store = setup.open().expect("open");
+    store.latest_or_new(id(1)).expect("new");
     store.new_keys().change(|recipe| recipe.algorithm = Algorithm::AesCtr);
     store.latest_or_new(id(2)).expect("new");
     let bytes = key(&store, 2, 1).expect("the key");

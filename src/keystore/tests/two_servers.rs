@@ -139,6 +139,7 @@ fn other_key_7(setup: &Setup) -> impl Fn() + Send + Sync + use<> {
 #[test]
 fn what_the_manifest_says_is_asked_again_before_a_found_key_is_published() {
     let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
     setup.put_key("aws-kms-key.7.1", 66);
     let kms = Arc::new(Meanwhile(TestKms::default(), other_key_7(&setup)));
     // Found at start, and later.
@@ -186,10 +187,12 @@ fn an_entry_on_the_disk_is_right_where_this_server_remembers_another() {
 #[test]
 fn what_the_manifest_says_now_is_asked_also_for_a_key_that_this_server_remembers() {
     let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
     setup.put_key("aws-kms-key.7.1", 66);
     setup.open().expect("open");
-    setup.kms.fail_next(&[(Decrypt, Class::Denied)]);
+    setup.kms.refuse(66, Class::Denied);
     let store = setup.open().expect("open");
+    setup.kms.allow(66);
     other_key_7(&setup)();
     store.forget_failures();
     let error = store.latest_or_new(id(7)).expect_err("exchanged").to_string();

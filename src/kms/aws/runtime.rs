@@ -8,8 +8,9 @@ use std::io;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use tokio::runtime;
+
+use crate::{own_threads, waits};
 
 /// A runtime with one worker, whose threads are named `aws-kms` and take none of the server's signals.
 pub(super) struct Runtime {
@@ -19,24 +20,20 @@ pub(super) struct Runtime {
 
 impl Runtime {
     pub(super) fn start() -> io::Result<Self> {
-        // A new thread inherits the mask of the thread that makes it, so there is no moment without the mask. What a
-        // thread's own fault raises stays open, for the server's stack trace.
-        let mut signals = SigSet::all();
-        for own in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGABRT, Signal::SIGTRAP] {
-            signals.remove(own);
-        }
-        let _before = MaskBefore(signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?);
-        let tokio = runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("aws-kms")
-            .enable_io()
-            .enable_time()
-            .build()?;
+        let tokio = own_threads::without_signals(|| {
+            runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .thread_name("aws-kms")
+                .on_thread_start(own_threads::enter)
+                .enable_io()
+                .enable_time()
+                .build()
+        })?;
         Ok(Self { tokio: Some(tokio) })
     }
 
     /// Runs `task`; waits for it until `deadline`, and a little longer for what the task's own timeouts do not bound
-    /// (finding the region). `None` if it has not ended then.
+    /// (finding the region). `None` if it has not ended then, or if the wait had to end.
     pub(super) fn wait<T: Send + 'static>(
         &self,
         deadline: Instant,
@@ -47,8 +44,11 @@ impl Runtime {
             // The receiver is gone if the caller has given up: then nobody wants the answer.
             let _ = sender.send(task.await);
         });
-        let patience = deadline.saturating_duration_since(Instant::now()) + GRACE;
-        receiver.recv_timeout(patience).inspect_err(|_| running.abort()).ok()
+        let answer = waits::receive(&receiver, deadline.max(Instant::now()) + GRACE);
+        if answer.is_none() {
+            running.abort();
+        }
+        answer
     }
 }
 
@@ -57,18 +57,8 @@ impl Drop for Runtime {
         if let Some(tokio) = self.tokio.take() {
             // Joins the threads. A task that hangs is waiting for the network and is dropped there. Only a look-up of a
             // name that the resolver does not answer is left to itself after this time.
-            tokio.shutdown_timeout(Duration::from_secs(2));
+            tokio.shutdown_timeout(Duration::from_secs(1));
         }
-    }
-}
-
-/// Gives the calling thread its mask back, also when tokio panics because no thread can be made.
-struct MaskBefore(SigSet);
-
-impl Drop for MaskBefore {
-    fn drop(&mut self) {
-        // It was the thread's mask before, so it is valid.
-        let _ = self.0.thread_set_mask();
     }
 }
 
