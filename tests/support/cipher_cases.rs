@@ -76,7 +76,7 @@ impl Setup {
         for part in parts {
             output.extend(update(&mut context, part)?);
         }
-        output.extend(finish(&mut context)?);
+        output.extend_from_slice(&context.finish()?);
         Ok(output)
     }
 
@@ -101,14 +101,6 @@ pub fn update(context: &mut Context, input: &[u8]) -> Result<Vec<u8>, CipherErro
     let mut output = vec![0; context.update_len(input.len())];
     let written = context.update(input, &mut output)?;
     assert_eq!(written, output.len(), "update_len is exact");
-    Ok(output)
-}
-
-/// The end of a message into an output of exactly the promised length.
-pub fn finish(context: &mut Context) -> Result<Vec<u8>, CipherError> {
-    let mut output = vec![0; context.finish_len()];
-    let written = context.finish(&mut output)?;
-    assert_eq!(written, output.len(), "finish_len is exact");
     Ok(output)
 }
 
