@@ -10,10 +10,15 @@ use crate::{command, console, paths};
 
 /// A cargo command in the checkout with our target folder.
 pub fn cargo(subcommand: &str) -> Command {
+    cargo_in(subcommand, &paths::target())
+}
+
+/// The same with another target folder.
+pub fn cargo_in(subcommand: &str, target: &Path) -> Command {
     let mut command = Command::new(program());
     command.arg(subcommand).current_dir(paths::repository());
     if subcommand != "fmt" {
-        command.arg("--target-dir").arg(paths::target());
+        command.arg("--target-dir").arg(target);
     }
     command
 }

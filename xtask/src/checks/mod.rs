@@ -54,6 +54,7 @@ impl Checks {
         self.counted("unit and integration tests", cargo::tests)?;
         self.counted("a crash at every step of making a key", cargo::crash_tests)?;
         self.counted("the published keys under a model checker", cargo::model_tests)?;
+        self.counted("the cipher without AES instructions", cargo::portable_cipher)?;
         self.counted("self test of the KMS emulator", emulator::tests)?;
         self.counted("symbols of the plugin", |tally| {
             symbols::check(&toolchain::build_plugin()?)?;
