@@ -160,16 +160,25 @@ pub(super) unsafe extern "C" fn context_finish(ctx: *mut c_void, dst: *mut u8, d
         let Some(slot) = slot_in(ctx) else { return ERROR };
         // SAFETY: `context_init` was called, and nobody else uses the slot.
         let Some(context) = (unsafe { context_in(slot) }) else { return ERROR };
-        // SAFETY: `dst` is valid for writes of what `finish` writes, at most 16 bytes, as the caller promises.
-        let output = unsafe { bytes_mut(dst, context.finish_len()) };
-        let result = output.map(|output| context.finish(output));
-        // SAFETY: as above; the borrow of the context has ended.
+        let tail = context.finish();
+        // SAFETY: valid for writes, as the caller promises; the borrow of the context has ended.
         unsafe { wipe(slot) };
-        match result {
-            // SAFETY: not NULL, and valid for writes, as the caller promises.
-            Some(result) if has_length => unsafe { finish_call(result, dlen) },
-            _ => ERROR,
+        // By reference: a tail that moves leaves a copy behind.
+        let result = match &tail {
+            Ok(tail) if !tail.is_empty() => {
+                // SAFETY: `dst` is NULL, or valid for writes of 16 bytes, as the caller promises; a tail has no more.
+                let Some(output) = (unsafe { bytes_mut(dst, tail.len()) }) else { return ERROR };
+                output.copy_from_slice(tail);
+                Ok(tail.len())
+            }
+            Ok(_) => Ok(0),
+            Err(error) => Err(*error),
+        };
+        if !has_length {
+            return ERROR;
         }
+        // SAFETY: not NULL, and valid for writes, as the caller promises.
+        unsafe { finish_call(result, dlen) }
     })
 }
 
