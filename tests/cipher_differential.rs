@@ -4,12 +4,10 @@
 
 #[path = "support/cipher_cases.rs"]
 mod cipher_cases;
-#[path = "support/server_aes.rs"]
-mod server_aes;
 
 use cipher_cases::{Setup, bytes, iv, seeded, split};
 use fastrand::Rng;
-use server_aes::{SLACK, ServerAes};
+use plugin_host::server_aes::{SLACK, ServerAes};
 
 #[test]
 fn a_million_random_messages_come_out_as_from_the_server() {

@@ -4,12 +4,10 @@
 
 #[path = "support/cipher_cases.rs"]
 mod cipher_cases;
-#[path = "support/server_aes.rs"]
-mod server_aes;
 
 use aws_key_management::cipher::{Algorithm, CipherError, Padding, encrypted_len};
 use cipher_cases::{Setup, bytes, finish, iv, seeded, split, update};
-use server_aes::{ENCRYPT, Mode, NOPAD, SLACK, ServerAes};
+use plugin_host::server_aes::{ENCRYPT, Mode, NOPAD, SLACK, ServerAes};
 
 #[test]
 fn every_length_up_to_2200_gives_the_servers_bytes() {

@@ -9,19 +9,15 @@ mod child;
 #[allow(dead_code, reason = "the faults are for the tests of the AWS client")]
 #[path = "support/kms_emulator.rs"]
 mod kms_emulator;
-#[path = "support/plugin_host.rs"]
-mod plugin_host;
-#[path = "support/plugin_variables.rs"]
-mod plugin_variables;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_key_management::kms::aws::{AwsKms, AwsSettings};
 use aws_key_management::kms::{KeySpec, Kms, MasterKeyId};
 use child::{CREDENTIALS, with_environment};
 use kms_emulator::{Emulator, MASTER_KEY};
-use plugin_host::{Plugin, Setting};
+use plugin_host::Plugin;
 
 #[test]
 fn a_thousand_loads_and_unloads_leave_no_thread_no_descriptor_and_no_memory_behind() {
@@ -47,12 +43,11 @@ fn a_thousand_loads_and_unloads_leave_no_thread_no_descriptor_and_no_memory_behi
 fn an_init_that_fails_leaves_nothing_behind_and_the_next_one_works() {
     with_environment("an_init_that_fails_leaves_nothing_behind_and_the_next_one_works", CREDENTIALS, || {
         let stand = Stand::new();
-        let nowhere = [("endpoint_url", Setting::Text("http://127.0.0.1:1")), ("startup_timeout", Setting::Number(0))];
-        let failures: [&[(&str, Setting)]; 4] = [
-            &[("endpoint_url", Setting::Text("nonsense"))],
-            &[("keyfile_dir", Setting::Text("/there/is/no/such/folder"))],
-            &[("allowed_key_ids", Setting::Text("1,x"))],
-            &nowhere,
+        let failures: [&[(&str, &str)]; 4] = [
+            &[("endpoint_url", "nonsense")],
+            &[("keyfile_dir", "/there/is/no/such/folder")],
+            &[("allowed_key_ids", "1,x")],
+            &[("endpoint_url", "http://127.0.0.1:1"), ("startup_timeout", "0")],
         ];
         stand.load_and_unload();
         let before = Left::now();
@@ -60,12 +55,10 @@ fn an_init_that_fails_leaves_nothing_behind_and_the_next_one_works() {
             for settings in failures {
                 let mut plugin = stand.plugin();
                 for (name, value) in settings {
-                    plugin.set(name, value);
+                    plugin.set(name, value).unwrap();
                 }
-                assert_ne!(plugin.init(), 0, "round {round}: {settings:?} did not fail");
-                // As the server does after a failed init.
-                assert_eq!(plugin.deinit(), 0);
-                drop(plugin);
+                let failed = plugin.init().err().unwrap_or_else(|| panic!("round {round}: {settings:?} did not fail"));
+                assert_eq!(failed.deinit, 0, "as the server calls it after a failed init");
                 assert_eq!(Left::now().threads, before.threads, "round {round}, after {settings:?}");
                 stand.load_and_unload();
                 let after = Left::now();
@@ -95,21 +88,26 @@ impl Stand {
     }
 
     fn plugin(&self) -> Plugin {
-        let mut plugin = Plugin::load();
-        plugin.set("master_key_id", &Setting::Text(MASTER_KEY));
-        plugin.set("endpoint_url", &Setting::Text(self.emulator.url()));
-        plugin.set("keyfile_dir", &Setting::Text(self.folder.path().to_str().expect("UTF-8")));
+        let mut plugin = Plugin::load(&library()).unwrap();
+        plugin.set("master_key_id", MASTER_KEY).unwrap();
+        plugin.set("endpoint_url", self.emulator.url()).unwrap();
+        plugin.set("keyfile_dir", self.folder.path()).unwrap();
         plugin
     }
 
     fn load_and_unload(&self) {
-        let plugin = self.plugin();
-        assert_eq!(plugin.init(), 0);
+        let plugin = self.plugin().init().unwrap();
         assert_eq!(threads_named("aws-kms"), 1, "while the plugin is there");
         assert_eq!(plugin.latest_key_version(1), 1);
-        assert_eq!(plugin.deinit(), 0);
+        plugin.deinit().unwrap();
         assert_eq!(threads_named("aws-kms"), 0, "after deinit");
     }
+}
+
+/// Cargo puts the library beside the programs of the tests.
+fn library() -> PathBuf {
+    let program = std::env::current_exe().expect("this program");
+    program.parent().expect("a folder").join("libaws_key_management.so")
 }
 
 /// What a process has of things that can be left behind.

@@ -4,11 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use plugin_host::{KeyVersion, Plugin, Running, mock_key_file};
 use tempfile::TempDir;
-
-use crate::plugin::{KeyName, Plugin, Setting};
 
 /// Plugins in copies of their libraries, so that one can be loaded more than once, with other keys.
 pub struct Stage {
@@ -25,30 +22,32 @@ impl Stage {
     }
 
     /// This plugin, built with the feature `mock`: what the key files hold is the key. The last key is one for AES_CTR.
-    pub fn plugin(&self, library: &Path, keys: &Keys) -> Result<Plugin> {
-        let (library, key_files) = self.copy(library, keys)?;
-        for (name, key) in named(keys) {
-            let algorithm = if name.id == ctr_key(keys).id { Some("AES_CTR") } else { None };
-            let path = key_files.join(format!("aws-kms-key.{}.{}", name.id, name.version));
-            fs::write(path, key_file(name, key, algorithm))?;
+    pub fn plugin(&self, library: &Path, keys: &Keys) -> Result<Running> {
+        let (library, key_files) = self.copy(library, &keys.len().to_string())?;
+        for (version, key) in named(keys) {
+            let is_for_ctr = version == ctr_key(keys);
+            let file = if is_for_ctr { mock_key_file::for_ctr(version, key) } else { mock_key_file::for_cbc(key) };
+            fs::write(key_files.join(mock_key_file::name(version)), file)?;
         }
-        let folder = key_files.to_str().context("the temporary folder's path is not UTF-8")?;
-        Plugin::load(&library, &[("mock", Setting::Switch(true)), ("keyfile_dir", Setting::Text(folder))])
+        start(&library, &key_files)
     }
 
     /// The server's plugin with keys in a file.
-    pub fn file_key_management(&self, library: &Path, keys: &Keys) -> Result<Plugin> {
-        let (library, folder) = self.copy(library, keys)?;
+    pub fn file_key_management(&self, library: &Path, keys: &Keys) -> Result<Running> {
+        let (library, folder) = self.copy(library, &keys.len().to_string())?;
         let file = folder.join("keys.txt");
-        let line = |(name, key): (KeyName, &[u8; 16])| format!("{};{:032x}\n", name.id, u128::from_be_bytes(*key));
+        let line =
+            |(version, key): (KeyVersion, &[u8; 16])| format!("{};{:032x}\n", version.id, u128::from_be_bytes(*key));
         fs::write(&file, named(keys).map(line).collect::<String>())?;
-        let file = file.to_str().context("the temporary folder's path is not UTF-8")?;
-        Plugin::load(&library, &[("filename", Setting::Text(file))])
+        let mut plugin = Plugin::load(&library)?;
+        plugin.set("filename", file)?;
+        Ok(plugin.init()?)
     }
 
-    fn copy(&self, library: &Path, keys: &Keys) -> Result<(PathBuf, PathBuf)> {
+    /// A copy of the library, and a folder for its keys.
+    fn copy(&self, library: &Path, which: &str) -> Result<(PathBuf, PathBuf)> {
         let name = library.file_stem().context("no library")?.to_string_lossy();
-        let folder = self.folder.path().join(format!("{name}-{}-keys", keys.len()));
+        let folder = self.folder.path().join(format!("{name}-{which}"));
         fs::create_dir(&folder)?;
         let copy = folder.with_extension("so");
         fs::copy(library, &copy).with_context(|| format!("copying {}", library.display()))?;
@@ -56,30 +55,26 @@ impl Stage {
     }
 }
 
+/// Starts a copy of this plugin with key files of the mock.
+fn start(library: &Path, key_files: &Path) -> Result<Running> {
+    let mut plugin = Plugin::load(library)?;
+    plugin.set("mock", "ON")?;
+    plugin.set("keyfile_dir", key_files)?;
+    Ok(plugin.init()?)
+}
+
 /// The key for AES_CTR: the last one.
-pub fn ctr_key(keys: &Keys) -> KeyName {
-    KeyName { id: keys.len() as u32, version: 1 }
+pub fn ctr_key(keys: &Keys) -> KeyVersion {
+    KeyVersion { id: keys.len() as u32, version: 1 }
 }
 
 /// The names that go with the keys.
-pub fn named(keys: &Keys) -> impl Iterator<Item = (KeyName, &[u8; 16])> {
-    (1..).map(|id| KeyName { id, version: 1 }).zip(keys)
+pub fn named(keys: &Keys) -> impl Iterator<Item = (KeyVersion, &[u8; 16])> {
+    (1..).map(|id| KeyVersion { id, version: 1 }).zip(keys)
 }
 
 /// Random keys, the same in each run.
 pub fn keys(count: usize) -> Vec<[u8; 16]> {
     let mut random = fastrand::Rng::with_seed(1);
     (0..count).map(|_| random.u128(..).to_be_bytes()).collect()
-}
-
-/// Format 1 is the wrapped key and nothing else, and means AES_CBC; format 2 is a document (docs/key-files.md).
-fn key_file(name: KeyName, key: &[u8], algorithm: Option<&str>) -> Vec<u8> {
-    let Some(algorithm) = algorithm else { return key.to_vec() };
-    let KeyName { id, version } = name;
-    let ciphertext = BASE64_STANDARD.encode(key);
-    format!(
-        r#"{{"format": 2, "key_id": {id}, "key_version": {version}, "algorithm": "{algorithm}", "encryption_context": {{}},
-            "created": "2026-01-01T00:00:00Z", "ciphertext": "{ciphertext}"}}"#
-    )
-    .into_bytes()
 }

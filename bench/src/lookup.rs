@@ -5,16 +5,16 @@ use std::hint::black_box;
 use std::path::Path;
 
 use anyhow::{Result, anyhow, ensure};
+use plugin_host::{KeyVersion, Running};
 
 use crate::key_files::{self, Keys, Stage};
 use crate::pairs::{self, Pair, Plan};
-use crate::plugin::Plugin;
 
 /// Both plugins with the same keys.
 pub struct Sides {
     keys: Vec<[u8; 16]>,
-    file_key_management: Plugin,
-    plugin: Plugin,
+    file_key_management: Running,
+    plugin: Running,
 }
 
 /// What the server asks for.
@@ -57,7 +57,7 @@ impl Sides {
     }
 
     /// What the plugin calls its version.
-    pub fn plugin_version(&self) -> &str {
+    pub fn plugin_version(&self) -> String {
         self.plugin.version()
     }
 
@@ -104,14 +104,14 @@ impl fmt::Display for Question {
     }
 }
 
-fn answers_are_right(plugin: &Plugin, keys: &Keys) -> Result<()> {
+fn answers_are_right(plugin: &Running, keys: &Keys) -> Result<()> {
     let mut buffer = [0; 32];
-    for (name, key) in key_files::named(keys) {
-        let latest = plugin.latest_key_version(name.id);
-        ensure!(latest == name.version, "the latest version of key {} is said to be {latest}", name.id);
-        let length = plugin.key(name.id, name.version, &mut buffer);
-        let length = length.map_err(|error| anyhow!("{name:?} cannot be had ({error})"))?;
-        ensure!(buffer[..length] == key[..], "{name:?} is said to be another key");
+    for (version, key) in key_files::named(keys) {
+        let latest = plugin.latest_key_version(version.id);
+        ensure!(latest == version.version, "the latest version of key {} is said to be {latest}", version.id);
+        let length = plugin.key(version, &mut buffer);
+        let length = length.map_err(|error| anyhow!("{version:?} cannot be had ({error})"))?;
+        ensure!(buffer[..length] == key[..], "{version:?} is said to be another key");
     }
     Ok(())
 }
@@ -122,7 +122,7 @@ fn ids(keys: usize) -> Vec<u32> {
     (0..IDS).map(|_| random.u32(1..=keys as u32)).collect()
 }
 
-fn ask<'a>(plugin: &'a Plugin, question: Question, ids: &'a [u32]) -> impl FnMut() + 'a {
+fn ask<'a>(plugin: &'a Running, question: Question, ids: &'a [u32]) -> impl FnMut() + 'a {
     let mut turn = 0;
     let mut buffer = [0; 32];
     move || {
@@ -130,7 +130,7 @@ fn ask<'a>(plugin: &'a Plugin, question: Question, ids: &'a [u32]) -> impl FnMut
         let id = ids[turn];
         match question {
             Question::LatestVersion => assert!(black_box(plugin.latest_key_version(id)) == 1),
-            Question::Key => assert!(black_box(plugin.key(id, 1, &mut buffer)) == Ok(16)),
+            Question::Key => assert!(black_box(plugin.key(KeyVersion { id, version: 1 }, &mut buffer)) == Ok(16)),
         }
     }
 }

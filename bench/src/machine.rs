@@ -1,9 +1,6 @@
 //! What the figures were measured on, and with.
 
-use std::ffi::{CStr, c_char, c_int};
-
 use anyhow::{Context, Result};
-use libloading::Library;
 use time::OffsetDateTime;
 
 /// The machine's CPU.
@@ -46,27 +43,6 @@ fn has_vaes_512() -> bool {
 #[cfg(not(target_arch = "x86_64"))]
 fn has_vaes_512() -> bool {
     false
-}
-
-/// The versions of what the server's AES is made of, such as `libmariadbd 10.11.6, OpenSSL 3.0.15`.
-pub fn server_version() -> Result<String> {
-    // SAFETY: the library is loaded already.
-    let library = unsafe { Library::new("libmariadbd.so.19") }.context("loading libmariadbd.so.19")?;
-    // SAFETY: the type is that of the declaration in the server's mysql.h.
-    let client_info = unsafe { library.get::<unsafe extern "C" fn() -> *const c_char>(b"mysql_get_client_info") }?;
-    // SAFETY: has no preconditions.
-    let mariadb = unsafe { client_info() };
-    // SAFETY: returns a constant string that ends in NUL.
-    let mariadb = unsafe { CStr::from_ptr(mariadb) }.to_string_lossy().into_owned();
-    // SAFETY: a library that libmariadbd needs is looked through too; the type is that of OpenSSL's crypto.h.
-    let openssl = unsafe { library.get::<unsafe extern "C" fn(c_int) -> *const c_char>(b"OpenSSL_version") };
-    let Ok(openssl) = openssl else { return Ok(format!("libmariadbd {mariadb}")) };
-    // SAFETY: takes any number; 0 is the library's version.
-    let openssl = unsafe { openssl(0) };
-    // SAFETY: returns a constant string that ends in NUL.
-    let openssl = unsafe { CStr::from_ptr(openssl) }.to_string_lossy().into_owned();
-    let openssl: Vec<&str> = openssl.split(' ').take(2).collect();
-    Ok(format!("libmariadbd {mariadb}, {}", openssl.join(" ")))
 }
 
 /// Today, such as `2026-11-24`.

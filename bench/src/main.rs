@@ -6,14 +6,7 @@ mod key_files;
 mod lookup;
 mod machine;
 mod pairs;
-mod plugin;
-#[path = "../../tests/support/plugin_variables.rs"]
-mod plugin_variables;
 mod run;
-// The oracle of the cipher's tests is the server's side here.
-#[allow(clippy::expect_used, clippy::panic)]
-#[path = "../../tests/support/server_aes.rs"]
-mod server_aes;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

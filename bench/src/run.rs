@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use plugin_host::KeyVersion;
+use plugin_host::server_aes::ServerAes;
 
 use crate::aes::case::Case;
 use crate::aes::{self, Inlining};
@@ -12,8 +14,6 @@ use crate::key_files::{self, Stage, ctr_key};
 use crate::lookup::{self, Question};
 use crate::machine::{self, Cpu};
 use crate::pairs::Plan;
-use crate::plugin::KeyName;
-use crate::server_aes::ServerAes;
 
 /// What to do.
 #[derive(Debug)]
@@ -51,8 +51,8 @@ fn aes(request: &Request) -> Result<bool> {
     let (server, plugin) = (ServerAes::load(), stage.plugin(&request.plugin, &keys)?);
     let measured = measured(plugin.version())?;
     println!("AES beside the server's\n{measured}\n");
-    let cbc = KeyName { id: 1, version: 1 };
-    let sides = aes::Sides { server, plugin: plugin.crypt()?, cbc, ctr: ctr_key(&keys) };
+    let cbc = plugin.cipher(KeyVersion { id: 1, version: 1 })?;
+    let sides = aes::Sides { server, cbc, ctr: plugin.cipher(ctr_key(&keys))? };
     let inlining = aes::check_inlining(&sides, &measured.cpu, INLINING_PLAN)?;
     if request.smoke {
         let cases = Case::all().filter(|case| case.threads == 1);
@@ -70,7 +70,7 @@ fn aes(request: &Request) -> Result<bool> {
     Ok(!matches!(inlining, Inlining::Lost(_)))
 }
 
-fn measure_aes(sides: &aes::Sides) -> Result<Vec<aes::Figure>> {
+fn measure_aes(sides: &aes::Sides<'_>) -> Result<Vec<aes::Figure>> {
     println!("{}", docs::aes::HEAD);
     let mut figures = Vec::new();
     for case in Case::all() {
@@ -92,7 +92,7 @@ fn lookup(request: &Request) -> Result<bool> {
     for count in lookup::KEYS {
         let sides = lookup::Sides::load(&stage, &request.plugin, &request.file_key_management, count)?;
         sides.compare()?;
-        sides.plugin_version().clone_into(&mut version);
+        version = sides.plugin_version();
         for question in [Question::LatestVersion, Question::Key] {
             for threads in lookup::THREADS {
                 let figure = sides.measure(question, Plan { threads, ..plan })?;
@@ -106,7 +106,7 @@ fn lookup(request: &Request) -> Result<bool> {
     } else {
         println!("\n{}", docs::lookup::verdict(&figures));
         if let Some(folder) = &request.docs {
-            write(folder, "lookup-benchmark.md", &docs::lookup::document(&measured(&version)?, &figures))?;
+            write(folder, "lookup-benchmark.md", &docs::lookup::document(&measured(version)?, &figures))?;
         }
     }
     let waited = figures.iter().find(|figure| figure.has_waited());
@@ -116,13 +116,8 @@ fn lookup(request: &Request) -> Result<bool> {
     Ok(waited.is_none())
 }
 
-fn measured(plugin_version: &str) -> Result<Measured> {
-    Ok(Measured {
-        cpu: Cpu::this()?,
-        date: machine::date(),
-        server: machine::server_version()?,
-        plugin: plugin_version.to_owned(),
-    })
+fn measured(plugin: String) -> Result<Measured> {
+    Ok(Measured { cpu: Cpu::this()?, date: machine::date(), server: ServerAes::load().version(), plugin })
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<()> {

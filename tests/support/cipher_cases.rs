@@ -4,7 +4,7 @@
 use aws_key_management::cipher::{Algorithm, CipherError, Context, Direction, Padding};
 use fastrand::Rng;
 
-use crate::server_aes::{DECRYPT, ENCRYPT, Mode, NOPAD, ServerAes};
+use plugin_host::server_aes::{DECRYPT, ENCRYPT, Mode, NOPAD, ServerAes};
 
 /// One way of calling the cipher, and the same for the server's functions.
 #[derive(Clone, Copy, Debug)]

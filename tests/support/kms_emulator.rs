@@ -1,13 +1,11 @@
-//! The KMS emulator, started for one test.
+//! The KMS emulator, started for one test, which fails where the emulator does not do what it is told.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
 
 /// Runs until it is dropped.
 pub struct Emulator {
-    process: Child,
-    url: String,
+    emulator: ::kms_emulator::Emulator,
+    _folder: TempDir,
 }
 
 impl Emulator {
@@ -18,72 +16,47 @@ impl Emulator {
 
     /// With the master key `key`, an alias or `ALIAS=REGION`.
     pub fn start_with(key: &str) -> Self {
-        let python = std::env::var_os("KMS_EMULATOR_PYTHON").map_or_else(default_python, PathBuf::from);
-        assert!(python.exists(), "{} is missing: run `cargo xtask setup`", python.display());
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kms_emulator/kms_emulator.py");
-        let mut process = Command::new(python)
-            .arg(script)
-            .args(["--port", "0", "--die-with-parent", "--key", key])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the emulator starts");
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
-        let url = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
-        assert!(url.starts_with("http://"), "the emulator said: {line}");
-        Self { process, url }
+        let python = ::kms_emulator::python().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        Self { emulator: ::kms_emulator::Emulator::start(&python, folder.path(), key).unwrap(), _folder: folder }
     }
 
     /// The endpoint.
     pub fn url(&self) -> &str {
-        &self.url
+        self.emulator.endpoint()
     }
 
     /// From now on, calls fail in this way; `fault` is JSON, as the emulator's README describes it.
     pub fn fault(&self, fault: &str) {
-        self.post("fault", fault);
+        self.control().fault(&serde_json::from_str(fault).unwrap()).unwrap();
     }
 
     /// Ends all faults.
     pub fn clear_faults(&self) {
-        ureq::delete(format!("{}/_emulator/fault", self.url)).call().expect("faults are cleared");
+        self.control().clear_faults().unwrap();
     }
 
     /// Changes the state of the master key: `Enabled`, `Disabled` or `PendingDeletion`.
     pub fn set_key_state(&self, state: &str) {
-        self.post("key", &format!(r#"{{"alias": "{MASTER_KEY}", "state": "{state}"}}"#));
+        self.control().key_state(MASTER_KEY, state).unwrap();
     }
 
     /// The next data keys are all this one, given in hexadecimal digits.
     pub fn set_marker(&self, hex: &str) {
-        self.post("marker", &format!(r#"{{"plaintext_hex": "{hex}"}}"#));
+        let digits = (0..hex.len()).step_by(2).map(|place| &hex[place..place + 2]);
+        let key: Vec<u8> = digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
+        self.control().marker(Some(&key)).unwrap();
     }
 
     /// How often an operation was called so far.
     pub fn count(&self, operation: &str) -> usize {
-        let url = format!("{}/_emulator/calls?operation={operation}", self.url);
-        let calls = ureq::get(url).call().expect("the list of calls").body_mut().read_to_string().expect("text");
-        calls.matches("\"operation\"").count()
+        self.control().calls(operation).unwrap().len()
     }
 
-    fn post(&self, what: &str, json: &str) {
-        ureq::post(format!("{}/_emulator/{what}", self.url)).send(json).expect("the emulator accepts it");
-    }
-}
-
-impl Drop for Emulator {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+    fn control(&self) -> &::kms_emulator::Control {
+        self.emulator.control()
     }
 }
 
 /// The alias of the emulator's master key.
 pub const MASTER_KEY: &str = "alias/test";
-
-/// Where `cargo xtask setup` installs it.
-fn default_python() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
-    target.join("kms-emulator/bin/python")
-}

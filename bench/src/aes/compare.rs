@@ -4,22 +4,20 @@ use std::ffi::c_int;
 use std::hint::black_box;
 
 use anyhow::{Result, anyhow, ensure};
+use plugin_host::server_aes::{self, DECRYPT, ENCRYPT, NOPAD, ServerAes};
+use plugin_host::{Cipher, SLACK};
 
 use super::case::{Case, Mode};
-use crate::plugin::{Crypt, KeyName, SLACK};
-use crate::server_aes::{self, DECRYPT, ENCRYPT, NOPAD, ServerAes};
 
 /// Both sides.
-pub struct Sides {
+pub struct Sides<'plugin> {
     /// The server's own functions.
     pub server: &'static ServerAes,
-    /// The plugin's functions. Both keys are published.
-    pub plugin: Crypt,
-    /// A key version whose algorithm is AES_CBC. The key itself is another one: as in the server, which passes one that it
-    /// has derived.
-    pub cbc: KeyName,
-    /// A key version whose algorithm is AES_CTR.
-    pub ctr: KeyName,
+    /// The plugin's functions with a key version whose algorithm is AES_CBC. The key itself is another one: as in the
+    /// server, which passes one that it has derived.
+    pub cbc: Cipher<'plugin>,
+    /// The same with AES_CTR.
+    pub ctr: Cipher<'plugin>,
 }
 
 /// One of them.
@@ -29,9 +27,9 @@ pub enum Side {
     Plugin,
 }
 
-impl Sides {
+impl<'plugin> Sides<'plugin> {
     /// Fails unless both sides make the same of the message, and the right thing.
-    pub fn compare(&self, message: &Message) -> Result<()> {
+    pub fn compare(&self, message: &Message<'_>) -> Result<()> {
         let case = message.case;
         let mut outputs = Vec::new();
         for side in [Side::Server, Side::Plugin] {
@@ -46,7 +44,7 @@ impl Sides {
     }
 
     /// A function that processes the message once, with an output of its own.
-    pub fn work<'a>(&'a self, message: &'a Message, side: Side) -> impl FnMut() + 'a {
+    pub fn work<'a>(&'a self, message: &'a Message<'plugin>, side: Side) -> impl FnMut() + 'a {
         let pieces = message.pieces();
         let mut output = message.output();
         move || {
@@ -56,11 +54,11 @@ impl Sides {
     }
 
     /// Random key, IV and text.
-    pub fn message(&self, case: Case) -> Result<Message> {
+    pub fn message(&self, case: Case) -> Result<Message<'plugin>> {
         let mut random = fastrand::Rng::with_seed(case.shape.len as u64);
         let mut bytes = |len| -> Vec<u8> { std::iter::repeat_with(|| random.u8(..)).take(len).collect() };
         let (key, iv, plaintext) = (bytes(case.key_bits / 8), bytes(16), bytes(case.shape.len));
-        let (mode, name, encrypt) = match case.mode {
+        let (mode, cipher, encrypt) = match case.mode {
             Mode::CbcEncrypt => (server_aes::Mode::Cbc, self.cbc, true),
             Mode::CbcDecrypt => (server_aes::Mode::Cbc, self.cbc, false),
             Mode::Ctr => (server_aes::Mode::Ctr, self.ctr, true),
@@ -74,23 +72,23 @@ impl Sides {
         let mut text = Buffer::new(input.len(), case.shape.offset);
         text.bytes_mut().copy_from_slice(&input);
         let flags = padding | if encrypt { ENCRYPT } else { DECRYPT };
-        Ok(Message { case, mode, name, flags, key, iv, text, expected })
+        Ok(Message { case, mode, cipher, flags, key, iv, text, expected })
     }
 
-    fn run(&self, side: Side, message: &Message, pieces: &[&[u8]], output: &mut [u8]) -> Result<usize, c_int> {
-        let Message { mode, name, flags, key, iv, .. } = message;
+    fn run(&self, side: Side, message: &Message<'_>, pieces: &[&[u8]], output: &mut [u8]) -> Result<usize, c_int> {
+        let Message { mode, cipher, flags, key, iv, .. } = message;
         match side {
             Side::Server => self.server.message(*mode, *flags, key, iv, pieces, output),
-            Side::Plugin => self.plugin.message(*name, *flags, key, iv, pieces, output),
+            Side::Plugin => cipher.message(*flags, key, iv, pieces, output),
         }
     }
 }
 
 /// A message, and what both sides need for it.
-pub struct Message {
+pub struct Message<'plugin> {
     case: Case,
     mode: server_aes::Mode,
-    name: KeyName,
+    cipher: Cipher<'plugin>,
     flags: c_int,
     key: Vec<u8>,
     iv: Vec<u8>,
@@ -98,7 +96,7 @@ pub struct Message {
     expected: Vec<u8>,
 }
 
-impl Message {
+impl Message<'_> {
     fn pieces(&self) -> Vec<&[u8]> {
         let updates = if self.case.mode == Mode::GcmDecrypt { 1 } else { self.case.shape.updates };
         let text = self.text.bytes();

@@ -22,7 +22,7 @@ pub enum Inlining {
 }
 
 /// Measures the case that suffers most: CBC decryption of a page.
-pub fn check(sides: &Sides, cpu: &Cpu, plan: Plan) -> Result<Inlining> {
+pub fn check(sides: &Sides<'_>, cpu: &Cpu, plan: Plan) -> Result<Inlining> {
     let case = Case { mode: Mode::CbcDecrypt, key_bits: 128, shape: PAGE, threads: 1 };
     Ok(judge(cpu.has_vaes_512, super::measure(sides, case, plan)?.ratio))
 }

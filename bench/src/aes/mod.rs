@@ -34,7 +34,7 @@ impl Figure {
 }
 
 /// Measures a case, after a look whether both sides do the same.
-pub fn measure(sides: &Sides, case: Case, mut plan: Plan) -> Result<Figure> {
+pub fn measure(sides: &Sides<'_>, case: Case, mut plan: Plan) -> Result<Figure> {
     let message = sides.message(case)?;
     sides.compare(&message)?;
     plan.threads = case.threads;

@@ -153,7 +153,7 @@ impl Context {
         let (dst, mut length) = (nulls.or(1, target.as_mut_ptr()), Length::new());
         let (ctx, dlen) = (nulls.or(0, self.memory.as_mut_ptr()), nulls.or(2, length.as_mut_ptr()));
         // SAFETY: init was called with the memory; the output has room for what comes out; or NULL.
-        let answer = unsafe { (callbacks().context_finish)(ctx.cast(), dst, dlen) };
+        let answer = unsafe { (callbacks().crypt.context_finish)(ctx.cast(), dst, dlen) };
         target.check();
         self.memory.check();
         if nulls.has(2) {
@@ -205,7 +205,11 @@ impl Context {
         let mut length = Length::new();
         // SAFETY: init was called with the memory; the output has room for what comes out.
         let answer = unsafe {
-            (callbacks().context_finish)(context.memory.as_mut_ptr().cast(), target.as_mut_ptr(), length.as_mut_ptr())
+            (callbacks().crypt.context_finish)(
+                context.memory.as_mut_ptr().cast(),
+                target.as_mut_ptr(),
+                length.as_mut_ptr(),
+            )
         };
         assert_eq!(answer, 0, "the way back fails");
         context.check_wiped();
@@ -218,7 +222,7 @@ impl Context {
         let mut written = Length::new();
         let (ctx, dlen) = (nulls.or(0, self.memory.as_mut_ptr()), nulls.or(3, written.as_mut_ptr()));
         // SAFETY: init was called with the memory; the caller gives an input of this length, and room for what comes out.
-        let answer = unsafe { (callbacks().context_update)(ctx.cast(), src, length as c_uint, dst, dlen) };
+        let answer = unsafe { (callbacks().crypt.context_update)(ctx.cast(), src, length as c_uint, dst, dlen) };
         (answer, if nulls.has(3) { 0 } else { written.value() })
     }
 
@@ -236,13 +240,22 @@ fn call_init(ctx: *mut u8, setup: &Setup, nulls: &Nulls) -> c_int {
     let (id, version) = setup.name.parts();
     // SAFETY: NULL or memory as long as `context_size` says; key and IV are NULL or have their lengths.
     unsafe {
-        (callbacks().context_init)(ctx.cast(), key_place, key_length, iv_place, iv_length, setup.flags, id, version)
+        (callbacks().crypt.context_init)(
+            ctx.cast(),
+            key_place,
+            key_length,
+            iv_place,
+            iv_length,
+            setup.flags,
+            id,
+            version,
+        )
     }
 }
 
 fn context_size(id: c_uint, version: c_uint) -> usize {
     // SAFETY: anything may be asked for.
-    unsafe { (callbacks().context_size)(id, version) as usize }
+    unsafe { (callbacks().crypt.context_size)(id, version) as usize }
 }
 
 /// Mostly one of `usual`.

@@ -10,7 +10,7 @@ pub fn latest(name: &Name) {
     let (id, _) = name.parts();
     let expected = KEYS.iter().filter(|key| key.id == id).map(|key| key.version).max().unwrap_or(INVALID);
     // SAFETY: any id may be asked for.
-    assert_eq!(unsafe { (callbacks().latest_key_version)(id) }, expected, "the latest version of key {id}");
+    assert_eq!(unsafe { (callbacks().keys.latest_key_version)(id) }, expected, "the latest version of key {id}");
 }
 
 pub fn key(name: &Name, room: u8, has_buffer: bool, has_length: bool) {
@@ -21,7 +21,7 @@ pub fn key(name: &Name, room: u8, has_buffer: bool, has_length: bool) {
     let place = if has_buffer { buffer.as_mut_ptr() } else { std::ptr::null_mut() };
     let length_place = if has_length { length.as_mut_ptr() } else { std::ptr::null_mut() };
     // SAFETY: NULL, or a buffer of as many bytes as the length says.
-    let answer = unsafe { (callbacks().key)(id, version, place, length_place) };
+    let answer = unsafe { (callbacks().keys.key)(id, version, place, length_place) };
     let key = KEYS.iter().find(|key| has_length && (key.id, key.version) == (id, version));
     let (expected, told) = match key {
         None => (INVALID, room),
@@ -48,7 +48,7 @@ pub fn encrypted_length(name: &Name, length: c_uint) {
 
 pub fn encrypted_length_of(id: c_uint, version: c_uint, length: c_uint) -> c_uint {
     // SAFETY: anything may be asked for.
-    unsafe { (callbacks().encrypted_length)(length, id, version) }
+    unsafe { (callbacks().crypt.encrypted_length)(length, id, version) }
 }
 
 /// `ENCRYPTION_KEY_VERSION_INVALID`.

@@ -11,8 +11,6 @@ mod context;
 mod lookups;
 mod message;
 mod plugin;
-#[path = "../../../tests/support/plugin_variables.rs"]
-mod plugin_variables;
 mod script;
 
 use context::Context;

@@ -1,31 +1,23 @@
-//! The plugin's exported symbols and its start, as a server sees them.
+//! The plugin, linked in and started as a server does it.
 
-use std::ffi::{CString, c_char, c_int, c_uint, c_void};
-use std::ptr;
+use std::ffi::c_uint;
 use std::sync::OnceLock;
 
 // Brings the symbol along.
 use aws_key_management as _;
+use plugin_host::{Crypt, Declaration, Encryption, KeyVersion, Plugin, Running, mock_key_file};
 
-use crate::plugin_variables::{self, BOOL, STRING, Variable};
-
-/// `struct st_mariadb_encryption` (include/mysql/plugin_encryption.h of the server).
-#[repr(C)]
+/// The plugin's functions, as C calls them.
 pub struct Callbacks {
-    interface_version: c_int,
-    pub latest_key_version: unsafe extern "C" fn(c_uint) -> c_uint,
-    pub key: unsafe extern "C" fn(c_uint, c_uint, *mut u8, *mut c_uint) -> c_uint,
-    pub context_size: unsafe extern "C" fn(c_uint, c_uint) -> c_uint,
-    pub context_init:
-        unsafe extern "C" fn(*mut c_void, *const u8, c_uint, *const u8, c_uint, c_int, c_uint, c_uint) -> c_int,
-    pub context_update: unsafe extern "C" fn(*mut c_void, *const u8, c_uint, *mut u8, *mut c_uint) -> c_int,
-    pub context_finish: unsafe extern "C" fn(*mut c_void, *mut u8, *mut c_uint) -> c_int,
-    pub encrypted_length: unsafe extern "C" fn(c_uint, c_uint, c_uint) -> c_uint,
+    pub keys: Encryption,
+    pub crypt: Crypt,
+    /// Kept, because it is deinitialised when it is dropped.
+    _plugin: Running,
 }
 
-/// The callbacks of the plugin, which has been started.
+/// Those of the plugin, which has been started and is never ended.
 pub fn callbacks() -> &'static Callbacks {
-    static STARTED: OnceLock<&Callbacks> = OnceLock::new();
+    static STARTED: OnceLock<Callbacks> = OnceLock::new();
     STARTED.get_or_init(start)
 }
 
@@ -45,16 +37,13 @@ impl Key {
 
     fn file(&self) -> Vec<u8> {
         match self.algorithm {
-            Algorithm::Cbc => self.bytes(),
-            Algorithm::Ctr => format!(
-                r#"{{"format": 2, "key_id": {}, "key_version": {}, "algorithm": "AES_CTR", "encryption_context": {{}},
-                   "created": "2026-11-24T03:30:00Z", "ciphertext": "{}"}}"#,
-                self.id,
-                self.version,
-                base64(&self.bytes())
-            )
-            .into_bytes(),
+            Algorithm::Cbc => mock_key_file::for_cbc(&self.bytes()),
+            Algorithm::Ctr => mock_key_file::for_ctr(self.name(), &self.bytes()),
         }
+    }
+
+    fn name(&self) -> KeyVersion {
+        KeyVersion { id: self.id, version: self.version }
     }
 }
 
@@ -75,79 +64,27 @@ pub const KEYS: [Key; 5] = [
 ];
 
 /// Initialises the plugin with the keys. Aborts if that fails.
-fn start() -> &'static Callbacks {
+fn start() -> Callbacks {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for key in &KEYS {
-        let name = format!("aws-kms-key.{}.{}", key.id, key.version);
-        std::fs::write(folder.path().join(name), key.file()).expect("a key file");
+        std::fs::write(folder.path().join(mock_key_file::name(key.name())), key.file()).expect("a key file");
     }
-    let texts = [folder.path().to_str().expect("UTF-8"), "1"].map(|text| CString::new(text).expect("no NUL"));
-    // SAFETY: the plugin's symbol; it is written by nobody.
-    let declaration = unsafe { &_maria_plugin_declarations_[0] };
-    // SAFETY: the plugin's list; it is linked into this program.
-    for variable in unsafe { plugin_variables::variables(declaration.system_variables) } {
-        set(&variable, &texts);
+    // SAFETY: the plugin's own list, and this is its only use.
+    let mut plugin = unsafe { Plugin::linked(&raw const _maria_plugin_declarations_) }.expect("the plugin");
+    // No other key is ever made, so it is known which there are.
+    for (name, value) in [("mock", "ON"), ("allowed_key_ids", "1")] {
+        plugin.set(name, value).expect("a variable");
     }
-    // SAFETY: the variables are set; the argument is not looked at.
-    assert_eq!(unsafe { (declaration.init)(ptr::null_mut()) }, 0, "the plugin does not start");
-    // As a server may, once INSTALL PLUGIN has ended.
-    drop(texts);
+    plugin.set("keyfile_dir", folder.path()).expect("a variable");
+    let plugin = plugin.init().expect("the plugin starts");
     // All keys are in memory; a fuzzer never ends in an orderly way.
     folder.close().expect("the folder is removed");
-    // SAFETY: `info` of an encryption plugin points to such a struct, which is written by nobody.
-    unsafe { &*declaration.info }
-}
-
-/// Sets a variable as a server does: to its default, but for a few.
-fn set(variable: &Variable, [folder, allowed]: &[CString; 2]) {
-    // SAFETY: a variable of the plugin.
-    let name = unsafe { variable.name() };
-    match (variable.kind(), name.as_str()) {
-        // SAFETY: the value of a string variable is a pointer, which only init reads.
-        (STRING, "keyfile_dir") => unsafe { variable.set(folder.as_ptr()) },
-        // No other key is ever made, so it is known which there are.
-        // SAFETY: as above.
-        (STRING, "allowed_key_ids") => unsafe { variable.set(allowed.as_ptr()) },
-        // SAFETY: the value of a bool variable is a char, which only init reads.
-        (BOOL, "mock") => unsafe { variable.set::<c_char>(1) },
-        _ => {
-            // SAFETY: only init reads the values.
-            let known = unsafe { variable.set_default() };
-            known.unwrap_or_else(|kind| panic!("the variable {name} is of an unknown type, {kind}"));
-        }
-    }
-}
-
-/// Standard base64, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for part in bytes.chunks(3) {
-        let bits = part.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - part.len()));
-        for digit in 0..=part.len() {
-            text.push(DIGITS[(bits >> (18 - 6 * digit)) as usize % 64].into());
-        }
-        text.push_str(&"=="[part.len() - 1..]);
-    }
-    text
+    let keys = plugin.functions();
+    let crypt = keys.crypt().expect("the plugin has AES");
+    Callbacks { keys, crypt, _plugin: plugin }
 }
 
 unsafe extern "C" {
-    static _maria_plugin_declarations_: [Declaration; 2];
-}
-
-/// `struct st_maria_plugin` (include/mysql/plugin.h of the server).
-#[repr(C)]
-struct Declaration {
-    kind: c_int,
-    info: *const Callbacks,
-    names: [*const c_char; 3],
-    license: c_int,
-    init: unsafe extern "C" fn(*mut c_void) -> c_int,
-    deinit: unsafe extern "C" fn(*mut c_void) -> c_int,
-    version: c_uint,
-    status_variables: *const c_void,
-    system_variables: *const *const Variable,
-    version_info: *const c_char,
-    maturity: c_uint,
+    /// The first of the list.
+    static _maria_plugin_declarations_: Declaration;
 }
