@@ -32,6 +32,21 @@ impl Stage {
         start(&library, &key_files)
     }
 
+    /// The same with `count` keys for AES_CBC, of which each has the versions 1 to `versions`.
+    pub fn plugin_with_versions(&self, library: &Path, count: u32, versions: u32) -> Result<Running> {
+        let (library, key_files) = self.copy(library, &format!("{count}-with-{versions}-versions"))?;
+        for (id, key) in (1..).zip(keys(count as usize)) {
+            for version in 1..=versions {
+                let name = mock_key_file::name(KeyVersion { id, version });
+                // No two versions have the same key.
+                let mut key = key;
+                key[..4].copy_from_slice(&version.to_be_bytes());
+                fs::write(key_files.join(name), mock_key_file::for_cbc(&key))?;
+            }
+        }
+        start(&library, &key_files)
+    }
+
     /// The server's plugin with keys in a file.
     pub fn file_key_management(&self, library: &Path, keys: &Keys) -> Result<Running> {
         let (library, folder) = self.copy(library, &keys.len().to_string())?;

@@ -6,6 +6,7 @@ mod key_files;
 mod lookup;
 mod machine;
 mod pairs;
+mod rotation;
 mod run;
 
 use std::path::PathBuf;
@@ -24,10 +25,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads the command line: `--plugin FILE --file-key-management FILE [--docs FOLDER] [--smoke] [aes] [lookup]`.
+/// Reads the command line: `--plugin FILE --file-key-management FILE [--docs FOLDER] [--smoke] [aes] [lookup] [rotation]`.
 fn request() -> Result<run::Request> {
     let (mut plugin, mut file_key_management, mut docs, mut smoke) = (None, None, None, false);
-    let (mut aes, mut lookup) = (false, false);
+    let (mut aes, mut lookup, mut rotation) = (false, false, false);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut path = || words.next().map(PathBuf::from);
@@ -38,16 +39,18 @@ fn request() -> Result<run::Request> {
             "--smoke" => smoke = true,
             "aes" => aes = true,
             "lookup" => lookup = true,
+            "rotation" => rotation = true,
             unknown => bail!("unknown option {unknown}"),
         }
     }
-    let both = !aes && !lookup;
+    let all = !aes && !lookup && !rotation;
     Ok(run::Request {
         plugin: plugin.context("--plugin FILE is missing")?,
         file_key_management: file_key_management.context("--file-key-management FILE is missing")?,
         docs,
         smoke,
-        aes: aes || both,
-        lookup: lookup || both,
+        aes: aes || all,
+        lookup: lookup || all,
+        rotation: rotation || all,
     })
 }

@@ -14,6 +14,7 @@ use crate::key_files::{self, Stage, ctr_key};
 use crate::lookup::{self, Question};
 use crate::machine::{self, Cpu};
 use crate::pairs::Plan;
+use crate::rotation;
 
 /// What to do.
 #[derive(Debug)]
@@ -24,12 +25,14 @@ pub struct Request {
     pub file_key_management: PathBuf,
     /// Where to write the tables and the chart.
     pub docs: Option<PathBuf>,
-    /// Only what can be told on a busy machine: right answers, inlining, no waiting.
+    /// Only what can be told on a busy machine: right answers, inlining, no waiting, bytes written.
     pub smoke: bool,
     /// Whether to measure AES.
     pub aes: bool,
     /// Whether to measure look-ups.
     pub lookup: bool,
+    /// Whether to measure rotations.
+    pub rotation: bool,
 }
 
 /// Prints figures as they come. `false` if the plugin is not as it must be, which has been said; a target that is only
@@ -41,6 +44,9 @@ pub fn run(request: &Request) -> Result<bool> {
     }
     if request.lookup {
         good &= lookup(request)?;
+    }
+    if request.rotation {
+        good &= rotation(request)?;
     }
     Ok(good)
 }
@@ -114,6 +120,24 @@ fn lookup(request: &Request) -> Result<bool> {
         println!("{question} waits: with {threads} threads, {waits} times in {calls} calls. It must never wait");
     }
     Ok(waited.is_none())
+}
+
+fn rotation(request: &Request) -> Result<bool> {
+    let stage = Stage::new()?;
+    println!("\nRotations of all keys\n{}", docs::rotation::HEAD);
+    let counts: &[u32] = if request.smoke { &rotation::FEW_KEYS } else { &rotation::KEYS };
+    let mut figures = Vec::new();
+    for keys in counts {
+        let figure = rotation::measure(&stage, &request.plugin, *keys, rotation::VERSIONS)?;
+        println!("{}", docs::rotation::line(&figure));
+        figures.push(figure);
+    }
+    println!("\n{}", docs::rotation::verdict(&figures));
+    if let (Some(folder), Some(last), false) = (&request.docs, figures.last(), request.smoke) {
+        let measured = measured(last.plugin_version.clone())?;
+        write(folder, "rotation-benchmark.md", &docs::rotation::document(&measured, &figures))?;
+    }
+    Ok(rotation::is_frugal(&figures))
 }
 
 fn measured(plugin: String) -> Result<Measured> {

@@ -48,9 +48,10 @@ cargo xtask <command>
   memory                     looks for data keys in a server's memory and core dump, and for what a failed start leaves
   fuzz [SECONDS]             calls the callbacks in every way under AddressSanitizer, for 600 seconds
   miri                       runs the callbacks' tests in Miri, which finds undefined behaviour
-  bench [aes] [lookup] [--write-docs | --smoke]
-                             measures AES and look-ups beside the server's; --write-docs renews docs/*-benchmark.*,
-                             --smoke takes seconds and checks only what does not depend on the machine
+  bench [aes] [lookup] [rotation] [--write-docs | --smoke]
+                             measures AES and look-ups beside the server's, and rotations of up to 1000 keys;
+                             --write-docs renews docs/*-benchmark.*, --smoke takes seconds and checks only what does
+                             not depend on the machine
   versions                   tries the plugin in the MariaDB of other Debian releases
   setup                      installs what all of these need (each does it by itself)
 

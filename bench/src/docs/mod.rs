@@ -3,6 +3,7 @@
 pub mod aes;
 pub mod chart;
 pub mod lookup;
+pub mod rotation;
 
 use std::fmt;
 
