@@ -36,7 +36,7 @@ impl TestKms {
         match plan.front().copied() {
             Some((planned, class)) if planned == call => {
                 plan.pop_front();
-                Err(KmsError { call, class, code: None, request_id: None, detail: "as planned".into() })
+                Err(KmsError::new(call, class, "as planned"))
             }
             _ => Ok(()),
         }
@@ -61,11 +61,8 @@ impl Kms for TestKms {
         match bytes.strip_prefix(b"wrapped:").or(bytes.strip_prefix(b"again:")) {
             Some(key) => Ok(PlainKey::new(key.to_vec(), Some("arn:aws:kms:us-east-1:1:key/test".into()))),
             None => Err(KmsError {
-                call: Call::Decrypt,
-                class: Class::Corrupt,
                 code: Some("InvalidCiphertextException".into()),
-                request_id: None,
-                detail: String::new(),
+                ..KmsError::new(Call::Decrypt, Class::Corrupt, "")
             }),
         }
     }
