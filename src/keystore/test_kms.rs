@@ -72,18 +72,15 @@ impl Kms for TestKms {
         match bytes.strip_prefix(b"wrapped:").or(bytes.strip_prefix(b"again:")) {
             Some(key) => Ok(PlainKey::new(key.to_vec(), Some("arn:aws:kms:us-east-1:1:key/test".into()))),
             None => Err(KmsError {
-                call: Call::Decrypt,
-                class: Class::Corrupt,
                 code: Some("InvalidCiphertextException".into()),
-                request_id: None,
-                detail: String::new(),
+                ..KmsError::new(Call::Decrypt, Class::Corrupt, "")
             }),
         }
     }
 }
 
 fn failed(call: Call, class: Class) -> KmsError {
-    KmsError { call, class, code: None, request_id: None, detail: "as planned".into() }
+    KmsError::new(call, class, "as planned")
 }
 
 pub(super) fn wrap(key: &[u8]) -> WrappedKey {
