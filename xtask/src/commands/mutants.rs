@@ -72,7 +72,7 @@ fn try_area(program: &Path, area: &Area, parts: &[&str], options: &Options) -> R
     let output = paths::target().join("mutants").join(area.name);
     std::fs::create_dir_all(&output)?;
     let mut words: Vec<OsString> = vec!["mutants".into(), "--output".into(), output.clone().into()];
-    words.extend(["--package=aws_key_management", "--no-shuffle", "--colors=never"].map(OsString::from));
+    words.extend(["--package=aws_key_management", "--no-shuffle", "--colors=never", "--caught", "--unviable"].map(OsString::from));
     words.push(format!("--jobs={}", options.jobs).into());
     words.extend(options.resume.then(|| "--iterate".into()));
     for part in parts {
@@ -83,11 +83,15 @@ fn try_area(program: &Path, area: &Area, parts: &[&str], options: &Options) -> R
     words.extend(area.tests.iter().map(OsString::from));
     let name = format!("cargo mutants, {}", parts.join(" "));
     terminal::aside(format_args!("$ {name}"));
-    let command = cmd(program, words)
+    let mut command = cmd(program, words)
         .dir(paths::repository())
         .env("KMS_EMULATOR_PYTHON", kms_emulator::python())
         // Nobody looks at them with a debugger, and without it they are linked sooner.
         .env("CARGO_PROFILE_DEV_DEBUG", "0");
+    if options.jobs == 1 {
+        // What the plugin depends on is compiled once, not in each run.
+        command = command.env("CARGO_TARGET_DIR", paths::target().join("mutants/build"));
+    }
     let status = run::lines(&name, &command, |line| terminal::detail(line))?;
     // Some survived; some took too long.
     if !matches!(status.code(), Some(0 | 2 | 3)) {
