@@ -20,6 +20,7 @@ use super::ctr::{Combine, Xor};
 use super::ctr_blocks::CountedBlocks;
 use super::gcm::{HashInput, HashOutput};
 use super::ghash::Ghash;
+use super::wiped::count;
 
 #[test]
 fn cbc_chains_blocks_in_batches_of_any_length() {
@@ -34,6 +35,19 @@ fn ctr_counts_blocks_in_batches_of_any_length() {
 #[test]
 fn gcm_hashes_each_ciphertext_block_once_in_batches_of_any_length() {
     for_each_backend(Hashed);
+}
+
+#[test]
+fn a_batch_that_blocks_are_copied_to_is_wiped() {
+    let (mut output, mut chain) = (junk(40), Block::default());
+    // More than half a batch, behind the first block.
+    let case = Case::random(&mut Rng::with_seed(8), 40);
+    let backend = MadeUp::<U64>::new(&case);
+    let work = ChainedBlocks::new(&mut chain, None, &case.blocks, &mut output);
+    assert_eq!(count::of(|| BlockCipherDecClosure::call(work, &backend)), (64 * BLOCK_LEN, ()));
+    let (mut counter, mut combine) = (0, Xor);
+    let work = CountedBlocks::new(&mut counter, &case.blocks, &mut output, None, &mut combine);
+    assert_eq!(count::of(|| work.call(&backend)), (64 * BLOCK_LEN, ()));
 }
 
 #[test]

@@ -133,21 +133,24 @@ fn bad_keys_and_damaged_data_are_errors_of_the_servers_own_numbers() {
 
 #[test]
 fn a_context_is_wiped_in_finish_and_of_no_use_afterwards() {
-    let mut memory = Memory::new(0);
-    assert_eq!(memory.init(&KEY, ENCRYPT | NOPAD), 0);
-    let mut output = Vec::new();
-    assert_eq!(memory.update(&[7; 21], &mut output), 0);
-    assert_eq!(memory.finish(&mut output), 0);
-    // SAFETY: a slot lies there, aligned and in a valid state; its bytes are read as such, with padding among them.
-    let bytes = unsafe {
-        std::slice::from_raw_parts(slot_in(memory.ctx()).unwrap().cast::<MaybeUninit<u8>>(), size_of::<Slot>())
-    };
-    // SAFETY: `finish` has written zeros or the tag of an enumeration to all that was ever written.
-    let left: Vec<u8> = bytes.iter().map(|byte| unsafe { byte.as_ptr().read_volatile() }).collect();
-    assert!(!left.windows(8).any(|part| KEY.windows(8).any(|secret| secret == part)), "the key is still there");
-    assert!(!left.windows(5).any(|part| part == [7; 5]), "plaintext is still there");
-    assert_eq!(memory.update(&[7; 21], &mut output), ERROR);
-    assert_eq!(memory.finish(&mut output), ERROR);
+    // Also if the message does not end as it must.
+    for (flags, status) in [(ENCRYPT | NOPAD, 0), (DECRYPT, BAD_DATA)] {
+        let mut memory = Memory::new(0);
+        assert_eq!(memory.init(&KEY, flags), 0);
+        let mut output = Vec::new();
+        assert_eq!(memory.update(&[7; 21], &mut output), 0);
+        assert_eq!(memory.finish(&mut output), status);
+        // SAFETY: a slot lies there, aligned and in a valid state; its bytes are read as such, with padding among them.
+        let bytes = unsafe {
+            std::slice::from_raw_parts(slot_in(memory.ctx()).unwrap().cast::<MaybeUninit<u8>>(), size_of::<Slot>())
+        };
+        // SAFETY: `finish` has written zeros or the tag of an enumeration to all that was ever written.
+        let left: Vec<u8> = bytes.iter().map(|byte| unsafe { byte.as_ptr().read_volatile() }).collect();
+        assert!(!left.windows(8).any(|part| KEY.windows(8).any(|secret| secret == part)), "the key is still there");
+        assert!(!left.windows(5).any(|part| part == [7; 5]), "the text is still there");
+        assert_eq!(memory.update(&[7; 21], &mut output), ERROR);
+        assert_eq!(memory.finish(&mut output), ERROR);
+    }
 }
 
 #[test]
