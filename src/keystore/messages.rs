@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::adopt::Adoption;
 use super::create::NewVersion;
 use super::files::{Finding, FoundManifest};
 use super::load::{AcceptedKey, LoadReport, RefusedKey};
@@ -138,10 +139,17 @@ impl Messages {
         self.0.note(&format!("made {name} ({}, {}){by}, in file {}", recipe.spec, recipe.algorithm, path.display()));
     }
 
-    /// Whether the manifest was brought up to date. The keys are used all the same, so a failure is no more than a warning.
-    pub fn recorded(&self, recorded: &Result<(), KeyStoreError>) {
-        if let Err(error) = recorded {
+    /// What could not be written down of keys that are used all the same: so this is no more than a warning.
+    pub fn adoption(&self, folder: &Path, adoption: &Adoption) {
+        if let Some(error) = &adoption.not_recorded {
             self.0.warning(&format!("the manifest of the key files is not up to date: {error}"));
+        }
+        if let Some(error) = &adoption.not_remembered {
+            self.0.warning(&format!(
+                "the datadir cannot remember that its keys lie in {}, so an empty or exchanged folder would not be noticed: \
+                 {error}",
+                folder.display()
+            ));
         }
     }
 

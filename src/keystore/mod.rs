@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `published/` | what the callbacks read without waiting |
 //! | `files/` | the folder, the formats of what lies in it, the manifest |
-//! | `start`, `load`, `create`, `rotate` | the operations, on files and KMS: what came of them is data |
+//! | `start`, `load`, `adopt`, `create`, `rotate` | the operations, on files and KMS: what came of them is data |
 //! | `messages` | what of that becomes a line of the log |
 //! | this file | [`KeyStore`]: who may do what when, and what is published of it |
 //!
@@ -47,9 +47,10 @@ pub use new_keys::{AllowedKeyIds, NewKeys, Recipe};
 pub use published::{DataKey, PublishedKeys};
 
 use crate::kms::Kms;
+use adopt::Adoption;
 use backoff::Backoff;
 use create::NewVersion;
-use files::{Disk, KeyFiles, SystemDisk};
+use files::{Disk, Folders, KeyFiles, SystemDisk};
 use key_locks::KeyLocks;
 use load::{LoadReport, RefusedKey};
 use messages::Messages;
@@ -73,6 +74,8 @@ pub struct KeyStore {
 pub struct Opening<'a> {
     /// Where the key files lie.
     pub folder: &'a Path,
+    /// The server's datadir, which remembers with which folder its keys lie.
+    pub datadir: &'a Path,
     /// Where key files may lie too: mariadb-backup's folder of an incremental backup, while it is prepared.
     pub also: Option<&'a Path>,
     /// Who unwraps them.
@@ -99,7 +102,8 @@ pub enum Role {
 }
 
 impl KeyStore {
-    /// Loads all keys and publishes them. Without key files, nothing is asked of KMS.
+    /// Loads all keys and publishes them. Without key files, nothing is asked of KMS. Fails if the datadir has keys that lie
+    /// in another folder.
     ///
     /// Fails if KMS could not be reached for one of the keys, if there are no credentials, or if not one of the key versions
     /// that there are or were can be used; nothing is published then. A key that fails for a reason of its own is reported,
@@ -109,10 +113,11 @@ impl KeyStore {
     }
 
     fn open_on(disk: Arc<dyn Disk>, opening: Opening<'_>) -> Result<Self, KeyStoreError> {
-        let Opening { folder, also, kms, published, new_keys, role, startup_timeout, reporter } = opening;
+        let Opening { folder, datadir, also, kms, published, new_keys, role, startup_timeout, reporter } = opening;
         let epoch = published.begin();
         let messages = Messages(reporter);
-        let (files, manifest) = KeyFiles::open(disk, folder, also, role == Role::Server)?;
+        let datadir = (role == Role::Server).then_some(datadir);
+        let (files, manifest) = KeyFiles::open(disk, &Folders { keys: folder, also, datadir })?;
         messages.manifest(files.path(), &manifest);
         if role == Role::Server {
             messages.leftovers(files.path(), &files.remove_leftovers());
@@ -125,7 +130,7 @@ impl KeyStore {
         messages.survey(files.path(), &survey, |name| files.path_of(name));
         let patience = Patience::new(started + startup_timeout, messages);
         let mut report = start::load_all(files, &*store.kms, &survey.present, patience)?;
-        let recorded = store.adopt(&mut report);
+        let adoption = store.adopt(&mut report);
         start::check_any_is_usable(files, &survey, &report)?;
         if survey.present.is_empty() {
             return Ok(store);
@@ -141,7 +146,7 @@ impl KeyStore {
         if role == Role::Server {
             messages.adopted(files.path(), &manifest, &report);
         }
-        messages.recorded(&recorded);
+        messages.adoption(files.path(), &adoption);
         Ok(store)
     }
 
@@ -236,10 +241,10 @@ impl KeyStore {
     fn load_and_publish(&self, names: &[KeyName]) -> Result<Vec<RefusedKey>, KeyStoreError> {
         self.files.refresh()?;
         let mut report = load::load(&self.files, &*self.kms, names, Instant::now() + LONGEST_LOAD);
-        let recorded = self.adopt(&mut report);
+        let adoption = self.adopt(&mut report);
         self.published.publish(self.epoch, report.keys());
         self.messages.loaded(&report);
-        self.messages.recorded(&recorded);
+        self.messages.adoption(self.files.path(), &adoption);
         Ok(report.refused)
     }
 
@@ -250,8 +255,8 @@ impl KeyStore {
     }
 
     /// mariadb-backup reads what it finds, and makes nothing with it that is to last.
-    fn adopt(&self, report: &mut LoadReport) -> Result<(), KeyStoreError> {
-        if self.role == Role::Server { adopt::adopt(&self.files, report) } else { Ok(()) }
+    fn adopt(&self, report: &mut LoadReport) -> Adoption {
+        if self.role == Role::Server { adopt::adopt(&self.files, report) } else { Adoption::default() }
     }
 
     fn failed(&self, id: KeyId, version: Option<KeyVersion>, error: &KeyStoreError) {

@@ -146,6 +146,15 @@ impl KeyFolder {
         }
     }
 
+    /// Whether something has the name of a file that is no key file.
+    pub fn has_document(&self, file_name: &str) -> io::Result<bool> {
+        match self.disk.kind(&self.path.join(file_name)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes a file that is no key file, in place of any that has the name. When this returns, it is whole and on the
     /// disk; until then, the one before is.
     pub fn replace_document(&self, file_name: &str, contents: &[u8]) -> Result<(), KeyStoreError> {

@@ -46,3 +46,7 @@ pub(super) fn timestamp(time: SystemTime) -> String {
     let date_time = aws_smithy_types::DateTime::from_secs(seconds);
     date_time.fmt(aws_smithy_types::date_time::Format::DateTime).unwrap_or_default()
 }
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

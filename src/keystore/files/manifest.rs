@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::folder::{Document, KeyFolder};
-use super::json::{AlgorithmName, AnyDocument, timestamp};
+use super::json::{AlgorithmName, AnyDocument, hex, timestamp};
 use crate::cipher::Algorithm;
 use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
 use crate::kms::PlainKey;
@@ -153,6 +153,12 @@ impl Manifest {
     }
 }
 
+/// Whether a folder has a manifest, good or not.
+pub(super) fn is_there(folder: &KeyFolder) -> Result<bool, KeyStoreError> {
+    let has = folder.has_document(FILE_NAME);
+    has.map_err(|error| failed("read manifest", folder, error))
+}
+
 impl Entry {
     /// For a key file and the data key in it.
     pub fn new(name: KeyName, file: &[u8], algorithm: Algorithm, plain: &PlainKey, created: SystemTime) -> Self {
@@ -183,10 +189,6 @@ impl Entry {
 fn key_check(key: &[u8]) -> String {
     let digest = Sha256::new().chain_update(b"aws_key_management key check\0").chain_update(key).finalize();
     hex(digest.get(..8).unwrap_or_default())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn failed(action: &'static str, folder: &KeyFolder, error: io::Error) -> KeyStoreError {
