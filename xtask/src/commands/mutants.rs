@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use duct::cmd;
 
 use crate::machine::{packages, paths, toolchain};
+use crate::process::background;
 use crate::tally::Tally;
 use crate::{kms_emulator, run, terminal};
 
@@ -71,7 +71,7 @@ pub fn run(options: &Options, tally: &mut Tally) -> Result<()> {
 fn try_area(program: &Path, area: &Area, parts: &[&str], options: &Options) -> Result<std::path::PathBuf> {
     let output = paths::target().join("mutants").join(area.name);
     std::fs::create_dir_all(&output)?;
-    let mut words: Vec<OsString> = vec!["mutants".into(), "--output".into(), output.clone().into()];
+    let mut words: Vec<OsString> = vec![program.into(), "mutants".into(), "--output".into(), output.clone().into()];
     words.extend(
         ["--package=aws_key_management", "--no-shuffle", "--colors=never", "--caught", "--unviable"]
             .map(OsString::from),
@@ -86,7 +86,8 @@ fn try_area(program: &Path, area: &Area, parts: &[&str], options: &Options) -> R
     words.extend(area.tests.iter().map(OsString::from));
     let name = format!("cargo mutants, {}", parts.join(" "));
     terminal::aside(format_args!("$ {name}"));
-    let mut command = cmd(program, words)
+    // In a group of its own: it has to end the tests that it runs.
+    let mut command = background(words)
         .dir(paths::repository())
         .env("KMS_EMULATOR_PYTHON", kms_emulator::python())
         // Nobody looks at them with a debugger, and without it they are linked sooner.
