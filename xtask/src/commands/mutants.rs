@@ -151,7 +151,11 @@ const LIST: &str = "docs/mutants.md";
 
 const AREAS: [Area; 3] = [
     Area { name: "keystore", targets: &["--lib", "--features=failpoints"], tests: &["keystore::"] },
-    Area { name: "kms", targets: &["--lib", "--test=kms_aws", "--test=sdk_log"], tests: &["--", "--skip=keystore::", "--skip=abi::", "--skip=cipher::"] },
+    Area {
+        name: "kms",
+        targets: &["--lib", "--test=kms_aws", "--test=sdk_log"],
+        tests: &["--", "--skip=keystore::", "--skip=abi::", "--skip=cipher::"],
+    },
     Area {
         name: "cipher",
         targets: &["--lib", "--test=cipher_vectors", "--test=cipher_properties", "--test=cipher_oracle"],
