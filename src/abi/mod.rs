@@ -2,6 +2,7 @@
 //! with unsafe code: panics and NULLs stop here.
 
 mod allocator;
+mod background;
 mod bindings;
 mod boundary;
 mod descriptor;
@@ -9,4 +10,7 @@ mod encryption;
 mod error_log;
 mod plugin;
 mod server;
+mod server_state;
+mod signals;
 mod system_variables;
+mod systemd;

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
+use super::background;
 use super::boundary::guard;
 use super::error_log::{self, ErrorLog};
 use super::server::Server;
+use super::server_state::{self, Phase};
 use super::system_variables::{self, Startup};
 use crate::keystore::{KeyStore, NewKeys, Opening, PublishedKeys, Recipe, Reporter};
 use crate::kms::aws::{AwsKms, AwsSettings, sdk_log};
 use crate::kms::{Kms, MasterKeyId};
+use crate::waits;
 
 /// The keys that the callbacks look up.
 pub(super) static KEYS: PublishedKeys = PublishedKeys::new();
@@ -30,6 +33,7 @@ pub(super) extern "C" fn init(_: *mut c_void) -> c_int {
         Ok(()) => 0,
         Err(error) => {
             ErrorLog.error(&format!("the plugin cannot start: {error}"));
+            server_state::end_if_stopped();
             1
         }
     })
@@ -38,6 +42,8 @@ pub(super) extern "C" fn init(_: *mut c_void) -> c_int {
 /// Called by the server when it unloads the plugin, and also after a failed init.
 pub(super) extern "C" fn deinit(_: *mut c_void) -> c_int {
     guard("deinit", 0, || {
+        server_state::set_phase(Phase::Ending);
+        background::end();
         let store = STORE.swap(None);
         KEYS.clear();
         // Ends the runtime's threads, unless a call that is under way still holds the store: then that call does.
@@ -47,6 +53,8 @@ pub(super) extern "C" fn deinit(_: *mut c_void) -> c_int {
 }
 
 fn start() -> Result<(), String> {
+    server_state::set_phase(Phase::Initialising);
+    waits::ask_whether_to_end(server_state::must_wait_no_longer);
     let Startup { master_key_id, key_spec, algorithm, allowed, log_level, folder, aws, mock, startup_timeout } =
         system_variables::read_at_start()?;
     sdk_log::install(error_log::sdk_line);
@@ -65,10 +73,14 @@ fn start() -> Result<(), String> {
         new_keys: NewKeys::new(recipe, allowed),
         role: server.role(),
         startup_timeout,
+        is_starting: server_state::is_starting,
         reporter: &ErrorLog,
     })
     .map_err(|error| error.to_string())?;
-    STORE.store(Some(Arc::new(store)));
+    let store = Arc::new(store);
+    STORE.store(Some(store.clone()));
+    server_state::set_phase(Phase::Initialised);
+    background::start(&store, server.role());
     ErrorLog.note(&format!(
         "version {} is ready. Region: {}. New keys: {}",
         env!("CARGO_PKG_VERSION"),

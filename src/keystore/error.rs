@@ -169,6 +169,16 @@ pub enum KeyStoreError {
     },
 }
 
+impl KeyStoreError {
+    /// The same for failures of the same kind: without what differs from call to call.
+    pub(super) fn kind(&self) -> String {
+        match self {
+            Self::Kms(_, error) => format!("{} {}", error.class, error.code.as_deref().unwrap_or_default()),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// InnoDB tells whoever opens a table without its key to drop it: so the message with the cause says not to.
 const RESTORE: &str = "Restore the file from a backup and restart the server; do not drop the tables that use the key";
 
