@@ -22,7 +22,8 @@ fn main() -> Result<(), Error> {
         .allowlist_type("mysql_sysvar_of_.*")
         .allowlist_var("(MariaDB_)?ENCRYPTION_.*|MariaDB_.*|PLUGIN_(VAR|LICENSE)_.*")
         .derive_default(false)
-        .layout_tests(false)
+        // Sizes and offsets are checked when the plugin is compiled.
+        .layout_tests(true)
         .generate_comments(false)
         // Another version of the headers makes new declarations.
         .parse_callbacks(Box::new(bindgen::CargoCallbacks::new()))

@@ -57,14 +57,20 @@ impl Control {
 
     /// When calls of `operation` arrived, in seconds since 1970, in order.
     pub fn calls(&self, operation: &str) -> Result<Vec<f64>> {
-        let url = format!("{}/_emulator/calls?operation={operation}", self.endpoint);
-        let text = ureq::get(url).call().context("asking for the list of calls")?.body_mut().read_to_string()?;
-        let answer: Value = serde_json::from_str(&text)?;
-        let calls = answer["calls"].as_array().context("the emulator's list of calls")?;
+        let calls = self.list(&format!("calls?operation={operation}"))?;
         let mut times: Vec<f64> = calls.iter().filter_map(|call| call["time"].as_f64()).collect();
         ensure!(times.len() == calls.len(), "a call in the emulator's list has no time");
         times.sort_by(f64::total_cmp);
         Ok(times)
+    }
+
+    /// The access keys that signed the calls so far, in order, each once in a row.
+    pub fn access_keys(&self) -> Result<Vec<String>> {
+        let calls = self.list("calls")?;
+        let mut keys: Vec<String> =
+            calls.iter().filter_map(|call| call["access_key"].as_str().map(str::to_owned)).collect();
+        keys.dedup();
+        Ok(keys)
     }
 
     /// A new data key of 128 bits, as a key file holds it: asked of the KMS that the emulator is.
@@ -78,6 +84,13 @@ impl Control {
         let answer = self.post("", &headers, &json!({"KeyId": master_key, "KeySpec": "AES_128"}))?;
         let blob = answer["CiphertextBlob"].as_str().context("the emulator answered without a CiphertextBlob")?;
         Ok(BASE64_STANDARD.decode(blob)?)
+    }
+
+    fn list(&self, calls: &str) -> Result<Vec<Value>> {
+        let url = format!("{}/_emulator/{calls}", self.endpoint);
+        let text = ureq::get(url).call().context("asking for the list of calls")?.body_mut().read_to_string()?;
+        let answer: Value = serde_json::from_str(&text)?;
+        Ok(answer["calls"].as_array().context("the emulator's list of calls")?.clone())
     }
 
     fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Result<Value> {

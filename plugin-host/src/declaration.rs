@@ -99,9 +99,14 @@ pub(crate) struct Variable {
 #[cfg(test)]
 impl Variable {
     /// A made-up one.
-    pub(crate) fn new(flags: c_int, name: &'static std::ffi::CStr, value: *mut c_void, default: u64) -> Self {
+    pub(crate) fn new(
+        flags: c_int,
+        name: &'static std::ffi::CStr,
+        value: *mut c_void,
+        default: MaybeUninit<u64>,
+    ) -> Self {
         let (name, comment) = (name.as_ptr(), std::ptr::null());
-        Self { flags, name, comment, check: None, update: None, value, default: MaybeUninit::new(default) }
+        Self { flags, name, comment, check: None, update: None, value, default }
     }
 }
 

@@ -12,8 +12,8 @@ static ALLOCATOR: Wiping = Wiping;
 
 struct Wiping;
 
-// SAFETY: all memory is that of the system's allocator, with the layout that was asked for. `realloc` is the trait's own,
-// which allocates, copies, and deallocates here.
+// SAFETY: all memory is that of the system's allocator, with the layout that was asked for. `alloc_zeroed` and `realloc` are
+// the trait's own, which allocate, and zero or copy and deallocate, by the functions here.
 unsafe impl GlobalAlloc for Wiping {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         #[cfg(test)]
@@ -22,21 +22,11 @@ unsafe impl GlobalAlloc for Wiping {
         unsafe { System.alloc(layout) }
     }
 
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        #[cfg(test)]
-        count::one();
-        // SAFETY: the layout is as the caller promises.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        if cfg!(miri) {
-            // Miri, an interpreter that some of the tests run in, does not have the function below.
-            // SAFETY: a block of this layout, which nobody uses any more, as the caller promises.
-            unsafe { memory.write_bytes(0, layout.size()) };
-        } else {
+        // Miri, an interpreter that some of the tests run in, does not have the function.
+        if !cfg!(miri) {
             // Not an ordinary write, which the compiler may leave out before memory is freed.
-            // SAFETY: as above.
+            // SAFETY: a block of this layout, which nobody uses any more, as the caller promises.
             unsafe { libc::explicit_bzero(memory.cast(), layout.size()) };
         }
         // SAFETY: it came from the system's allocator with this layout.

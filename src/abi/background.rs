@@ -3,16 +3,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error_log::ErrorLog;
-use super::{server_state, signals};
+use super::server::Server;
+use super::signals;
 use crate::keystore::{Background, Job, KeyStore, Reporter, Role};
 
 /// Starts it. Without it, all goes on but what nobody waits for.
-pub(super) fn start(store: &Arc<KeyStore>, role: Role) {
-    if role == Role::Backup {
+pub(super) fn start(store: &Arc<KeyStore>, server: &Server) {
+    if server.role() == Role::Backup {
         return;
     }
     let mut jobs = vec![store.retry_job()];
-    if server_state::is_starting() && !server_state::is_bootstrap() {
+    if server.is_starting() && !server.is_bootstrap() {
         jobs.push(Box::new(signals::RaiseWhenStarted) as Box<dyn Job>);
     }
     match Background::start(store.bell(), jobs, &ErrorLog) {
@@ -24,7 +25,7 @@ pub(super) fn start(store: &Arc<KeyStore>, role: Role) {
     }
 }
 
-/// Ends it, within a second. The waits of the plugin have to end already: see [`server_state::Phase::Ending`].
+/// Ends it, within a second. The waits of the plugin have to end already: see [`super::waiting::Phase::Ending`].
 pub(super) fn end() {
     drop(BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner).take());
 }

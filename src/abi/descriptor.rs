@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_uint};
 use std::ptr;
 
 use super::bindings as c;
-use super::boundary::ServerWritable;
+use super::server_writable::ServerWritable;
 use super::{encryption, plugin, system_variables};
 
 /// The version of the interface for plugins of every kind; the server accepts all of the same major version, 1.
@@ -14,6 +14,10 @@ pub static _maria_plugin_interface_version_: c_int = 0x010f;
 /// The size of one declaration, in bytes.
 #[unsafe(no_mangle)]
 pub static _maria_sizeof_struct_st_plugin_: c_int = size_of::<c::st_maria_plugin>() as c_int;
+
+// What every server since 10.5 expects.
+const _: () = assert!(size_of::<c::st_maria_plugin>() == 104);
+const _: () = assert!(c::MariaDB_ENCRYPTION_INTERFACE_VERSION == 0x0300);
 
 /// The declarations; the last is the end of the list.
 #[unsafe(no_mangle)]
@@ -58,22 +62,11 @@ const VERSION: c_uint = 0x0200;
 
 static ENCRYPTION: ServerWritable<c::st_mariadb_encryption> = ServerWritable::new(c::st_mariadb_encryption {
     interface_version: c::MariaDB_ENCRYPTION_INTERFACE_VERSION as c_int,
-    get_latest_key_version: Some(encryption::latest_key_version),
-    get_key: Some(encryption::key),
-    crypt_ctx_size: Some(encryption::context_size),
-    crypt_ctx_init: Some(encryption::context_init),
-    crypt_ctx_update: Some(encryption::context_update),
-    crypt_ctx_finish: Some(encryption::context_finish),
+    get_latest_key_version: Some(encryption::get_latest_key_version),
+    get_key: Some(encryption::get_key),
+    crypt_ctx_size: Some(encryption::crypt_ctx_size),
+    crypt_ctx_init: Some(encryption::crypt_ctx_init),
+    crypt_ctx_update: Some(encryption::crypt_ctx_update),
+    crypt_ctx_finish: Some(encryption::crypt_ctx_finish),
     encrypted_length: Some(encryption::encrypted_length),
 });
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_declaration_has_the_size_that_every_server_since_10_5_expects() {
-        assert_eq!(_maria_sizeof_struct_st_plugin_, 104);
-        assert_eq!(c::MariaDB_ENCRYPTION_INTERFACE_VERSION, 0x0300);
-    }
-}

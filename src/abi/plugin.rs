@@ -6,13 +6,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 use super::background;
-use super::boundary::guard;
 use super::error_log::{self, ErrorLog};
+use super::export::{Unused, exported};
 use super::server::Server;
-use super::server_state::{self, Phase};
-use super::system_variables::{self, Startup};
+use super::system_variables::{self as variables, InInit};
+use super::waiting::{self, Phase};
 use crate::keystore::{KeyStore, NewKeys, Opening, PublishedKeys, Recipe, Reporter};
-use crate::kms::aws::{AwsKms, AwsSettings, sdk_log};
+use crate::kms::aws::{AwsKms, AwsSettings, Remark, sdk_log};
 use crate::kms::{Kms, MasterKeyId};
 use crate::waits;
 
@@ -27,67 +27,74 @@ pub(super) fn store() -> Option<Arc<KeyStore>> {
     STORE.load_full()
 }
 
-/// Called by the server when it loads the plugin; again after a deinit, and then on the same statics.
-pub(super) extern "C" fn init(_: *mut c_void) -> c_int {
-    guard("init", 1, || match start() {
-        Ok(()) => 0,
-        Err(error) => {
-            ErrorLog.error(&format!("the plugin cannot start: {error}"));
-            server_state::end_if_stopped();
-            1
+exported! {
+    /// Called by the server when it loads the plugin; again after a deinit, and then on the same statics.
+    pub(super) fn init(init: InInit<'_> = (plugin: *mut c_void)) -> c_int, on panic 1 {
+        match start(&init) {
+            Ok(()) => 0,
+            Err(error) => {
+                ErrorLog.error(&format!("the plugin cannot start: {error}"));
+                waiting::end_if_stopped();
+                1
+            }
         }
-    })
-}
+    }
 
-/// Called by the server when it unloads the plugin, and also after a failed init.
-pub(super) extern "C" fn deinit(_: *mut c_void) -> c_int {
-    guard("deinit", 0, || {
-        server_state::set_phase(Phase::Ending);
+    /// Called by the server when it unloads the plugin, and also after a failed init.
+    pub(super) fn deinit(_plugin: Unused<*mut c_void> = (plugin: *mut c_void)) -> c_int, on panic 0 {
+        waiting::set_phase(Phase::Ending);
         background::end();
         let store = STORE.swap(None);
         KEYS.clear();
         // Ends the runtime's threads, unless a call that is under way still holds the store: then that call does.
         drop(store);
         0
-    })
+    }
 }
 
-fn start() -> Result<(), String> {
-    server_state::set_phase(Phase::Initialising);
-    waits::ask_whether_to_end(server_state::must_wait_no_longer);
-    let Startup { master_key_id, key_spec, algorithm, allowed, log_level, folder, aws, mock, startup_timeout } =
-        system_variables::read_at_start()?;
-    sdk_log::install(error_log::sdk_line);
-    sdk_log::set_level(log_level);
-    let server = Server::current();
-    let master_key = parse_master_key(&master_key_id);
+fn start(init: &InInit<'_>) -> Result<(), String> {
+    waiting::set_phase(Phase::Initialising);
+    waits::ask_whether_to_end(waiting::must_end);
+    variables::at_start(init);
+    let aws = AwsSettings {
+        region: variables::REGION.read(init)?,
+        endpoint_url: variables::ENDPOINT_URL.read(init)?,
+        request_timeout: variables::REQUEST_TIMEOUT.read(init),
+    };
+    let allowed = variables::ALLOWED_KEY_IDS.read(init)?;
+    let (spec, algorithm) = (variables::KEY_SPEC.read(init), variables::ENCRYPTION_ALGORITHM.read(init));
+    let master_key = master_key(init);
+    let mock = mock(init);
     // The mock makes keys without one.
     let wrapped_by = master_key.clone().or_else(|| MasterKeyId::parse("mock").filter(|_| mock));
-    let recipe = Recipe { master_key: wrapped_by, spec: key_spec, algorithm };
+    let recipe = Recipe { master_key: wrapped_by, spec, algorithm };
+    sdk_log::install(error_log::sdk_line);
+    sdk_log::set_level(variables::LOG_LEVEL.read(init));
+    let server = Server::current();
     let region = aws.region.clone();
     let store = KeyStore::open(Opening {
-        folder: &folder,
+        folder: &variables::KEYFILE_DIR.read(init)?,
         also: server.incremental_backup().as_deref(),
         kms: connect(aws, mock)?,
         published: &KEYS,
         new_keys: NewKeys::new(recipe, allowed),
         role: server.role(),
-        startup_timeout,
-        is_starting: server_state::is_starting,
+        startup_timeout: variables::STARTUP_TIMEOUT.read(init),
+        is_starting: || Server::current().is_starting(),
         reporter: &ErrorLog,
     })
     .map_err(|error| error.to_string())?;
     let store = Arc::new(store);
     STORE.store(Some(store.clone()));
-    server_state::set_phase(Phase::Initialised);
-    background::start(&store, server.role());
+    waiting::set_phase(Phase::Initialised);
+    background::start(&store, server);
     ErrorLog.note(&format!(
         "version {} is ready. Region: {}. New keys: {}",
         env!("CARGO_PKG_VERSION"),
         region.as_deref().unwrap_or("as the AWS SDK finds it"),
         match &master_key {
-            Some(master_key) => format!("{key_spec}, {algorithm}, wrapped by master key {master_key}"),
-            None if mock => format!("{key_spec}, {algorithm}, in the clear"),
+            Some(master_key) => format!("{spec}, {algorithm}, wrapped by master key {master_key}"),
+            None if mock => format!("{spec}, {algorithm}, in the clear"),
             None => "none, until aws_key_management_master_key_id is set".to_owned(),
         }
     ));
@@ -95,15 +102,25 @@ fn start() -> Result<(), String> {
 }
 
 /// A name that cannot be is reported, and the plugin starts all the same: the keys that exist do not need it.
-fn parse_master_key(name: &str) -> Option<MasterKeyId> {
-    let master_key = MasterKeyId::parse(name);
-    if master_key.is_none() && !name.is_empty() {
+fn master_key(init: &InInit<'_>) -> Option<MasterKeyId> {
+    variables::MASTER_KEY_ID.read(init).unwrap_or_else(|_| {
         ErrorLog.error(&format!(
-            "aws_key_management_master_key_id is '{name}', which is no key id, ARN or alias/NAME. No new keys can be made \
-             until it is corrected"
+            "aws_key_management_master_key_id is '{}', which is no key id, ARN or alias/NAME. No new keys can be made until \
+             it is corrected",
+            variables::MASTER_KEY_ID.text(init).display()
         ));
-    }
-    master_key
+        None
+    })
+}
+
+#[cfg(feature = "mock")]
+fn mock(init: &InInit<'_>) -> bool {
+    variables::MOCK.read(init)
+}
+
+#[cfg(not(feature = "mock"))]
+fn mock(_: &InInit<'_>) -> bool {
+    false
 }
 
 #[cfg(feature = "mock")]
@@ -124,6 +141,12 @@ fn connect(aws: AwsSettings, _mock: bool) -> Result<Arc<dyn Kms>, String> {
 }
 
 fn connect_to_aws(aws: AwsSettings) -> Result<Arc<dyn Kms>, String> {
+    for remark in aws.remarks() {
+        match remark {
+            Remark::Warning(text) => ErrorLog.warning(&text),
+            Remark::Note(text) => ErrorLog.note(&text),
+        }
+    }
     match AwsKms::new(aws) {
         Ok(kms) => Ok(Arc::new(kms)),
         Err(error) => Err(format!("no thread could be started for the calls of KMS: {error}")),

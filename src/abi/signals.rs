@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 
-use super::server_state;
+use super::server::Server;
 use crate::keystore::Job;
 
 /// A signal that is to stop the server, and that nobody has taken yet.
@@ -76,7 +76,7 @@ impl Job for RaiseWhenStarted {
     }
 
     fn run(&mut self, now: Instant) -> Option<Instant> {
-        if server_state::is_starting() {
+        if Server::current().is_starting() {
             return Some(now + LOOK_EVERY);
         }
         if let Ok(stop) = Signal::try_from(PUT_ASIDE.swap(0, Ordering::SeqCst)) {

@@ -2,16 +2,13 @@
 //! message, the tag comes after the ciphertext, and a ciphertext is decrypted in one piece.
 
 use aes::Block;
-use aes::cipher::Array;
-use polyval::Polyval;
-use polyval::hazmat::FieldElement;
-use polyval::universal_hash::{UhfBackend, UniversalHash};
-use zeroize::Zeroize;
 
 use super::blocks::{xor, xor_blocks};
 use super::ctr::{Combine, Ctr, Xor};
-use super::pending::Pending;
+use super::ghash::Ghash;
 use super::schedule::EncryptSchedule;
+use super::tail::Tail;
+use super::wiped::{Wipe, Wiped};
 use super::{BLOCK_LEN, CipherError};
 
 /// An encryption under way.
@@ -34,10 +31,8 @@ impl GcmEncrypt {
     }
 
     #[inline(never)]
-    pub(super) fn finish(&mut self, output: &mut [u8]) -> Result<usize, CipherError> {
-        let output = output.get_mut(..BLOCK_LEN).ok_or(CipherError::OutputTooSmall)?;
-        output.copy_from_slice(&self.gcm.tag());
-        Ok(BLOCK_LEN)
+    pub(super) fn finish(&mut self) -> Tail {
+        Tail::whole(self.gcm.tag())
     }
 }
 
@@ -71,17 +66,17 @@ impl GcmDecrypt {
         self.gcm.ctr.apply(input, output, &mut HashInput(&mut self.gcm.hash));
         let difference = tag.iter().zip(self.gcm.tag()).fold(0, |difference, (a, b)| difference | (a ^ b));
         if difference != 0 {
-            output.zeroize();
+            output.wipe();
             return Err(CipherError::Tampered);
         }
         self.state = Decryption::Done;
         Ok(output.len())
     }
 
-    pub(super) fn finish(&mut self) -> Result<usize, CipherError> {
+    pub(super) fn finish(&mut self) -> Result<Tail, CipherError> {
         match self.state {
             Decryption::Waiting => Err(CipherError::Truncated),
-            Decryption::Done => Ok(0),
+            Decryption::Done => Ok(Tail::empty()),
             Decryption::Failed => Err(CipherError::Tampered),
         }
     }
@@ -113,9 +108,9 @@ impl<'a> GcmIv<'a> {
 /// What both directions have in common.
 struct Gcm {
     ctr: Ctr,
-    hash: Hash,
+    hash: Ghash,
     /// XORed with the hash this is the tag.
-    mask: Block,
+    mask: Wiped<Block>,
     aad_len: u64,
     text_len: u64,
 }
@@ -126,11 +121,10 @@ impl Gcm {
         let mut first_counter = Block::default();
         first_counter[..NONCE_LEN].copy_from_slice(iv.nonce);
         first_counter[BLOCK_LEN - 1] = 1;
-        let mut blocks = [Block::default(), first_counter];
-        schedule.encrypt_blocks(&mut blocks);
-        let [hash_key, mask] = &blocks;
-        let (mut hash, mask) = (Hash::new(hash_key), *mask);
-        Array::slice_as_flattened_mut(&mut blocks).zeroize();
+        let mut blocks = Wiped::new([Block::default(), first_counter]);
+        schedule.encrypt_blocks(&mut *blocks);
+        let [hash_key, mask] = &*blocks;
+        let (mut hash, mask) = (Ghash::new(hash_key), Wiped::new(*mask));
         hash.bytes(iv.aad);
         hash.end_part();
         Self {
@@ -157,67 +151,8 @@ impl Gcm {
     }
 }
 
-impl Drop for Gcm {
-    fn drop(&mut self) {
-        self.mask.as_mut_slice().zeroize();
-    }
-}
-
-/// GHASH, made of POLYVAL: the same with the bytes of each block reversed.
-///
-/// The `ghash` crate does this too, but reverses the bytes where the compiler may not use vectors.
-struct Hash {
-    polyval: Polyval,
-    pending: Pending,
-}
-
-impl Hash {
-    #[inline(always)]
-    fn new(key: &Block) -> Self {
-        let mut key: Block = FieldElement::from(*key).reverse().mulx().into();
-        let polyval = Polyval::new(&key);
-        key.as_mut_slice().zeroize();
-        Self { polyval, pending: Pending::new() }
-    }
-
-    #[inline(always)]
-    fn four_blocks(&mut self, blocks: [Block; 4]) {
-        self.polyval.proc_par_blocks((&blocks.map(reverse)).into());
-    }
-
-    #[inline(always)]
-    fn block(&mut self, block: &Block) {
-        self.polyval.proc_block(&reverse(*block));
-    }
-
-    /// Bytes of one block, of which the others have come or are still to come.
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.pending.push(bytes);
-        if let Some(&block) = self.pending.whole() {
-            self.block(&block);
-            self.pending.replace(&[]);
-        }
-    }
-
-    /// Fills the last block of the text, or of what is authenticated with it, with zeros.
-    fn end_part(&mut self) {
-        if self.pending.len() > 0 {
-            self.bytes(&[0; BLOCK_LEN][self.pending.len()..]);
-        }
-    }
-
-    fn value(&self) -> Block {
-        reverse(self.polyval.clone().finalize())
-    }
-}
-
-#[inline(always)]
-fn reverse(block: Block) -> Block {
-    Array::from_fn(|index| block[BLOCK_LEN - 1 - index])
-}
-
 /// Encrypts, and hashes the ciphertext.
-struct HashOutput<'a>(&'a mut Hash);
+struct HashOutput<'a>(&'a mut Ghash);
 
 impl Combine for HashOutput<'_> {
     #[inline(always)]
@@ -244,7 +179,7 @@ impl Combine for HashOutput<'_> {
 }
 
 /// Decrypts, and hashes the ciphertext.
-struct HashInput<'a>(&'a mut Hash);
+struct HashInput<'a>(&'a mut Ghash);
 
 impl Combine for HashInput<'_> {
     #[inline(always)]

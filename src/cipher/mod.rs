@@ -3,8 +3,8 @@
 //! Knows no key store, no file and no KMS: a key, an IV and bytes go in, bytes come out.
 //! On valid input it never fails, allocates, locks or panics.
 //!
-//! What every message goes through is `inline(always)`, what few do is `inline(never)`: the time of a short message is that of
-//! its instructions. See `docs/aes-performance.md`.
+//! What every message goes through is `inline(always)`, what few do is `inline(never)`: the time of a short message is
+//! that of its instructions. See `docs/aes-performance.md`.
 
 #![forbid(unsafe_code)]
 
@@ -13,22 +13,32 @@ use std::mem::MaybeUninit;
 
 use aes::Block;
 
+mod batches;
 mod blocks;
 mod cbc;
+mod cbc_blocks;
 mod ctr;
+mod ctr_blocks;
+mod error;
 mod gcm;
+mod ghash;
 mod pending;
 mod schedule;
+mod tail;
+mod wiped;
 
-use cbc::{CbcDecrypt, CbcEncrypt};
+pub use error::CipherError;
+pub use tail::Tail;
+
+use cbc::{Cbc, Decryption, Encryption};
 use ctr::Ctr;
 use gcm::{GcmDecrypt, GcmEncrypt, GcmIv};
 use schedule::{DecryptSchedule, EncryptSchedule};
 
 /// One message on its way through the cipher.
 ///
-/// Lives where the caller puts it and owns no other memory. The key schedule, the IV and buffered text are wiped when it
-/// is dropped. Copies that the `aes` crate keeps in registers and on the stack while it works are out of reach.
+/// Lives where the caller puts it and owns no other memory. The key schedule, the IV and buffered text are wiped when
+/// it is dropped. Copies that the `aes` crate keeps in registers and on the stack while it works are out of reach.
 pub struct Context {
     mode: Mode,
 }
@@ -48,8 +58,8 @@ impl Context {
         Self::build(algorithm, direction, padding, key, iv, |context| context)
     }
 
-    /// As [`new`](Self::new), with the context made in its place: faster, and no copy of the context is left on the stack.
-    /// Of the key schedule one is: the `aes` crate makes it there, out of reach, and it is copied to its place.
+    /// As [`new`](Self::new), with the context made in its place: faster, and no copy of the context is left on the
+    /// stack. Of the key schedule one is: the `aes` crate makes it there, out of reach, and it is copied to its place.
     // Inlined into a function that catches panics, the schedule would be copied three times.
     #[inline(never)]
     pub fn new_in<'a>(
@@ -76,12 +86,14 @@ impl Context {
         match (algorithm, padding, direction) {
             (Algorithm::AesCbc, _, Direction::Encrypt) => {
                 let iv = block(iv)?;
-                EncryptSchedule::make(key, |schedule| place(Mode::CbcEncrypt(CbcEncrypt::new(schedule, padding, iv))))
+                EncryptSchedule::make(key, |schedule| {
+                    place(Mode::CbcEncrypt(Cbc::new(Encryption::new(schedule), padding, iv)))
+                })
             }
             (Algorithm::AesCbc, _, Direction::Decrypt) => {
                 let iv = block(iv)?;
                 DecryptSchedule::make(key, |schedule| {
-                    place(Mode::CbcDecrypt(CbcDecrypt::new(schedule, padding, key, iv)))
+                    place(Mode::CbcDecrypt(Cbc::new(Decryption::new(schedule, key), padding, iv)))
                 })
             }
             (Algorithm::AesCtr, Padding::None, _) => {
@@ -110,17 +122,6 @@ impl Context {
         }
     }
 
-    /// Exact number of bytes that [`finish`](Self::finish) writes; 0 if it is going to fail.
-    #[inline(always)]
-    pub fn finish_len(&self) -> usize {
-        match &self.mode {
-            Mode::CbcEncrypt(cbc) => cbc.finish_len(),
-            Mode::CbcDecrypt(cbc) => cbc.finish_len(),
-            Mode::Ctr(_) | Mode::GcmDecrypt(_) => 0,
-            Mode::GcmEncrypt(_) => BLOCK_LEN,
-        }
-    }
-
     /// Takes the next part of the message, of any length, and returns how many bytes of `output` it wrote.
     ///
     /// A decryption with [`Algorithm::AesCtr`] and [`Padding::Pkcs7`] takes the whole message at once, as the server
@@ -141,14 +142,14 @@ impl Context {
         matches!(self.mode, Mode::GcmDecrypt(_))
     }
 
-    /// Ends the message and returns how many bytes of `output` it wrote. The context is of no use afterwards.
+    /// Ends the message and returns its last bytes. The context is of no use afterwards.
     #[inline(always)]
-    pub fn finish(&mut self, output: &mut [u8]) -> Result<usize, CipherError> {
+    pub fn finish(&mut self) -> Result<Tail, CipherError> {
         match &mut self.mode {
-            Mode::CbcEncrypt(cbc) => cbc.finish(output),
-            Mode::CbcDecrypt(cbc) => cbc.finish(output),
-            Mode::Ctr(_) => Ok(0),
-            Mode::GcmEncrypt(gcm) => gcm.finish(output),
+            Mode::CbcEncrypt(cbc) => cbc.finish(),
+            Mode::CbcDecrypt(cbc) => cbc.finish(),
+            Mode::Ctr(_) => Ok(Tail::empty()),
+            Mode::GcmEncrypt(gcm) => Ok(gcm.finish()),
             Mode::GcmDecrypt(gcm) => gcm.finish(),
         }
     }
@@ -157,8 +158,8 @@ impl Context {
 // A tag of its own, of one byte: else it is one of 16 bytes, all of which are compared at every use.
 #[repr(u8)]
 enum Mode {
-    CbcEncrypt(CbcEncrypt),
-    CbcDecrypt(CbcDecrypt),
+    CbcEncrypt(Cbc<Encryption>),
+    CbcDecrypt(Cbc<Decryption>),
     Ctr(Ctr),
     GcmEncrypt(GcmEncrypt),
     GcmDecrypt(GcmDecrypt),
@@ -199,44 +200,6 @@ pub enum Padding {
     /// Same length. The server's flag `ENCRYPTION_FLAG_NOPAD` is set.
     None,
 }
-
-/// Why a message cannot be encrypted or decrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CipherError {
-    /// The key has not 16, 24 or 32 bytes.
-    KeyLength,
-    /// The IV has not 16 bytes.
-    IvLength,
-    /// The padding of the last block is wrong: a wrong key or IV, or damaged data.
-    BadPadding,
-    /// The ciphertext is empty or does not end where it must.
-    Truncated,
-    /// The tag does not fit the ciphertext: a wrong key or IV, or damaged data.
-    Tampered,
-    /// An authenticated ciphertext came in more than one piece.
-    Split,
-    /// More than the counter of GCM can number, about 64 GiB.
-    TooLong,
-    /// The output is shorter than `update_len` or `finish_len` says. Nothing was written or taken in.
-    OutputTooSmall,
-}
-
-impl fmt::Display for CipherError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::KeyLength => "an AES key has 16, 24 or 32 bytes",
-            Self::IvLength => "an AES initialisation vector has 16 bytes",
-            Self::BadPadding => "wrong padding: wrong key or damaged data",
-            Self::Truncated => "the ciphertext was cut short",
-            Self::Tampered => "wrong authentication tag: wrong key or damaged data",
-            Self::Split => "an authenticated ciphertext must be decrypted in one piece",
-            Self::TooLong => "the message is too long for AES-GCM",
-            Self::OutputTooSmall => "the output buffer is too small",
-        })
-    }
-}
-
-impl std::error::Error for CipherError {}
 
 /// Length in bytes of the ciphertext of `len` bytes with [`Padding::Pkcs7`]. With [`Padding::None`] it is `len`.
 pub fn encrypted_len(algorithm: Algorithm, len: u64) -> u64 {

@@ -1,32 +1,45 @@
 //! Input that waits for the rest of its block.
 
 use aes::Block;
-use zeroize::Zeroize;
 
 use super::BLOCK_LEN;
+use super::blocks::xor;
+use super::wiped::Wiped;
 
 /// Up to one block of input that no update has processed yet. Wiped when dropped.
 pub(super) struct Pending {
-    bytes: Block,
+    bytes: Wiped<Block>,
     len: usize,
 }
 
 impl Pending {
     pub(super) fn new() -> Self {
-        Self { bytes: Block::default(), len: 0 }
+        Self { bytes: Wiped::default(), len: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
     /// The block, if it is a whole one.
     pub(super) fn whole(&self) -> Option<&Block> {
-        (self.len == BLOCK_LEN).then_some(&self.bytes)
+        (self.len == BLOCK_LEN).then_some(&*self.bytes)
+    }
+
+    /// The first [`len`](Self::len) bytes of `mask` XORed with the bytes that wait, and the rest of a block, which
+    /// means nothing.
+    pub(super) fn xor(&self, mask: &Block) -> Block {
+        xor(&self.bytes, mask)
+    }
+
+    /// The block, filled up in the way of PKCS#7: with the number of bytes that are missing, in each of them.
+    pub(super) fn padded(&self) -> Block {
+        // 1 to 16, so the cast keeps the value.
+        let mut block = Block::from([(BLOCK_LEN - self.len) as u8; BLOCK_LEN]);
+        if self.len > 0 {
+            block[..self.len].copy_from_slice(&self.bytes[..self.len]);
+        }
+        block
     }
 
     /// Cuts `input` so that it and what waits here make `blocks` whole blocks: the bytes that complete the block here,
@@ -63,11 +76,5 @@ impl Pending {
     pub(super) fn replace(&mut self, input: &[u8]) {
         self.len = 0;
         self.push(input);
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.bytes.as_mut_slice().zeroize();
     }
 }

@@ -17,8 +17,8 @@ impl EncryptSchedule {
     /// Makes the schedule of a key and hands it to `then`.
     ///
     /// A callback, inlined once for each key length, so that a schedule is copied only once, from the stack, where the
-    /// `aes` crate makes it, to where it is going to stay: each further move takes nearly as long as making it, and leaves
-    /// a copy behind that nobody wipes.
+    /// `aes` crate makes it, to where it is going to stay: each further move takes nearly as long as making it, and
+    /// leaves a copy behind that nobody wipes.
     #[inline(always)]
     pub(super) fn make<T>(key: &[u8], then: impl FnOnce(Self) -> T) -> Result<T, CipherError> {
         if let Ok(key) = <&Key<Aes128Enc>>::try_from(key) {

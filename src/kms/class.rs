@@ -124,6 +124,15 @@ impl Class {
         matches!(self, Self::Transient | Self::UntrustedCa | Self::BadCertificate | Self::Internal)
     }
 
+    /// Whether the reason may be in what is read once for many calls: credentials, the files that they come from, and
+    /// the certificates of CAs.
+    pub(super) fn is_of_what_was_read(self) -> bool {
+        matches!(
+            self,
+            Self::NoCredentials | Self::BadCredentials | Self::RoleRefused | Self::UntrustedCa | Self::BadCertificate
+        )
+    }
+
     /// What may help, as a sentence without its full stop.
     pub(super) fn remedy(self, call: Call) -> &'static str {
         use Call::{Decrypt, GenerateDataKeyWithoutPlaintext as Generate};

@@ -4,6 +4,7 @@
 #[path = "../support/child.rs"]
 mod child;
 mod classes;
+mod credentials;
 #[path = "../support/http_stub.rs"]
 mod http_stub;
 #[path = "../support/kms_emulator.rs"]
@@ -212,6 +213,22 @@ fn with_emulator(test: &str, body: impl FnOnce(&Emulator, &AwsKms)) {
     with_environment(test, CREDENTIALS, || {
         let emulator = Emulator::start();
         body(&emulator, &connect(emulator.url(), None));
+    });
+}
+
+/// In an environment with `more`, and with `files`, whose values are paths in a folder of the test's own; `body` gets the
+/// folder's path.
+fn with_files(test: &str, files: &[(&str, &str)], more: &[(&str, &str)], body: impl FnOnce(&str)) {
+    let folder = tempfile::tempdir().unwrap();
+    for (_, path) in files {
+        std::fs::create_dir_all(folder.path().join(path).parent().unwrap()).unwrap();
+    }
+    let absolute = |path: &str| folder.path().join(path).to_str().unwrap().to_owned();
+    let mut environment: Vec<(&str, String)> = files.iter().map(|(name, path)| (*name, absolute(path))).collect();
+    environment.push(("TEST_FOLDER", absolute("")));
+    let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    with_environment(test, &[&environment, more].concat(), || {
+        body(std::env::var("TEST_FOLDER").unwrap().trim_end_matches('/'));
     });
 }
 

@@ -75,7 +75,7 @@ fn through_a_proxy(name: &str, login: &str, check: impl FnOnce(&str, Result<Wrap
 #[test]
 fn a_private_ca_is_told_from_a_network_that_is_down_and_works_when_it_is_named() {
     let name = "surroundings::a_private_ca_is_told_from_a_network_that_is_down_and_works_when_it_is_named";
-    with_certificates(name, &[("SSL_CERT_FILE", "of another/ca.pem")], |folder| {
+    with_files(name, &[("SSL_CERT_FILE", "of another/ca.pem")], CREDENTIALS, |folder| {
         let _other = Emulator::start_tls(&format!("{folder}/of another"), &[]);
         let emulator = Emulator::start_tls(folder, &[]);
         let error = generate(&connect(emulator.url(), None), MASTER_KEY, KeySpec::Aes128).err().unwrap();
@@ -94,7 +94,7 @@ fn a_private_ca_is_told_from_a_network_that_is_down_and_works_when_it_is_named()
 #[test]
 fn a_machine_without_certificates_of_cas_says_so() {
     let name = "surroundings::a_machine_without_certificates_of_cas_says_so";
-    with_certificates(name, &[("SSL_CERT_FILE", "missing.pem"), ("SSL_CERT_DIR", "missing")], |folder| {
+    with_files(name, &[("SSL_CERT_FILE", "missing.pem"), ("SSL_CERT_DIR", "missing")], CREDENTIALS, |folder| {
         let emulator = Emulator::start_tls(folder, &[]);
         let error = generate(&connect(emulator.url(), None), MASTER_KEY, KeySpec::Aes128).err().unwrap();
         check(&error, Class::UntrustedCa, None, "Install the package ca-certificates");
@@ -108,7 +108,7 @@ fn a_machine_without_certificates_of_cas_says_so() {
 #[test]
 fn a_bundle_of_aws_takes_the_place_of_the_certificates_of_the_system() {
     let name = "surroundings::a_bundle_of_aws_takes_the_place_of_the_certificates_of_the_system";
-    with_certificates(name, &[("AWS_CA_BUNDLE", "bundle/ca.pem"), ("SSL_CERT_FILE", "ca.pem")], |folder| {
+    with_files(name, &[("AWS_CA_BUNDLE", "bundle/ca.pem"), ("SSL_CERT_FILE", "ca.pem")], CREDENTIALS, |folder| {
         let bundled = Emulator::start_tls(&format!("{folder}/bundle"), &[]);
         generate(&connect(bundled.url(), None), MASTER_KEY, KeySpec::Aes128).unwrap_or_else(|error| panic!("{error}"));
         let of_system = Emulator::start_tls(folder, &[]);
@@ -120,7 +120,7 @@ fn a_bundle_of_aws_takes_the_place_of_the_certificates_of_the_system() {
 #[test]
 fn a_bundle_that_cannot_be_read_or_holds_nothing_is_named() {
     let name = "surroundings::a_bundle_that_cannot_be_read_or_holds_nothing_is_named";
-    with_certificates(name, &[("AWS_CA_BUNDLE", "bundle.pem")], |folder| {
+    with_files(name, &[("AWS_CA_BUNDLE", "bundle.pem")], CREDENTIALS, |folder| {
         let emulator = Emulator::start_tls(folder, &[]);
         let fails = |part: &str| {
             let error = generate(&connect(emulator.url(), None), MASTER_KEY, KeySpec::Aes128).err().unwrap();
@@ -138,28 +138,13 @@ fn a_bundle_that_cannot_be_read_or_holds_nothing_is_named() {
 #[test]
 fn a_certificate_that_is_expired_or_has_another_name_is_none_of_an_unknown_ca() {
     let name = "surroundings::a_certificate_that_is_expired_or_has_another_name_is_none_of_an_unknown_ca";
-    with_certificates(name, &[("SSL_CERT_FILE", "ca.pem")], |folder| {
+    with_files(name, &[("SSL_CERT_FILE", "ca.pem")], CREDENTIALS, |folder| {
         for (fault, part) in [("expired", "expired"), ("other_name", "kms.example.com")] {
             let emulator = Emulator::start_tls(folder, &["--tls-fault", fault]);
             let error = generate(&connect(emulator.url(), None), MASTER_KEY, KeySpec::Aes128).err().unwrap();
             check(&error, Class::BadCertificate, None, part);
             assert!(error.class.is_passing(), "a clock may be set late");
         }
-    });
-}
-
-/// In a folder of its own, to which the values of `variables` are relative; `body` gets its path.
-fn with_certificates(name: &str, variables: &[(&str, &str)], body: impl FnOnce(&str)) {
-    let folder = tempfile::tempdir().unwrap();
-    for (_, path) in variables {
-        std::fs::create_dir_all(folder.path().join(path).parent().unwrap()).unwrap();
-    }
-    let absolute = |path: &str| folder.path().join(path).to_str().unwrap().to_owned();
-    let mut environment: Vec<(&str, String)> = variables.iter().map(|(name, path)| (*name, absolute(path))).collect();
-    environment.push(("TEST_FOLDER", absolute("")));
-    let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    with_environment(name, &[CREDENTIALS, &environment].concat(), || {
-        body(std::env::var("TEST_FOLDER").unwrap().trim_end_matches('/'));
     });
 }
 

@@ -159,15 +159,20 @@ def canonical(encryption_context):
 
 def signing_region(request):
     """The region in the credential scope of the Authorization header."""
+    return credential(request)[1]
+
+
+def credential(request):
+    """The access key id and the region in the credential scope of the Authorization header."""
     authorization = request.headers.get("Authorization")
     if not authorization:
         raise aws_error("MissingAuthenticationTokenException", "Missing Authentication Token")
-    scope = re.search(r"Credential=[^/,\s]+/\d+/([^/,\s]+)/kms/aws4_request", authorization)
+    scope = re.search(r"Credential=([^/,\s]+)/\d+/([^/,\s]+)/kms/aws4_request", authorization)
     if not scope:
         raise aws_error("IncompleteSignatureException", "The Authorization header has no credential scope for kms.")
-    if not is_region(scope[1]):
+    if not is_region(scope[2]):
         raise aws_error("InvalidSignatureException", "Credential should be scoped to a valid region.")
-    return scope[1]
+    return scope[1], scope[2]
 
 
 def is_region(name):

@@ -36,12 +36,13 @@ class Faults:
             self.cleared.set()
             self.cleared = threading.Event()
 
-    def take(self, operation, keys):
+    def take(self, call, keys):
         """The oldest fault that fits the call (or an empty one), and the event that ends its waiting."""
         names = {name for key in keys for name in (key.id, key.arn, *key.aliases)}
         with self.lock:
             for fault in self.active:
-                if fault["operation"] in ("*", operation) and (fault["key"] is None or fault["key"] in names):
+                if (fault["operation"] in ("*", call["operation"]) and fault["access_key"] in (None, call["access_key"])
+                        and (fault["key"] is None or fault["key"] in names)):
                     if fault["times"] is not None:
                         fault["times"] -= 1
                     self.active = [other for other in self.active if other["times"] != 0]
@@ -71,7 +72,7 @@ def spoil(kind, body):
     return body
 
 
-DEFAULTS = {"operation": "*", "kind": None, "times": None, "key": None, "seconds": 1, "code": None,
+DEFAULTS = {"operation": "*", "kind": None, "times": None, "key": None, "access_key": None, "seconds": 1, "code": None,
             "message": "Injected by the emulator", "status": 400}
 ERRORS = {
     "throttle": (400, "ThrottlingException", "Rate exceeded"),

@@ -63,11 +63,11 @@ calls = collections.deque(maxlen=100_000)
 @app.post("/")
 def kms():
     call = {"time": time.time(), "operation": flask.request.headers.get("X-Amz-Target", "").split(".")[-1],
-            "region": None, "key": None, "named": None, "encryption_context": None, "fault": None, "status": None,
+            "access_key": None, "region": None, "key": None, "named": None, "encryption_context": None, "fault": None, "status": None,
             "code": None, "request_id": str(uuid.uuid4())}
     calls.append(call)
     try:
-        fault, cleared = faults.take(call["operation"], understand(call))
+        fault, cleared = faults.take(call, understand(call))
         call["fault"] = fault["kind"]
         if fault["kind"] == "delay":
             cleared.wait(fault["seconds"])
@@ -95,7 +95,7 @@ def kms():
 
 def understand(call):
     """Checks the form of the request, fills in the call's record, and returns the existing keys it concerns."""
-    call["region"] = aws_kms.signing_region(flask.request)
+    call["access_key"], call["region"] = aws_kms.credential(flask.request)
     if not aws_kms.is_operation(call["operation"]):
         raise aws_kms.aws_error("UnknownOperationException", "")
     try:

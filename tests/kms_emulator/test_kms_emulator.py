@@ -300,6 +300,12 @@ class ControlEndpoints(EmulatorTest):
         self.assertEqual(self.unwrap(other), b"secret")
         self.assert_refused("ThrottlingException", self.kms.decrypt, CiphertextBlob=demo)
 
+    def test_a_fault_can_be_restricted_to_an_access_key(self):
+        self.emulator.fault("*", "expired_token", access_key="another")
+        self.kms.list_keys()
+        self.emulator.fault("*", "expired_token", access_key="test")
+        self.assert_refused("ExpiredTokenException", self.kms.list_keys)
+
     def test_a_delayed_call_is_answered_later(self):
         self.emulator.fault("Encrypt", "delay", seconds=0.5, times=1)
         started = time.monotonic()
@@ -388,6 +394,7 @@ class ControlEndpoints(EmulatorTest):
             ["DescribeKey", None, "alias/unknown", "us-east-1", 400, "NotFoundException", None, None],
             ["ListKeys", None, None, "eu-west-1", 400, "ThrottlingException", "throttle", None]])
         self.assertEqual(listed["count"], 4)
+        self.assertEqual({call["access_key"] for call in listed["calls"]}, {"test"})
         self.assertTrue(all(started <= call["time"] <= time.time() for call in listed["calls"]))
         self.assertEqual(listed["calls"][0]["request_id"], made["ResponseMetadata"]["RequestId"])
         self.assertNotIn(base64.b64encode(made["Plaintext"]).decode(), json.dumps(listed))

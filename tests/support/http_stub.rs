@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 
-/// Answers for ever, in a thread of its own. `answer` gets the request's first line, and gives the status and the body.
+/// Answers for ever, in a thread of its own. `answer` gets the request, and gives the status and the body.
 pub fn serve(address: &str, answer: impl Fn(&str) -> (u16, String) + Send + 'static) -> SocketAddr {
     serve_with("", address, answer)
 }
@@ -22,7 +22,7 @@ pub fn serve_with(
             let mut request = vec![0; 20_000];
             let length = connection.read(&mut request).unwrap_or(0);
             let request = String::from_utf8_lossy(&request[..length]).into_owned();
-            let (status, body) = answer(request.lines().next().unwrap_or_default());
+            let (status, body) = answer(&request);
             let _ = write!(
                 connection,
                 "HTTP/1.1 {status} Answer\r\nContent-Type: text/plain\r\nX-aws-ec2-metadata-token-ttl-seconds: 21600\r\n\

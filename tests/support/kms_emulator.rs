@@ -65,6 +65,12 @@ impl Emulator {
         self.control().calls(operation).unwrap().len()
     }
 
+    /// The access keys that signed the calls so far, in order, each once.
+    #[allow(dead_code)] // not every test asks
+    pub fn access_keys(&self) -> Vec<String> {
+        self.control().access_keys().unwrap()
+    }
+
     fn control(&self) -> &::kms_emulator::Control {
         self.emulator.control()
     }

@@ -18,8 +18,6 @@ pub fn run(
         output.resize(start + context.update_len(part.len()), 0);
         context.update(part, &mut output[start..])?;
     }
-    let start = output.len();
-    output.resize(start + context.finish_len(), 0);
-    context.finish(&mut output[start..])?;
+    output.extend_from_slice(&context.finish()?);
     Ok(output)
 }

@@ -15,7 +15,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use self::commands::{bench, crash, demo, fuzz, install, memory, miri, setup, soak, start_time, suite, test, versions};
+use self::commands::{
+    bench, crash, demo, fuzz, install, memory, miri, mutants, setup, soak, start_time, suite, test, versions,
+};
 use self::tally::Tally;
 
 /// Builds, shows and tests the plugin.
@@ -48,6 +50,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Runs the callbacks' tests in Miri, which finds undefined behaviour
     Miri,
+    /// Changes the source in one place after the other, and sees whether a test notices (hours)
+    Mutants(mutants::Options),
     /// Measures AES and look-ups beside the server's, and rotations of up to 1000 keys
     Bench(bench::Options),
     /// Tries the plugin in the MariaDB of other Debian releases
@@ -89,6 +93,7 @@ impl Command {
             Self::Memory => memory::run(tally),
             Self::Fuzz(options) => fuzz::run(options, tally),
             Self::Miri => miri::run(tally),
+            Self::Mutants(options) => mutants::run(options, tally),
             Self::Bench(options) => bench::run(options),
             Self::Versions => versions::run(tally),
             Self::Setup => setup::run(),

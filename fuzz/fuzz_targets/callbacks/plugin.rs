@@ -5,12 +5,14 @@ use std::sync::OnceLock;
 
 // Brings the symbol along.
 use aws_key_management as _;
-use plugin_host::{Crypt, Declaration, Encryption, KeyVersion, Plugin, mock_key_file};
+use plugin_host::{Crypt, Declaration, Encryption, KeyVersion, Plugin, Running, mock_key_file};
 
 /// The plugin's functions, as C calls them.
 pub struct Callbacks {
     pub keys: Encryption,
     pub crypt: Crypt,
+    /// Kept, because it is deinitialised when it is dropped.
+    _plugin: Running,
 }
 
 /// Those of the plugin, which has been started and is never ended.
@@ -79,9 +81,7 @@ fn start() -> Callbacks {
     folder.close().expect("the folder is removed");
     let keys = plugin.functions();
     let crypt = keys.crypt().expect("the plugin has AES");
-    // The functions are called for as long as this program runs.
-    std::mem::forget(plugin);
-    Callbacks { keys, crypt }
+    Callbacks { keys, crypt, _plugin: plugin }
 }
 
 unsafe extern "C" {

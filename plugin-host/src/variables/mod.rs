@@ -32,7 +32,7 @@ struct Entry {
     /// The names of an enumeration or a set.
     names: Vec<String>,
     /// What a string points to.
-    text: Option<CString>,
+    text: Option<Text>,
 }
 
 impl Variables {
@@ -174,9 +174,9 @@ impl Entry {
     /// Puts a string there, which lives until it is replaced or freed.
     fn point_to(&mut self, text: CString) {
         assert!(self.kind() == c::STRING, "{}: a value of another type", self.name);
+        let text = Text(text.into_raw());
         // SAFETY: the value of a string is a pointer, and nobody else uses it: see `Variables::at_defaults`.
-        unsafe { self.value.cast::<*const c_char>().write(text.as_ptr()) };
-        // Moving it does not move its bytes.
+        unsafe { self.value.cast::<*const c_char>().write(text.0) };
         self.text = Some(text);
     }
 
@@ -186,7 +186,7 @@ impl Entry {
         // SAFETY: the value of a string is a pointer, and nobody else uses it: see `Variables::at_defaults`.
         let found = unsafe { value.replace(ptr::null()) };
         let ours = self.text.take();
-        found == ours.as_ref().map_or(ptr::null(), |text| text.as_ptr())
+        found == ours.as_ref().map_or(ptr::null(), |text| text.0.cast_const())
     }
 
     fn kind(&self) -> c_int {
@@ -214,6 +214,16 @@ impl Entry {
         let place = self.names.iter().position(|known| known.eq_ignore_ascii_case(name));
         let place = place.with_context(|| format!("{name} is none of {}", self.names.join(", ")))?;
         Ok(place as u64)
+    }
+}
+
+/// A string to which the plugin has a pointer: not a `CString`, which would claim to have the only one.
+struct Text(*mut c_char);
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        // SAFETY: made by `CString::into_raw` in `Entry::point_to`, and freed once, here.
+        drop(unsafe { CString::from_raw(self.0) });
     }
 }
 

@@ -1,17 +1,27 @@
 //! Variables of a made-up plugin.
 
+use std::mem::MaybeUninit;
+
 use super::*;
 use crate::declaration::SqlValue;
 
-/// A variable of a made-up plugin, with a value of 8 bytes that nobody has set yet.
+/// A variable of a made-up plugin.
 fn variable(flags: c_int, name: &'static CStr, default: u64) -> *mut Variable {
-    let value = Box::leak(Box::new(0x5555_5555_5555_5555_u64));
-    let variable = Variable::new(flags, name, ptr::from_mut(value).cast(), default);
-    Box::leak(Box::new(NamedVariable { variable, names: &raw const NAMES.0 })) as *mut NamedVariable as *mut Variable
+    with_default(flags, name, MaybeUninit::new(default))
 }
 
-fn string(flags: c_int, name: &'static CStr, default: &'static CStr) -> *mut Variable {
-    variable(c::STRING | flags, name, default.as_ptr() as u64)
+fn string(flags: c_int, name: &'static CStr, text: &'static CStr) -> *mut Variable {
+    let mut default = MaybeUninit::<u64>::uninit();
+    // SAFETY: a live local, which has room and alignment for a pointer.
+    unsafe { default.as_mut_ptr().cast::<*const c_char>().write(text.as_ptr()) };
+    with_default(c::STRING | flags, name, default)
+}
+
+/// Its value has 8 bytes, which nobody has set yet.
+fn with_default(flags: c_int, name: &'static CStr, default: MaybeUninit<u64>) -> *mut Variable {
+    let value = Box::leak(Box::new(0x5555_5555_5555_5555_u64));
+    let variable = Variable::new(flags, name, ptr::from_mut(value).cast(), default);
+    ptr::from_mut(Box::leak(Box::new(NamedVariable { variable, names: &raw const NAMES.0 }))).cast()
 }
 
 fn at_defaults(variables: &[*mut Variable]) -> Variables {

@@ -4,6 +4,7 @@ use std::mem::MaybeUninit;
 use std::ptr;
 
 use super::super::allocator::count;
+use super::codes::{BAD_DATA, BAD_KEY_SIZE, TOO_SMALL};
 use super::*;
 use crate::keystore::test_keys::publish;
 
@@ -16,16 +17,25 @@ const NOPAD: c_int = 2;
 /// Longer than any batch of blocks. Miri takes minutes for a page.
 const LONG: usize = if cfg!(miri) { 544 } else { 4096 };
 
-/// A context in memory that is as long as `context_size` says and not a byte longer, at any alignment.
+/// Calls a callback as the server does.
+macro_rules! call {
+    ($callback:ident($($argument:expr),* $(,)?)) => {
+        // SAFETY: a pointer is NULL, or to a local that lives through the call and is as long as the length beside it says,
+        // or as what comes out; a context lies in memory of `SIZE` bytes.
+        unsafe { $callback($($argument),*) }
+    };
+}
+
+/// A context in memory that is as long as `crypt_ctx_size` says and not a byte longer, at any alignment.
 struct Memory {
-    bytes: Box<[MaybeUninit<u8>]>,
+    bytes: Box<[u8]>,
     offset: usize,
 }
 
 impl Memory {
     fn new(offset: usize) -> Self {
-        let length = context_size(1, 1) as usize + offset;
-        Self { bytes: vec![MaybeUninit::new(0xaa); length].into(), offset }
+        let length = call!(crypt_ctx_size(1, 1)) as usize + offset;
+        Self { bytes: vec![0xaa; length].into(), offset }
     }
 
     fn ctx(&mut self) -> *mut c_void {
@@ -33,33 +43,45 @@ impl Memory {
     }
 
     fn init(&mut self, key: &[u8], flags: c_int) -> c_int {
-        // SAFETY: the memory is as long as `context_size` says; the slices are valid for their lengths.
-        unsafe {
-            context_init(self.ctx(), key.as_ptr(), key.len() as c_uint, IV.as_ptr(), IV.len() as c_uint, flags, 1, 1)
-        }
+        let (klen, ivlen) = (key.len() as c_uint, IV.len() as c_uint);
+        call!(crypt_ctx_init(self.ctx(), key.as_ptr(), klen, IV.as_ptr(), ivlen, flags, 1, 1))
     }
 
-    /// Appends what comes out to `output`. The length that it passes was never set, as in the server's redo log.
+    /// Appends what comes out to `output`.
     fn update(&mut self, input: &[u8], output: &mut Vec<u8>) -> c_int {
         let mut part = vec![0; input.len() + 15];
-        let mut length = MaybeUninit::uninit();
-        // SAFETY: `init` was called; the buffers are valid for what goes in and comes out.
-        let status = unsafe {
-            context_update(self.ctx(), input.as_ptr(), input.len() as c_uint, part.as_mut_ptr(), length.as_mut_ptr())
-        };
-        // SAFETY: the function has set it.
-        output.extend(&part[..unsafe { length.assume_init() } as usize]);
+        let mut length = Unset::new();
+        let slen = input.len() as c_uint;
+        let status = call!(crypt_ctx_update(self.ctx(), input.as_ptr(), slen, part.as_mut_ptr(), length.place()));
+        output.extend(&part[..length.get() as usize]);
         status
     }
 
     fn finish(&mut self, output: &mut Vec<u8>) -> c_int {
         let mut part = [0; 16];
-        let mut length = MaybeUninit::uninit();
-        // SAFETY: `init` was called; 16 bytes have room for a block.
-        let status = unsafe { context_finish(self.ctx(), part.as_mut_ptr(), length.as_mut_ptr()) };
-        // SAFETY: the function has set it.
-        output.extend(&part[..unsafe { length.assume_init() } as usize]);
+        let mut length = Unset::new();
+        let status = call!(crypt_ctx_finish(self.ctx(), part.as_mut_ptr(), length.place()));
+        output.extend(&part[..length.get() as usize]);
         status
+    }
+}
+
+/// A length that was never set, as in the server's redo log. Miri notes if it is read.
+struct Unset(MaybeUninit<c_uint>);
+
+impl Unset {
+    fn new() -> Self {
+        Self(MaybeUninit::uninit())
+    }
+
+    fn place(&mut self) -> *mut c_uint {
+        self.0.as_mut_ptr()
+    }
+
+    /// After a callback that has set it.
+    fn get(&self) -> c_uint {
+        // SAFETY: the callbacks set it whatever happens, unless they refuse the call before they look at a key.
+        unsafe { self.0.assume_init() }
     }
 }
 
@@ -80,7 +102,8 @@ fn what_was_encrypted_is_decrypted_whatever_the_length_the_split_and_the_alignme
         let plain: Vec<u8> = (0..length).map(|n| n as u8).collect();
         for (split, offset, pad) in [(0, 0, NOPAD), (5, 1, NOPAD), (16, 8, 0), (3, 15, 0)] {
             let secret = run(ENCRYPT | pad, &plain, split, offset);
-            let expected = if pad == NOPAD { length as c_uint } else { encrypted_length(length as c_uint, 1, 1) };
+            let expected =
+                if pad == NOPAD { length as c_uint } else { call!(encrypted_length(length as c_uint, 1, 1)) };
             assert_eq!(secret.len(), expected as usize);
             assert_eq!(run(DECRYPT | pad, &secret, split, offset), plain, "{length} {split} {offset} {pad}");
         }
@@ -96,8 +119,7 @@ fn a_message_is_encrypted_in_place_as_anywhere_else() {
     let mut buffer = plain.clone();
     let mut length = 0;
     let start = buffer.as_mut_ptr();
-    // SAFETY: the context was made; the buffer is valid for all that goes in and comes out.
-    let status = unsafe { context_update(memory.ctx(), start, 2000, start, &raw mut length) };
+    let status = call!(crypt_ctx_update(memory.ctx(), start, 2000, start, &raw mut length));
     assert_eq!((status, length as usize), (0, 2000 / 16 * 16));
     buffer.truncate(length as usize);
     assert_eq!(memory.finish(&mut buffer), 0);
@@ -106,8 +128,7 @@ fn a_message_is_encrypted_in_place_as_anywhere_else() {
     let mut buffer = plain;
     let start = buffer.as_mut_ptr();
     assert_eq!(memory.init(&KEY, ENCRYPT | NOPAD), 0);
-    // SAFETY: as above.
-    let status = unsafe { context_update(memory.ctx(), start, 1000, start.wrapping_add(1), &raw mut length) };
+    let status = call!(crypt_ctx_update(memory.ctx(), start, 1000, start.wrapping_add(1), &raw mut length));
     assert_eq!((status, length), (ERROR, 0));
 }
 
@@ -138,12 +159,7 @@ fn a_context_is_wiped_in_finish_and_of_no_use_afterwards() {
     let mut output = Vec::new();
     assert_eq!(memory.update(&[7; 21], &mut output), 0);
     assert_eq!(memory.finish(&mut output), 0);
-    // SAFETY: a slot lies there, aligned and in a valid state; its bytes are read as such, with padding among them.
-    let bytes = unsafe {
-        std::slice::from_raw_parts(slot_in(memory.ctx()).unwrap().cast::<MaybeUninit<u8>>(), size_of::<Slot>())
-    };
-    // SAFETY: `finish` has written zeros or the tag of an enumeration to all that was ever written.
-    let left: Vec<u8> = bytes.iter().map(|byte| unsafe { byte.as_ptr().read_volatile() }).collect();
+    let left = std::hint::black_box(&memory.bytes);
     assert!(!left.windows(8).any(|part| KEY.windows(8).any(|secret| secret == part)), "the key is still there");
     assert!(!left.windows(5).any(|part| part == [7; 5]), "plaintext is still there");
     assert_eq!(memory.update(&[7; 21], &mut output), ERROR);
@@ -151,54 +167,60 @@ fn a_context_is_wiped_in_finish_and_of_no_use_afterwards() {
 }
 
 #[test]
-#[allow(clippy::multiple_unsafe_ops_per_block)] // the same proof holds for all of them
 fn nulls_are_errors_and_no_more() {
     let mut length = 5;
     let mut memory = Memory::new(0);
     assert_eq!(memory.init(&KEY, ENCRYPT), 0);
     let ctx = memory.ctx();
     let null = ptr::null_mut();
-    // SAFETY: NULL is allowed everywhere.
-    unsafe {
-        assert_eq!(context_init(ptr::null_mut(), KEY.as_ptr(), 16, IV.as_ptr(), 16, ENCRYPT, 1, 1), ERROR);
-        assert_eq!(context_update(ptr::null_mut(), KEY.as_ptr(), 16, null, &raw mut length), ERROR);
-        assert_eq!(context_update(ctx, ptr::null(), 16, null, &raw mut length), ERROR);
-        assert_eq!(context_update(ctx, KEY.as_ptr(), 16, null, &raw mut length), ERROR);
-        assert_eq!(context_update(ctx, KEY.as_ptr(), 16, null, ptr::null_mut()), ERROR);
-        assert_eq!(context_update(ctx, ptr::null(), 0, null, &raw mut length), 0);
-        assert_eq!(context_finish(ctx, null, &raw mut length), ERROR);
-        assert_eq!(context_finish(ptr::null_mut(), null, &raw mut length), ERROR);
-        assert_eq!(context_init(ctx, ptr::null(), 16, IV.as_ptr(), 16, ENCRYPT, 1, 1), ERROR);
-        assert_eq!(context_init(ctx, KEY.as_ptr(), 16, ptr::null(), 16, ENCRYPT, 1, 1), ERROR);
-        assert_eq!(key(1, 1, null, ptr::null_mut()), INVALID);
-    }
+    let (key, iv, place) = (KEY.as_ptr(), IV.as_ptr(), &raw mut length);
+    assert_eq!(call!(crypt_ctx_init(ptr::null_mut(), key, 16, iv, 16, ENCRYPT, 1, 1)), ERROR);
+    assert_eq!(call!(crypt_ctx_update(ptr::null_mut(), key, 16, null, place)), ERROR);
+    assert_eq!(call!(crypt_ctx_update(ctx, ptr::null(), 16, null, place)), ERROR);
+    assert_eq!(call!(crypt_ctx_update(ctx, key, 16, null, place)), ERROR);
+    assert_eq!(call!(crypt_ctx_update(ctx, key, 16, null, ptr::null_mut())), ERROR);
+    assert_eq!(call!(crypt_ctx_update(ctx, ptr::null(), 0, null, place)), 0);
+    assert_eq!(call!(crypt_ctx_finish(ctx, null, place)), ERROR);
+    assert_eq!(call!(crypt_ctx_finish(ptr::null_mut(), null, place)), ERROR);
+    assert_eq!(call!(crypt_ctx_init(ctx, ptr::null(), 16, iv, 16, ENCRYPT, 1, 1)), ERROR);
+    assert_eq!(call!(crypt_ctx_init(ctx, key, 16, ptr::null(), 16, ENCRYPT, 1, 1)), ERROR);
+    assert_eq!(call!(get_key(1, 1, null, ptr::null_mut())), INVALID);
+    assert_eq!(length, 0);
+}
+
+#[test]
+fn a_context_is_wiped_also_if_its_last_bytes_cannot_be_given_out() {
+    let mut length = 5;
+    let mut memory = Memory::new(0);
+    assert_eq!(memory.init(&KEY, ENCRYPT), 0);
+    let ctx = memory.ctx();
+    assert_eq!(call!(crypt_ctx_finish(ctx, ptr::null_mut(), &raw mut length)), ERROR);
+    assert_eq!(memory.finish(&mut Vec::new()), ERROR, "the context is gone");
+    assert_eq!(memory.init(&KEY, ENCRYPT), 0);
+    let mut block = [0; 16];
+    assert_eq!(call!(crypt_ctx_finish(ctx, block.as_mut_ptr(), ptr::null_mut())), ERROR);
+    assert_eq!(memory.finish(&mut Vec::new()), ERROR, "the context is gone");
 }
 
 #[test]
 fn a_key_is_copied_if_it_fits_and_its_length_is_told_if_not() {
     publish(&plugin::KEYS, 4_000_000_001, 3, &[9; 32], Algorithm::AesCbc);
-    let ask = |buffer: *mut u8, length: &mut c_uint| {
-        // SAFETY: every buffer below is at least as long as the length that goes with it.
-        unsafe { key(4_000_000_001, 3, buffer, length) }
-    };
-    let mut unset = MaybeUninit::uninit();
-    // SAFETY: without a buffer, the length need not be set.
-    assert_eq!(unsafe { key(4_000_000_001, 3, ptr::null_mut(), unset.as_mut_ptr()) }, TOO_SMALL);
-    // SAFETY: the function has set it.
-    assert_eq!(unsafe { unset.assume_init() }, 32);
+    let mut unset = Unset::new();
+    assert_eq!(call!(get_key(4_000_000_001, 3, ptr::null_mut(), unset.place())), TOO_SMALL);
+    assert_eq!(unset.get(), 32);
 
     let mut buffer = [0_u8; 40];
     for room in [0, 16, 31] {
         let mut length = room;
-        assert_eq!(ask(buffer.as_mut_ptr(), &mut length), TOO_SMALL);
+        assert_eq!(call!(get_key(4_000_000_001, 3, buffer.as_mut_ptr(), &raw mut length)), TOO_SMALL);
         assert_eq!((length, buffer), (32, [0; 40]));
     }
     for room in [32, 40] {
         let mut length = room;
-        assert_eq!(ask(buffer.as_mut_ptr(), &mut length), 0);
+        assert_eq!(call!(get_key(4_000_000_001, 3, buffer.as_mut_ptr(), &raw mut length)), 0);
         assert_eq!((length, &buffer[..32], &buffer[32..]), (32, &[9; 32][..], &[0; 8][..]));
     }
-    assert_eq!(latest_key_version(4_000_000_001), 3);
+    assert_eq!(call!(get_latest_key_version(4_000_000_001)), 3);
 }
 
 #[test]
@@ -206,11 +228,10 @@ fn ids_and_versions_that_cannot_be_and_a_plugin_that_does_not_run_are_invalid() 
     let mut length = 16;
     let mut buffer = [0_u8; 16];
     for (id, version) in [(0, 1), (1, 0), (1, u32::MAX), (4_000_000_002, 1)] {
-        // SAFETY: the buffer is as long as the length says.
-        assert_eq!(unsafe { key(id, version, buffer.as_mut_ptr(), &raw mut length) }, INVALID);
+        assert_eq!(call!(get_key(id, version, buffer.as_mut_ptr(), &raw mut length)), INVALID);
     }
-    assert_eq!(latest_key_version(0), INVALID);
-    assert_eq!(latest_key_version(4_000_000_002), INVALID);
+    assert_eq!(call!(get_latest_key_version(0)), INVALID);
+    assert_eq!(call!(get_latest_key_version(4_000_000_002)), INVALID);
     assert_eq!((length, buffer), (16, [0; 16]));
 }
 
@@ -222,18 +243,17 @@ fn no_callback_asks_for_memory_once_a_key_is_published() {
         let (plain, mut secret, mut output) = ([7; LONG + 3], [0; LONG + 99], [0; LONG + 99]);
         let mut buffer = [0; 32];
         // Not counted: what the first look-up of a thread sets up.
-        latest_key_version(id);
+        call!(get_latest_key_version(id));
         let allocations = count::of(|| {
             let mut length = 32;
-            assert_eq!(latest_key_version(id), 1);
-            // SAFETY: the buffer is as long as the length says.
-            assert_eq!(unsafe { key(id, 1, buffer.as_mut_ptr(), &raw mut length) }, 0);
+            assert_eq!(call!(get_latest_key_version(id)), 1);
+            assert_eq!(call!(get_key(id, 1, buffer.as_mut_ptr(), &raw mut length)), 0);
             for flags in [0, NOPAD] {
                 let (status, written) = message(id, ENCRYPT | flags, &plain, &mut secret);
                 assert_eq!(status, 0);
                 let (status, read) = message(id, DECRYPT | flags, &secret[..written], &mut output);
                 assert_eq!((status, &output[..read]), (0, &plain[..]));
-                let other = encrypted_length(LONG as c_uint + 3, id, 1) as usize;
+                let other = call!(encrypted_length(LONG as c_uint + 3, id, 1)) as usize;
                 assert!(written == if flags == 0 { other } else { LONG + 3 });
             }
         });
@@ -244,18 +264,14 @@ fn no_callback_asks_for_memory_once_a_key_is_published() {
 /// One message in one update, with a context on the stack: its status, and how many bytes came out.
 fn message(id: c_uint, flags: c_int, input: &[u8], output: &mut [u8]) -> (c_int, usize) {
     let mut memory = [MaybeUninit::<u8>::uninit(); 4096];
-    assert!(context_size(id, 1) as usize <= memory.len());
+    assert!(call!(crypt_ctx_size(id, 1)) as usize <= memory.len());
     let ctx: *mut c_void = memory.as_mut_ptr().cast();
     let (mut first, mut last) = (0, 0);
-    // SAFETY: the memory is long enough; the slices are valid for their lengths.
-    let begun = unsafe { context_init(ctx, KEY.as_ptr(), 16, IV.as_ptr(), 16, flags, id, 1) };
-    assert_eq!(begun, 0);
-    // SAFETY: the context was made; the output has room for what comes out.
-    let status =
-        unsafe { context_update(ctx, input.as_ptr(), input.len() as c_uint, output.as_mut_ptr(), &raw mut first) };
+    assert_eq!(call!(crypt_ctx_init(ctx, KEY.as_ptr(), 16, IV.as_ptr(), 16, flags, id, 1)), 0);
+    let slen = input.len() as c_uint;
+    let status = call!(crypt_ctx_update(ctx, input.as_ptr(), slen, output.as_mut_ptr(), &raw mut first));
     let rest = &mut output[first as usize..];
-    // SAFETY: as before.
-    let ended = unsafe { context_finish(ctx, rest.as_mut_ptr(), &raw mut last) };
+    let ended = call!(crypt_ctx_finish(ctx, rest.as_mut_ptr(), &raw mut last));
     (status | ended, (first + last) as usize)
 }
 
@@ -269,11 +285,8 @@ pub(super) fn begin_update_finish(
     input: &[u8],
 ) -> Result<Vec<u8>, c_int> {
     let mut memory = Memory::new(0);
-    // SAFETY: the memory is as long as `context_size` says; the slices are valid for their lengths.
-    let begun = unsafe {
-        let (klen, ivlen) = (key.len() as c_uint, iv.len() as c_uint);
-        context_init(memory.ctx(), key.as_ptr(), klen, iv.as_ptr(), ivlen, flags, id, 1)
-    };
+    let (klen, ivlen) = (key.len() as c_uint, iv.len() as c_uint);
+    let begun = call!(crypt_ctx_init(memory.ctx(), key.as_ptr(), klen, iv.as_ptr(), ivlen, flags, id, 1));
     let mut output = Vec::new();
     let statuses = [begun, memory.update(input, &mut output), memory.finish(&mut output)];
     statuses.into_iter().find(|status| *status != 0).map_or(Ok(output), Err)

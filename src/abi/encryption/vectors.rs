@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use vector_file::cases;
 
+use super::codes::BAD_DATA;
 use super::tests::begin_update_finish;
 use super::*;
 use crate::keystore::test_keys::publish;

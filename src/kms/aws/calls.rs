@@ -1,8 +1,11 @@
 //! The calls of KMS, one function each.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
+use aws_sdk_kms::config::http::HttpResponse;
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::DataKeySpec;
 use tokio::sync::Semaphore;
@@ -16,7 +19,22 @@ use crate::kms::{Call, Class, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedK
 impl Connection {
     pub(super) async fn generate_data_key(
         &self,
-        master_key: MasterKeyId,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+    ) -> Result<WrappedKey, KmsError> {
+        let client = self.client(Call::GenerateDataKeyWithoutPlaintext).await?;
+        match self.generate_with(&client, master_key, spec).await {
+            Err(error) if client.is_outdated(&error) => {
+                self.generate_with(&self.client(error.call).await?, master_key, spec).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn generate_with(
+        &self,
+        client: &Arc<Connected>,
+        master_key: &MasterKeyId,
         spec: KeySpec,
     ) -> Result<WrappedKey, KmsError> {
         const CALL: Call = Call::GenerateDataKeyWithoutPlaintext;
@@ -24,12 +42,10 @@ impl Connection {
             KeySpec::Aes128 => DataKeySpec::Aes128,
             KeySpec::Aes256 => DataKeySpec::Aes256,
         };
-        let client = self.client(CALL).await?;
         let asked = Asked::default();
         let request = client.client.generate_data_key_without_plaintext().key_id(master_key.as_str()).key_spec(spec);
         let answer = request.customize().interceptor(asked.clone()).send().await;
-        let answer = answer.map_err(|error| failed(CALL, &client, &asked, &error))?;
-        self.worked(&client);
+        let answer = self.checked(CALL, client, &asked, answer)?;
         let blob = answer.ciphertext_blob.map(Blob::into_inner).unwrap_or_default();
         if blob.is_empty() {
             return Err(KmsError::new(CALL, Class::Transient, "KMS answered without a wrapped key"));
@@ -37,11 +53,18 @@ impl Connection {
         Ok(WrappedKey::new(blob))
     }
 
-    pub(super) async fn decrypt(&self, wrapped: WrappedKey) -> Result<PlainKey, KmsError> {
-        self.decrypt_with(&self.client(Call::Decrypt).await?, wrapped).await
+    pub(super) async fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
+        let client = self.client(Call::Decrypt).await?;
+        match self.decrypt_with(&client, wrapped).await {
+            Err(error) if client.is_outdated(&error) => {
+                self.decrypt_with(&self.client(error.call).await?, wrapped).await
+            }
+            answer => answer,
+        }
     }
 
-    async fn decrypt_with(&self, client: &Arc<Connected>, wrapped: WrappedKey) -> Result<PlainKey, KmsError> {
+    async fn decrypt_with(&self, client: &Arc<Connected>, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
+        const CALL: Call = Call::Decrypt;
         let context = wrapped.encryption_context();
         let asked = Asked::default();
         let request = client
@@ -50,13 +73,36 @@ impl Connection {
             .ciphertext_blob(Blob::new(wrapped.as_bytes()))
             .set_encryption_context((!context.is_empty()).then(|| context.clone().into_iter().collect()));
         let answer = request.customize().interceptor(asked.clone()).send().await;
-        let answer = answer.map_err(|error| failed(Call::Decrypt, client, &asked, &error))?;
-        self.worked(client);
+        let answer = self.checked(CALL, client, &asked, answer)?;
         let key = answer.plaintext.map(Blob::into_inner).unwrap_or_default();
         if key.is_empty() {
-            return Err(KmsError::new(Call::Decrypt, Class::Transient, "KMS answered without a key"));
+            return Err(KmsError::new(CALL, Class::Transient, "KMS answered without a key"));
         }
         Ok(PlainKey::new(key, answer.key_id))
+    }
+
+    /// Draws what there is to learn for the next call from the answer to this one.
+    fn checked<T, E>(
+        &self,
+        call: Call,
+        client: &Arc<Connected>,
+        asked: &Asked,
+        answer: Result<T, SdkError<E, HttpResponse>>,
+    ) -> Result<T, KmsError>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        match answer {
+            Ok(answer) => {
+                self.worked(client);
+                Ok(answer)
+            }
+            Err(error) => {
+                let error = failed(call, client, asked, &error);
+                self.failed(client, &error);
+                Err(error)
+            }
+        }
     }
 }
 
@@ -68,22 +114,39 @@ pub(super) async fn decrypt_all(
 ) -> Vec<Result<PlainKey, KmsError>> {
     let mut answers: Vec<Result<PlainKey, KmsError>> = keys.iter().map(|_| Err(no_answer(Call::Decrypt))).collect();
     // Whatever is still under way at `until` is dropped, and its answer stays "no answer in time".
-    let _ = tokio::time::timeout_at(until.into(), collect(connection, keys, &mut answers)).await;
+    let _ = tokio::time::timeout_at(until.into(), collect(connection, &keys, &mut answers)).await;
     answers
 }
 
-async fn collect(connection: Arc<Connection>, keys: Vec<WrappedKey>, answers: &mut [Result<PlainKey, KmsError>]) {
-    let client = match connection.client(Call::Decrypt).await {
-        Ok(client) => client,
+async fn collect(connection: Arc<Connection>, keys: &[WrappedKey], answers: &mut [Result<PlainKey, KmsError>]) {
+    let mut asked: Vec<usize> = (0..keys.len()).collect();
+    match ask(&connection, keys, &asked, answers).await {
+        Ok(client) => {
+            asked.retain(|index| matches!(answers.get(*index), Some(Err(error)) if client.is_outdated(error)))
+        }
         Err(error) => return answers.iter_mut().for_each(|answer| *answer = Err(error.clone())),
-    };
+    }
+    if !asked.is_empty() {
+        // If there is no new client, the answers that are there say why.
+        let _ = ask(&connection, keys, &asked, answers).await;
+    }
+}
+
+/// Asks once for those `keys` that `which` names. Answers with which client.
+async fn ask(
+    connection: &Arc<Connection>,
+    keys: &[WrappedKey],
+    which: &[usize],
+    answers: &mut [Result<PlainKey, KmsError>],
+) -> Result<Arc<Connected>, KmsError> {
+    let client = connection.client(Call::Decrypt).await?;
     let places = Arc::new(Semaphore::new(PARALLEL_DECRYPTS));
     let mut tasks = JoinSet::new();
-    for (index, key) in keys.into_iter().enumerate() {
+    for (index, key) in which.iter().filter_map(|index| Some((*index, keys.get(*index)?.clone()))) {
         let (connection, client, places) = (connection.clone(), client.clone(), places.clone());
         tasks.spawn(async move {
             let _place = places.acquire().await;
-            (index, connection.decrypt_with(&client, key).await)
+            (index, connection.decrypt_with(&client, &key).await)
         });
     }
     while let Some(done) = tasks.join_next().await {
@@ -93,6 +156,7 @@ async fn collect(connection: Arc<Connection>, keys: Vec<WrappedKey>, answers: &m
             *place = answer;
         }
     }
+    Ok(client)
 }
 
 /// Of a call that was given up.

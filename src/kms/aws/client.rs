@@ -3,20 +3,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aws_config::BehaviorVersion;
-use aws_config::environment::EnvironmentVariableRegionProvider;
-use aws_config::imds::region::ImdsRegionProvider;
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::ProfileFileRegionProvider;
-use aws_config::provider_config::ProviderConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_kms::Client;
-use aws_sdk_kms::config::{AppName, Region};
+use aws_sdk_kms::config::{AppName, Region, SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_http_client::HttpClientError;
 
 use super::certificates::Trusted;
-use super::http;
+use super::credentials::Chain;
 use super::settings::{AwsSettings, Timeouts};
+use super::{aws_files, http};
 use crate::kms::{Call, Class, KmsError};
 
 /// The client and what it is made from. Runs on the runtime only.
@@ -45,6 +41,12 @@ impl Connected {
     pub(super) fn region_is_certain(&self) -> bool {
         self.region_is_set || self.has_worked.load(Ordering::Relaxed)
     }
+
+    /// Whether a call that has failed is worth another try at once, with a new client: AWS does not take the credentials
+    /// any more, so they may have been renewed since they were read.
+    pub(super) fn is_outdated(&self, error: &KmsError) -> bool {
+        error.class == Class::BadCredentials && self.has_worked.load(Ordering::Relaxed)
+    }
 }
 
 impl Connection {
@@ -72,6 +74,15 @@ impl Connection {
         }
     }
 
+    /// To be told of a client with which a call has failed. Where credentials or certificates may have been the reason,
+    /// the next call reads all of them anew.
+    pub(super) fn failed(&self, client: &Arc<Connected>, error: &KmsError) {
+        let mut kept = self.kept();
+        if error.class.is_of_what_was_read() && kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, client)) {
+            *kept = None;
+        }
+    }
+
     /// Another task may have been faster: its client is as good.
     fn keep(&self, client: &Arc<Connected>) {
         self.kept().get_or_insert_with(|| client.clone());
@@ -84,40 +95,41 @@ impl Connection {
     async fn connect(&self) -> Result<Connected, HttpClientError> {
         let trusted = Trusted::read();
         let http = http::client(&trusted)?;
-        let found = self.region(&ProviderConfig::without_region().with_http_client(http.clone())).await;
-        let region_is_set = found.is_some();
-        let region = found.unwrap_or(Region::from_static("us-east-1"));
+        let mut config = self.config(&http, self.settings.region.as_deref()).await;
+        let region_is_set = config.region().is_some();
+        if !region_is_set {
+            config = self.config(&http, Some("us-east-1")).await;
+        }
+        let region = config.region().map(Region::to_string).unwrap_or_default();
+        if let Some(providers) = config.credentials_provider() {
+            let chain = SharedCredentialsProvider::new(Chain::new(providers));
+            config = config.into_builder().credentials_provider(chain).build();
+        }
+        let (client, has_worked) = (Client::new(&config), AtomicBool::new(false));
+        Ok(Connected { client, region, region_is_set, has_worked, trusted: trusted.summary })
+    }
+
+    /// What the SDK finds where it always looks. Without `region`, it looks for one too.
+    async fn config(&self, http: &SharedHttpClient, region: Option<&str>) -> SdkConfig {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(self.timeouts.connect)
             .operation_attempt_timeout(self.timeouts.attempt)
             .operation_timeout(self.timeouts.operation)
             .build();
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(http)
-            .region(region.clone())
-            .timeout_config(timeouts);
+        let mut loader =
+            aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http.clone()).timeout_config(timeouts);
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region.to_owned()));
+        }
         if let Some(url) = &self.settings.endpoint_url {
             loader = loader.endpoint_url(url);
+        }
+        if let Some(files) = aws_files::profiles() {
+            loader = loader.profile_files(files);
         }
         if let Ok(name) = AppName::new("mariadb-aws-key-management") {
             loader = loader.app_name(name);
         }
-        Ok(Connected {
-            client: Client::new(&loader.load().await),
-            region: region.to_string(),
-            region_is_set,
-            has_worked: AtomicBool::new(false),
-            trusted: trusted.summary,
-        })
-    }
-
-    /// The region that is set, or that the SDK finds where it always looks.
-    async fn region(&self, config: &ProviderConfig) -> Option<Region> {
-        RegionProviderChain::first_try(self.settings.region.clone().map(Region::new))
-            .or_else(EnvironmentVariableRegionProvider::new())
-            .or_else(ProfileFileRegionProvider::builder().configure(config).build())
-            .or_else(ImdsRegionProvider::builder().configure(config).build())
-            .region()
-            .await
+        loader.load().await
     }
 }

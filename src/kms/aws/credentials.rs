@@ -1,8 +1,14 @@
-//! Why there are no credentials: what the SDK's providers say, in our classes.
+//! The search for credentials: the SDK's whole chain, and why it found none.
 
+use std::env;
 use std::error::Error;
+use std::sync::OnceLock;
 
+use aws_config::imds::client::error::ImdsError;
+use aws_config::meta::ProviderChainError;
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, Result, SharedCredentialsProvider, future};
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::operation::RequestId;
@@ -10,10 +16,53 @@ use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 
 use super::codes::class_of_sts_code;
-use super::text::{causes, chain};
+use super::text::chain;
+use super::{aws_files, certificates};
 use crate::kms::Class;
 
-/// A search for credentials that failed.
+/// The SDK's chain of providers, for one client.
+///
+/// It keeps files, and parts of what it has found, for as long as it lives: a profile that could not be used says the
+/// second time only that its error was "already taken". So after a failure it is not asked again: the failure stands for
+/// all calls with this client, and a new client has a new chain.
+#[derive(Debug)]
+pub(super) struct Chain {
+    providers: SharedCredentialsProvider,
+    failure: OnceLock<Failure>,
+}
+
+impl Chain {
+    pub(super) fn new(providers: SharedCredentialsProvider) -> Self {
+        Self { providers, failure: OnceLock::new() }
+    }
+
+    async fn find(&self) -> Result {
+        if let Some(failure) = self.failure.get() {
+            return Err(CredentialsError::provider_error(failure.clone()));
+        }
+        self.providers.provide_credentials().await.map_err(|error| {
+            let failure = Failure::of(&error);
+            CredentialsError::provider_error(self.failure.get_or_init(|| failure).clone())
+        })
+    }
+}
+
+impl ProvideCredentials for Chain {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.find())
+    }
+
+    fn fallback_on_interrupt(&self) -> Option<Credentials> {
+        self.providers.fallback_on_interrupt()
+    }
+}
+
+/// A search that found nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{detail}")]
 pub(super) struct Failure {
     pub(super) class: Class,
     pub(super) code: Option<String>,
@@ -22,14 +71,24 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// What is behind `error`, if it comes from the search for credentials.
-    pub(super) fn behind(error: &(dyn Error + 'static)) -> Option<Self> {
-        let credentials = chain(error).find(|error| error.is::<CredentialsError>())?;
-        chain(credentials)
-            .find_map(|error| {
-                refused_role::<AssumeRoleError>(error).or_else(|| refused_role::<AssumeRoleWithWebIdentityError>(error))
-            })
-            .or_else(|| Some(Self { class: Class::NoCredentials, code: None, request_id: None, detail: causes(error) }))
+    /// The one that is behind the failure of a call, if there is one.
+    pub(super) fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        chain(error).find_map(|error| error.downcast_ref())
+    }
+
+    fn of(error: &CredentialsError) -> Self {
+        if let Some((class, detail)) = certificates::refused(error) {
+            return Self { class, code: None, request_id: None, detail };
+        }
+        let role = |error| {
+            refused_role::<AssumeRoleError>(error).or_else(|| refused_role::<AssumeRoleWithWebIdentityError>(error))
+        };
+        chain(error).find_map(role).unwrap_or_else(|| Self {
+            class: Class::NoCredentials,
+            code: None,
+            request_id: None,
+            detail: reason(error),
+        })
     }
 }
 
@@ -43,4 +102,56 @@ fn refused_role<E: ProvideErrorMetadata + Error + 'static>(error: &(dyn Error + 
         request_id: service.err().meta().request_id().map(str::to_owned),
         detail: format!("STS: {}", service.err().message().unwrap_or_default()),
     })
+}
+
+/// What an operator has to know of a search that found nothing: files that cannot be read, which the SDK takes for
+/// empty, and then what the sources say that somebody has meant to be used.
+fn reason(error: &CredentialsError) -> String {
+    let mut reasons = aws_files::unreadable();
+    match chain(error).find_map(|error| error.downcast_ref::<ProviderChainError<CredentialsError>>()) {
+        Some(all) => {
+            let meant = all.attempts().iter().filter(|attempt| is_meant(attempt.name()));
+            reasons.extend(meant.map(|attempt| format!("{}: {}", attempt.name(), causes(attempt.error()))));
+        }
+        // The first source that was configured and failed has ended the search.
+        None => reasons.push(causes(error)),
+    }
+    if reasons.is_empty() {
+        reasons.push("no source of credentials is configured".to_owned());
+    }
+    reasons.join("; ")
+}
+
+/// Whether a provider of the SDK's chain, given by its name, is configured. The metadata of EC2 are asked where nobody
+/// has said no.
+fn is_meant(provider: &str) -> bool {
+    let is_set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    match provider {
+        "Environment" => is_set("AWS_ACCESS_KEY_ID") || is_set("AWS_SECRET_ACCESS_KEY"),
+        "Profile" => is_set("AWS_PROFILE") || aws_files::is_there(),
+        "WebIdentityToken" => is_set("AWS_WEB_IDENTITY_TOKEN_FILE") || is_set("AWS_ROLE_ARN"),
+        "EcsContainer" => {
+            is_set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") || is_set("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+        }
+        "Ec2InstanceMetadata" => {
+            !env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"))
+        }
+        _ => true,
+    }
+}
+
+/// The causes of a provider's failure below the SDK's own words, which are just "not enabled" or "an error occurred".
+fn causes(error: &CredentialsError) -> String {
+    let causes: Vec<String> = chain(error).skip(1).map(cause).collect();
+    if causes.is_empty() { "it holds no credentials".to_owned() } else { causes.join(": ") }
+}
+
+fn cause(error: &(dyn Error + 'static)) -> String {
+    match error.downcast_ref() {
+        // Its text is the whole answer, with headers and body.
+        Some(ImdsError::ErrorResponse(answer)) => {
+            format!("the metadata service answered with HTTP status {}", answer.response().status())
+        }
+        _ => error.to_string(),
+    }
 }

@@ -19,7 +19,11 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     let region = client.region.as_str();
-    let mut failure = classify(call, client, asked, error);
+    let mut failure = classify(call, asked, error);
+    // STS may have been the one with that certificate.
+    if failure.class == Class::UntrustedCa {
+        failure.detail = format!("{} ({})", failure.detail, client.trusted);
+    }
     if failure.class.is_no_answer() && failure.code.is_none() {
         let endpoint = asked.endpoint().unwrap_or_else(|| "no endpoint".to_owned());
         let proxy = http::proxy_variable(&endpoint).map(|name| format!(", {name} is set")).unwrap_or_default();
@@ -53,16 +57,15 @@ where
 /// The error's `Debug` form and the SDK's `DisplayErrorContext` hold the raw answer with its body, which for Decrypt may
 /// be the data key. Only codes, messages of the AWS error and `Display` of the causes are used here, and for an answer
 /// that could not be parsed not even those.
-fn classify<E>(call: Call, client: &Connected, asked: &Asked, error: &SdkError<E, HttpResponse>) -> KmsError
+fn classify<E>(call: Call, asked: &Asked, error: &SdkError<E, HttpResponse>) -> KmsError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    if let Some((class, reason)) = certificates::refused(error) {
-        let detail = format!("{reason} ({})", client.trusted);
-        return KmsError { call, class, code: None, request_id: None, detail: one_line(&detail) };
+    if let Some((class, detail)) = certificates::refused(error) {
+        return KmsError::new(call, class, one_line(&detail));
     }
-    if let Some(failure) = credentials::Failure::behind(error) {
-        let credentials::Failure { class, code, request_id, detail } = failure;
+    if let Some(credentials::Failure { class, code, request_id, detail }) = credentials::Failure::behind(error).cloned()
+    {
         return KmsError { call, class, code, request_id, detail: one_line(&detail) };
     }
     let request_id = error.request_id().map(str::to_owned);

@@ -1,6 +1,7 @@
 //! KMS through the AWS SDK.
 
 mod asked;
+mod aws_files;
 mod calls;
 mod certificates;
 mod client;
@@ -17,7 +18,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use settings::AwsSettings;
+pub use settings::{AwsSettings, Remark};
 
 use super::{Call, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 use calls::{decrypt_all, no_answer};
@@ -45,7 +46,7 @@ impl AwsKms {
 impl Kms for AwsKms {
     fn generate_data_key(&self, master_key: &MasterKeyId, spec: KeySpec) -> Result<WrappedKey, KmsError> {
         let (connection, master_key) = (self.connection.clone(), master_key.clone());
-        let task = async move { connection.generate_data_key(master_key, spec).await };
+        let task = async move { connection.generate_data_key(&master_key, spec).await };
         self.runtime
             .wait(self.deadline(), task)
             .unwrap_or_else(|| Err(no_answer(Call::GenerateDataKeyWithoutPlaintext)))
@@ -53,7 +54,7 @@ impl Kms for AwsKms {
 
     fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
         let (connection, wrapped) = (self.connection.clone(), wrapped.clone());
-        let task = async move { connection.decrypt(wrapped).await };
+        let task = async move { connection.decrypt(&wrapped).await };
         self.runtime.wait(self.deadline(), task).unwrap_or_else(|| Err(no_answer(Call::Decrypt)))
     }
 

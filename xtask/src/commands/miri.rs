@@ -1,5 +1,5 @@
-//! `cargo xtask miri`: the tests of the callbacks in Miri, an interpreter that finds undefined behaviour. It has no AES
-//! instructions, so the cipher uses its portable code.
+//! `cargo xtask miri`: tests of the callbacks and of the cipher in Miri, an interpreter that finds undefined behaviour.
+//! It has no AES instructions, so the cipher uses its portable code.
 
 use anyhow::Result;
 
@@ -11,10 +11,17 @@ use crate::tally::Tally;
 pub fn run(tally: &mut Tally) -> Result<()> {
     packages::ensure(&[packages::BUILD])?;
     toolchain::ensure_nightly()?;
-    let command = toolchain::nightly(["cargo", "miri", "test", "--lib", TESTS], &paths::target().join("miri"))
-        // The tests read the clock and the environment. Pointers must not be made of integers.
-        .env("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-strict-provenance");
-    cargo_test::run_some(&format!("cargo miri test --lib {TESTS}"), &command, tally)
+    for tests in [CALLBACKS, CIPHER] {
+        let words = ["cargo", "miri", "test"].iter().chain(tests);
+        let command = toolchain::nightly(words, &paths::target().join("miri"))
+            // The tests read the clock and the environment. Pointers must not be made of integers.
+            .env("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-strict-provenance");
+        cargo_test::run_some(&format!("cargo miri test {}", tests.join(" ")), &command, tally)?;
+    }
+    Ok(())
 }
 
-const TESTS: &str = "abi::encryption";
+const CALLBACKS: &[&str] = &["--lib", "abi::encryption"];
+
+/// In the small package of its own.
+const CIPHER: &[&str] = &["--package=portable_cipher", "--test=portable_cipher", "cipher_crates"];

@@ -7,6 +7,7 @@ pub mod fuzz;
 pub mod install;
 pub mod memory;
 pub mod miri;
+pub mod mutants;
 pub mod setup;
 pub mod soak;
 pub mod start_time;

@@ -11,7 +11,12 @@ use crate::{run, terminal};
 
 /// A cargo command in the checkout, with our target folder.
 pub fn cargo(words: impl IntoIterator<Item = impl Into<OsString>>) -> Expression {
-    in_checkout(cmd(program(), words), &paths::target())
+    cargo_in(&paths::target(), words)
+}
+
+/// The same with another target folder.
+pub fn cargo_in(target: &Path, words: impl IntoIterator<Item = impl Into<OsString>>) -> Expression {
+    in_checkout(cmd(program(), words), target)
 }
 
 /// Builds the plugin and says where it is.
@@ -27,7 +32,7 @@ pub fn build_mock_plugin() -> Result<PathBuf> {
     let target = paths::target().join("mock");
     share_dependencies(&target)?;
     let words = ["build", "--release", "--package", "aws_key_management", "--features", "mock"];
-    run::visibly("cargo build --release --features mock", &in_checkout(cmd(program(), words), &target))?;
+    run::visibly("cargo build --release --features mock", &cargo_in(&target, words))?;
     Ok(target.join("release/libaws_key_management.so"))
 }
 

@@ -53,6 +53,18 @@ pub fn model_tests(tally: &mut Tally) -> Result<()> {
     library_tests("model", "keystore::published::model", tally)
 }
 
+/// The cipher's tests where there are no AES instructions.
+pub fn portable_cipher(tally: &mut Tally) -> Result<()> {
+    let checks = ["overflow-checks", "debug-assertions"]
+        .map(|check| format!("--config=profile.release.package.portable_cipher.{check}=true"));
+    let words = ["test", "--release", "--package=portable_cipher", "--test=portable_cipher", "--features=portable"];
+    // Whoever compiles the crates chooses the backend, for all of them at once: in a target folder of its own.
+    let target = paths::target().join("portable");
+    let command = toolchain::cargo_in(&target, words.into_iter().chain(checks.iter().map(String::as_str)))
+        .env("RUSTFLAGS", r#"--cfg aes_backend="soft" --cfg polyval_backend="soft""#);
+    cargo_test::run_some("cargo test --test portable_cipher, on the portable backend", &command, tally)
+}
+
 fn library_tests(feature: &str, tests: &str, tally: &mut Tally) -> Result<()> {
     let command = test_command(&[PLUGIN, "--lib", "--features", feature, tests]);
     cargo_test::run_some(&format!("cargo test --features {feature} --lib {tests}"), &command, tally)

@@ -35,7 +35,7 @@ pub fn run(tally: &mut Tally) -> Result<()> {
 
 type Work = fn(&mut Tally) -> Result<()>;
 
-const STEPS: [(&str, Work); 18] = [
+const STEPS: [(&str, Work); 19] = [
     ("what the tests need", |_| setup::run()),
     ("format", |_| cargo::format()),
     ("lints", |_| cargo::lints()),
@@ -43,6 +43,7 @@ const STEPS: [(&str, Work); 18] = [
     ("unit and integration tests", cargo::tests),
     ("a crash at every step of making a key", cargo::crash_tests),
     ("the published keys under a model checker", cargo::model_tests),
+    ("the cipher without AES instructions", cargo::portable_cipher),
     ("self test of the KMS emulator", emulator::tests),
     ("symbols of the plugin", |tally| symbols::check(&toolchain::build_plugin()?, tally)),
     ("benchmarks, in short", bench::smoke),

@@ -1,0 +1,12 @@
+//! What the plugin uses of the process that it is loaded into: a server, or mariadb-backup.
+
+#![deny(unsafe_code)]
+
+mod process;
+#[allow(unsafe_code)] // says what the server's symbols are
+mod symbols;
+#[cfg(test)]
+#[allow(unsafe_code)]
+mod tests;
+
+pub(super) use process::Server;

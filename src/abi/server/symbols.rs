@@ -1,0 +1,102 @@
+//! The symbols of the process that the plugin uses, with their types. Looked up by name at run time: the symbols for
+//! services that a plugin can export carry versions, and 11.8 refuses those of 10.11.
+
+use std::ffi::{CStr, c_int, c_uint, c_ulong, c_void};
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicPtr, AtomicU8};
+
+use super::super::server_text::{PluginText, ServerTextVariable};
+
+/// Answers the address of the symbol of a name, or NULL.
+pub(super) type LookUp = fn(&CStr) -> *mut c_void;
+
+/// What the process has of the symbols.
+#[derive(Clone, Copy)]
+pub(super) struct Symbols(LookUp);
+
+/// A symbol, and what it is in all versions of the server and of mariadb-backup that have it.
+pub(super) struct Symbol<T> {
+    name: &'static CStr,
+    is: PhantomData<fn() -> T>,
+}
+
+/// `void my_message(uint error, const char *str, myf MyFlags)`: reports an error, by the function below (include/my_sys.h).
+pub(super) const MY_MESSAGE: Symbol<Message> = Symbol::new(c"my_message");
+pub(super) type Message = extern "C" fn(c_uint, PluginText<'_>, c_ulong);
+
+/// A variable that points to the function which gets all errors (include/my_sys.h).
+pub(super) const ERROR_HANDLER_HOOK: Symbol<AtomicPtr<c_void>> = Symbol::new(c"error_handler_hook");
+
+/// The function that mariadb-backup leaves there. It drops what is meant for the error log only.
+pub(super) const MY_MESSAGE_STDERR: Symbol<c_void> = Symbol::new(c"my_message_stderr");
+
+/// `THD *_current_thd()`: the connection that the calling thread works for, or NULL (sql/sql_class.cc).
+pub(super) const CURRENT_THD: Symbol<CurrentThd> = Symbol::new(c"_current_thd");
+pub(super) type CurrentThd = extern "C" fn() -> Option<&'static Thd>;
+
+/// A connection of the server's. It lives as long as the calling thread works for it, so it stays on that thread.
+#[repr(C)]
+pub(super) struct Thd([u8; 0], PhantomData<*mut c_void>);
+
+/// `int thd_killed(const MYSQL_THD thd)`: whether the statement of a connection is to end (sql/sql_class.cc). It reads what
+/// the connection is, so NULL would be its end.
+pub(super) const THD_KILLED: Symbol<ThdKilled> = Symbol::new(c"thd_killed");
+pub(super) type ThdKilled = extern "C" fn(&Thd) -> c_int;
+
+/// A `bool` that is set when the server says that it takes connections (sql/mysqld.cc). mariadb-backup has it too, and never
+/// sets it. `mysqld_server_initialized` is set before the plugins are initialised.
+pub(super) const MYSQLD_SERVER_STARTED: Symbol<AtomicU8> = Symbol::new(c"mysqld_server_started");
+
+/// A `bool` that is set in a bootstrap, as by mariadb-install-db (sql/mysqld.cc).
+pub(super) const OPT_BOOTSTRAP: Symbol<AtomicU8> = Symbol::new(c"opt_bootstrap");
+
+/// A `bool` that is set when the server goes down (sql/mysqld.cc).
+pub(super) const ABORT_LOOP: Symbol<AtomicU8> = Symbol::new(c"abort_loop");
+
+/// The path of mariadb-backup's program, a string in an array, in 10.5 to 11.8 (extra/mariabackup/xtrabackup.cc).
+pub(super) const MARIABACKUP_EXE: Symbol<c_void> = Symbol::new(c"mariabackup_exe");
+
+/// mariadb-backup's option `--incremental-dir`: a string or NULL (extra/mariabackup/xtrabackup.cc).
+pub(super) const XTRABACKUP_INCREMENTAL_DIR: Symbol<ServerTextVariable> = Symbol::new(c"xtrabackup_incremental_dir");
+
+impl<T> Symbol<T> {
+    /// The table above is where types are claimed, as in an `extern` block.
+    const fn new(name: &'static CStr) -> Self {
+        Self { name, is: PhantomData }
+    }
+}
+
+impl Symbols {
+    /// Those of the process that the plugin is loaded into.
+    pub(super) fn of_the_process() -> Self {
+        // SAFETY: the name ends in NUL, and RTLD_DEFAULT is a valid handle.
+        Self(|name| unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
+    }
+
+    /// # Safety
+    /// What `look_up` answers is, if not NULL, the address of something that lasts and is what the table above says.
+    #[cfg(test)]
+    pub(super) unsafe fn made_up(look_up: LookUp) -> Self {
+        Self(look_up)
+    }
+
+    /// Where a symbol is, or NULL.
+    pub(super) fn address<T>(self, symbol: &Symbol<T>) -> *mut c_void {
+        (self.0)(symbol.name)
+    }
+
+    /// A variable.
+    pub(super) fn variable<T>(self, symbol: &Symbol<T>) -> Option<&'static T> {
+        // SAFETY: what lies there is a `T`, as the table says, and it lasts as long as the process. Types that others
+        // write are atomic.
+        unsafe { self.address(symbol).cast::<T>().as_ref() }
+    }
+
+    /// A function. `F` is the type of a pointer to it.
+    pub(super) fn function<F: Copy>(self, symbol: &Symbol<F>) -> Option<F> {
+        const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
+        let address = self.address(symbol);
+        // SAFETY: `F` has the size of a pointer, and it is one to a function of the type that lies there, as the table says.
+        (!address.is_null()).then(|| unsafe { std::mem::transmute_copy::<*mut c_void, F>(&address) })
+    }
+}

@@ -1,0 +1,21 @@
+//! The cipher's tests, in one program.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+// What the tests call the plugin.
+extern crate portable_cipher as aws_key_management;
+
+#[path = "../cipher_crates.rs"]
+mod cipher_crates;
+#[path = "../cipher_oracle.rs"]
+mod cipher_oracle;
+#[path = "../cipher_properties.rs"]
+mod cipher_properties;
+#[path = "../cipher_vectors.rs"]
+mod cipher_vectors;
+
+#[test]
+#[cfg(feature = "portable")]
+fn it_is_the_portable_code_that_is_tested() {
+    assert!(!aes::hardware_accelerated());
+}
