@@ -5,6 +5,7 @@
 
 #[allow(unsafe_code)] // is the heap
 mod allocator;
+mod background;
 #[allow(unsafe_code)] // the server's declarations
 mod bindings;
 #[allow(unsafe_code)] // symbols with the server's names
@@ -19,4 +20,8 @@ mod server;
 mod server_text;
 #[allow(unsafe_code)] // shares memory with the server
 mod server_writable;
+#[allow(unsafe_code)] // asks for the process's signals, and lets them through
+mod signals;
 mod system_variables;
+mod systemd;
+mod waiting;

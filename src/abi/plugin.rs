@@ -6,13 +6,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
+use super::background;
 use super::error_log::{self, ErrorLog};
 use super::export::{Unused, exported};
 use super::server::Server;
 use super::system_variables::{self as variables, InInit};
+use super::waiting::{self, Phase};
 use crate::keystore::{KeyStore, NewKeys, Opening, PublishedKeys, Recipe, Reporter};
 use crate::kms::aws::{AwsKms, AwsSettings, Remark, sdk_log};
 use crate::kms::{Kms, MasterKeyId};
+use crate::waits;
 
 /// The keys that the callbacks look up.
 pub(super) static KEYS: PublishedKeys = PublishedKeys::new();
@@ -32,6 +35,7 @@ exported! {
             Ok(()) => 0,
             Err(error) => {
                 ErrorLog.error(&format!("the plugin cannot start: {error}"));
+                waiting::end_if_stopped();
                 1
             }
         }
@@ -39,6 +43,8 @@ exported! {
 
     /// Called by the server when it unloads the plugin, and also after a failed init.
     pub(super) fn deinit(_plugin: Unused<*mut c_void> = (plugin: *mut c_void)) -> c_int, on panic 0 {
+        waiting::set_phase(Phase::Ending);
+        background::end();
         let store = STORE.swap(None);
         KEYS.clear();
         // Ends the runtime's threads, unless a call that is under way still holds the store: then that call does.
@@ -48,6 +54,8 @@ exported! {
 }
 
 fn start(init: &InInit<'_>) -> Result<(), String> {
+    waiting::set_phase(Phase::Initialising);
+    waits::ask_whether_to_end(waiting::must_end);
     variables::at_start(init);
     let aws = AwsSettings {
         region: variables::REGION.read(init)?,
@@ -75,10 +83,14 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
         new_keys: NewKeys::new(recipe, allowed),
         role: server.role(),
         startup_timeout: variables::STARTUP_TIMEOUT.read(init),
+        is_starting: || Server::current().is_starting(),
         reporter: &ErrorLog,
     })
     .map_err(|error| error.to_string())?;
-    STORE.store(Some(Arc::new(store)));
+    let store = Arc::new(store);
+    STORE.store(Some(store.clone()));
+    waiting::set_phase(Phase::Initialised);
+    background::start(&store, server);
     ErrorLog.note(&format!(
         "version {} is ready. Region: {}. New keys: {}",
         env!("CARGO_PKG_VERSION"),

@@ -1,10 +1,11 @@
-//! A key that failed is tried again when it is asked for, but not at every call: the server may ask many times a second.
+//! A key that failed is tried again when it is asked for, but not at every call: the server may ask many times a second. One
+//! that has a key file, or had one, is tried again without being asked for, too: see `retry`.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{KeyId, KeyStoreError, KeyVersion};
+use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
 
 /// What failed, and when it may be tried again. `None` as version stands for "the latest".
 #[derive(Default)]
@@ -12,15 +13,19 @@ pub(super) struct Backoff(Mutex<HashMap<(KeyId, Option<KeyVersion>), Failure>>);
 
 struct Failure {
     text: String,
+    kind: String,
     pause: Duration,
     next_try: Instant,
+    /// Whether it is tried again without being asked for.
+    is_watched: bool,
 }
 
 /// The first pause; each further failure doubles it, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A damaged page can make the server ask for any version number. More failures than this are not remembered.
+/// A damaged page can make the server ask for any version number. More failures than this are not remembered, apart from
+/// those of keys that have or had a file.
 const MOST_FAILURES: usize = 1000;
 
 impl Backoff {
@@ -38,23 +43,72 @@ impl Backoff {
         }
     }
 
-    /// Begins or prolongs the pause.
-    pub(super) fn failed(&self, id: KeyId, version: Option<KeyVersion>, text: String, now: Instant) {
+    /// Begins or prolongs the pause. Answers whether it failed for another reason than before, or for the first time.
+    pub(super) fn failed(&self, id: KeyId, version: Option<KeyVersion>, error: &KeyStoreError, now: Instant) -> bool {
         let mut failures = self.failures();
-        let pause = failures.get(&(id, version)).map_or(FIRST_PAUSE, |failure| (failure.pause * 2).min(LONGEST_PAUSE));
-        if failures.len() >= MOST_FAILURES && !failures.contains_key(&(id, version)) {
-            failures.clear();
+        let before = failures.remove(&(id, version));
+        if failures.len() >= MOST_FAILURES {
+            failures.retain(|_, failure| failure.is_watched);
         }
-        failures.insert((id, version), Failure { text, pause, next_try: now + pause });
+        let pause = before.as_ref().map_or(FIRST_PAUSE, |before| (before.pause * 2).min(LONGEST_PAUSE));
+        let (text, kind) = (error.to_string(), error.kind());
+        let is_news = before.as_ref().is_none_or(|before| before.kind != kind);
+        let is_watched = before.is_some_and(|before| before.is_watched);
+        failures.insert((id, version), Failure { text, kind, pause, next_try: now + pause, is_watched });
+        is_news
     }
 
-    /// The key works again.
-    pub(super) fn succeeded(&self, id: KeyId) {
-        self.failures().retain(|(failed, _), _| *failed != id);
+    /// Prolongs the pause of a key that would fail as before.
+    pub(super) fn postpone(&self, name: KeyName, now: Instant) {
+        if let Some(failure) = self.failures().get_mut(&(name.id, Some(name.version))) {
+            failure.pause = (failure.pause * 2).min(LONGEST_PAUSE);
+            failure.next_try = now + failure.pause;
+        }
     }
 
-    pub(super) fn clear(&self) {
-        self.failures().clear();
+    /// From now on, a key that failed is among [`Backoff::due`].
+    pub(super) fn watch(&self, name: KeyName) {
+        if let Some(failure) = self.failures().get_mut(&(name.id, Some(name.version))) {
+            failure.is_watched = true;
+        }
+    }
+
+    /// What is to be tried again at `now`, in order.
+    pub(super) fn due(&self, now: Instant) -> Vec<KeyName> {
+        let mut due: Vec<_> = self
+            .failures()
+            .iter()
+            .filter_map(|(key, failure)| (failure.next_try <= now).then(|| failure.named(key))?)
+            .collect();
+        due.sort_unstable();
+        due
+    }
+
+    /// When something will be.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.failures().values().filter(|failure| failure.is_watched).map(|failure| failure.next_try).min()
+    }
+
+    /// A version works, and so does its key. Answers whether the version had failed before.
+    pub(super) fn loaded(&self, name: KeyName) -> bool {
+        let mut failures = self.failures();
+        failures.remove(&(name.id, None));
+        failures.remove(&(name.id, Some(name.version))).is_some()
+    }
+
+    /// A new version of the key works.
+    pub(super) fn made(&self, id: KeyId) {
+        self.failures().remove(&(id, None));
+    }
+
+    /// Everything may be tried again at once.
+    pub(super) fn end_pauses(&self) {
+        let mut failures = self.failures();
+        failures.retain(|_, failure| failure.is_watched);
+        let now = Instant::now();
+        for failure in failures.values_mut() {
+            (failure.pause, failure.next_try) = (FIRST_PAUSE / 2, now);
+        }
     }
 
     fn failures(&self) -> MutexGuard<'_, HashMap<(KeyId, Option<KeyVersion>), Failure>> {
@@ -62,35 +116,92 @@ impl Backoff {
     }
 }
 
+impl Failure {
+    fn named(&self, &(id, version): &(KeyId, Option<KeyVersion>)) -> Option<KeyName> {
+        version.filter(|_| self.is_watched).map(|version| KeyName { id, version })
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
+
     use super::*;
+
+    fn name(version: u32) -> KeyName {
+        KeyName::new(5, version).expect("a name")
+    }
+
+    fn failure() -> KeyStoreError {
+        KeyStoreError::NoSuchKey(name(1).id)
+    }
 
     #[test]
     fn the_pause_doubles_up_to_a_minute_and_ends() {
         let backoff = Backoff::default();
-        let id = KeyId::new(5).expect("id");
+        let id = name(1).id;
         let mut now = Instant::now();
         assert!(backoff.check_at(id, None, now).is_ok());
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
-            backoff.failed(id, None, "no".into(), now);
+            backoff.failed(id, None, &failure(), now);
             let last_moment = now + Duration::from_secs(seconds) - Duration::from_millis(1);
             assert!(backoff.check_at(id, None, last_moment).is_err(), "{seconds}");
             now += Duration::from_secs(seconds);
             assert!(backoff.check_at(id, None, now).is_ok(), "{seconds}");
         }
-        backoff.succeeded(id);
-        backoff.failed(id, None, "no".into(), now);
+        backoff.made(id);
+        backoff.failed(id, None, &failure(), now);
         assert!(backoff.check_at(id, None, now + FIRST_PAUSE).is_ok());
     }
 
     #[test]
     fn a_failed_version_does_not_hold_up_the_other_versions() {
         let backoff = Backoff::default();
-        let (id, now) = (KeyId::new(5).expect("id"), Instant::now());
-        backoff.failed(id, KeyVersion::new(2), "no".into(), now);
+        let (id, now) = (name(1).id, Instant::now());
+        backoff.failed(id, KeyVersion::new(2), &failure(), now);
         assert!(backoff.check_at(id, KeyVersion::new(2), now).is_err());
         assert!(backoff.check_at(id, KeyVersion::new(1), now).is_ok());
         assert!(backoff.check_at(id, None, now).is_ok());
+    }
+
+    #[test]
+    fn a_watched_version_is_due_when_its_pause_is_over_and_not_after_it_was_loaded() {
+        let backoff = Backoff::default();
+        let now = Instant::now();
+        for version in [1, 2] {
+            backoff.failed(name(version).id, KeyVersion::new(version), &failure(), now);
+        }
+        assert_eq!(backoff.next_due(), None);
+        backoff.watch(name(2));
+        assert_eq!(backoff.next_due(), Some(now + FIRST_PAUSE));
+        assert_eq!(backoff.due(now), []);
+        assert_eq!(backoff.due(now + FIRST_PAUSE), [name(2)]);
+        backoff.postpone(name(2), now);
+        assert_eq!(backoff.next_due(), Some(now + FIRST_PAUSE * 2));
+        backoff.end_pauses();
+        assert_eq!(backoff.due(Instant::now()), [name(2)]);
+        assert!(backoff.loaded(name(2)) && !backoff.loaded(name(2)));
+        assert_eq!(backoff.due(now + LONGEST_PAUSE), []);
+    }
+
+    #[test]
+    fn what_is_watched_is_remembered_however_much_else_fails() {
+        let backoff = Backoff::default();
+        let now = Instant::now();
+        backoff.failed(name(1).id, KeyVersion::new(1), &failure(), now);
+        backoff.watch(name(1));
+        for version in 2..3000 {
+            backoff.failed(name(1).id, KeyVersion::new(version), &failure(), now);
+        }
+        assert_eq!(backoff.due(now + LONGEST_PAUSE), [name(1)]);
+        assert!(backoff.failures().len() <= MOST_FAILURES + 1);
+    }
+
+    #[test]
+    fn a_failure_is_news_once_for_each_reason() {
+        let (backoff, now) = (Backoff::default(), Instant::now());
+        let other = KeyStoreError::NoVersionLeft(name(1).id);
+        let news = [failure(), failure(), other].map(|error| backoff.failed(name(1).id, None, &error, now));
+        assert_eq!(news, [true, false, true]);
     }
 }

@@ -196,6 +196,16 @@ pub enum KeyStoreError {
     },
 }
 
+impl KeyStoreError {
+    /// The same for failures of the same kind: without what differs from call to call.
+    pub(super) fn kind(&self) -> String {
+        match self {
+            Self::Kms(_, error) => format!("{} {}", error.class, error.code.as_deref().unwrap_or_default()),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// What is wrong with a folder in place of the one where the keys of the datadir lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WrongFolder {

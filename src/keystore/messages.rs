@@ -1,5 +1,6 @@
 //! What the key store tells the operator: the one place that turns what was found or done into lines of the error log.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,7 +81,7 @@ impl Messages {
     /// What came of all key files. `keys` is how many keys can be used now.
     pub fn started(&self, folder: &Path, survey: &Survey, report: &LoadReport, keys: usize, took: Duration) {
         self.memory(report.not_locked.as_ref());
-        report.refused.iter().for_each(|refused| self.not_loaded(&refused.error));
+        self.not_loaded_at_start(report.refused.iter().collect());
         self.0.note(&format!(
             "loaded {} of {} key versions ({keys} keys) from {} in {:.1} s",
             report.accepted.len(),
@@ -115,11 +116,27 @@ impl Messages {
         }
     }
 
-    /// Keys that were loaded while the server runs. What was refused, the caller reports.
-    pub fn loaded(&self, report: &LoadReport) {
-        self.memory(report.not_locked.as_ref());
-        for AcceptedKey { key, entry, .. } in &report.accepted {
+    /// Keys that were loaded while the server runs.
+    pub fn loaded(&self, keys: &[&AcceptedKey]) {
+        for AcceptedKey { key, entry, .. } in keys {
             self.0.note(&format!("loaded {} ({} bits, {})", entry.name, key.bits(), key.algorithm()));
+        }
+    }
+
+    /// Keys that were loaded while the server runs, and had failed before.
+    pub fn loaded_at_last(&self, keys: &[&AcceptedKey]) {
+        match keys {
+            [first, .., last] if keys.len() > MOST_LINES => self.0.note(&format!(
+                "loaded {} key versions that had failed before, from {} to {}. {AFTERWARDS}",
+                keys.len(),
+                first.entry.name,
+                last.entry.name
+            )),
+            _ => keys.iter().for_each(|AcceptedKey { key, entry, .. }| {
+                let (name, bits, algorithm) = (entry.name, key.bits(), key.algorithm());
+                self.0
+                    .note(&format!("loaded {name} ({bits} bits, {algorithm}), which had failed before. {AFTERWARDS}"));
+            }),
         }
     }
 
@@ -158,12 +175,34 @@ impl Messages {
         self.0.error(&format!("rotation failed: {error}"));
     }
 
-    fn not_loaded(&self, error: &KeyStoreError) {
+    /// Those that fail alike are told in so many lines at most.
+    fn not_loaded_at_start(&self, mut refused: Vec<&RefusedKey>) {
+        refused.sort_by_key(|refused| refused.name);
+        let mut alike: BTreeMap<String, Vec<&KeyStoreError>> = BTreeMap::new();
+        for RefusedKey { error, .. } in refused {
+            alike.entry(error.kind()).or_default().push(error);
+        }
+        for errors in alike.values() {
+            let (told, rest) = errors.split_at(errors.len().min(MOST_LINES));
+            let (last, others) = told.split_last().map_or((None, told), |(last, others)| (Some(last), others));
+            others.iter().for_each(|error| self.not_loaded(error));
+            match (last, rest.len()) {
+                (Some(last), 0) => self.not_loaded(last),
+                (Some(last), more) => {
+                    self.0.error(&format!("key not loaded, and {more} more that fail like it: {last}"))
+                }
+                (None, _) => {}
+            }
+        }
+    }
+
+    /// A key version cannot be used.
+    pub fn not_loaded(&self, error: &KeyStoreError) {
         self.0.error(&format!("key not loaded: {error}"));
     }
 
     /// Says once that memory cannot be locked.
-    fn memory(&self, not_locked: Option<&io::Error>) {
+    pub fn memory(&self, not_locked: Option<&io::Error>) {
         static WARNED: AtomicBool = AtomicBool::new(false);
         if let Some(error) = not_locked
             && !WARNED.swap(true, Ordering::Relaxed)
@@ -175,3 +214,10 @@ impl Messages {
         }
     }
 }
+
+/// More keys than this are told in one line.
+const MOST_LINES: usize = 10;
+
+/// Tried on 10.5, 10.11 and 11.8: a tablespace that was opened without its key asks for it again after a restart only.
+const AFTERWARDS: &str = "Its tables can be used; those that InnoDB has called corrupted meanwhile are whole, and can be \
+                          used after a restart of the server. Do not drop them";

@@ -5,6 +5,8 @@
 //! | `published/` | what the callbacks read without waiting |
 //! | `files/` | the folder, the formats of what lies in it, the manifest |
 //! | `start`, `load`, `adopt`, `create`, `rotate` | the operations, on files and KMS: what came of them is data |
+//! | `patience`, `first_keys` | what is waited for while the server starts |
+//! | `background`, `retry` | what is done while nobody waits |
 //! | `messages` | what of that becomes a line of the log |
 //! | this file | [`KeyStore`]: who may do what when, and what is published of it |
 //!
@@ -15,11 +17,13 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod background;
 mod backoff;
 mod create;
 mod error;
 mod failpoints;
 mod files;
+mod first_keys;
 mod key_locks;
 mod key_name;
 mod load;
@@ -27,6 +31,7 @@ mod messages;
 mod new_keys;
 mod patience;
 mod published;
+mod retry;
 mod rotate;
 mod start;
 #[cfg(test)]
@@ -40,6 +45,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use background::{Background, Bell, Job};
 pub use error::KeyStoreError;
 pub use key_name::{KeyId, KeyName, KeyVersion};
 pub use messages::Reporter;
@@ -47,10 +53,12 @@ pub use new_keys::{AllowedKeyIds, NewKeys, Recipe};
 pub use published::{DataKey, PublishedKeys};
 
 use crate::kms::Kms;
+use crate::waits;
 use adopt::Adoption;
 use backoff::Backoff;
 use create::NewVersion;
 use files::{Disk, Folders, KeyFiles, SystemDisk};
+use first_keys::FirstKeys;
 use key_locks::KeyLocks;
 use load::{LoadReport, RefusedKey};
 use messages::Messages;
@@ -68,6 +76,9 @@ pub struct KeyStore {
     messages: Messages,
     locks: KeyLocks,
     failures: Backoff,
+    first_keys: FirstKeys,
+    /// Rung when there is something new for the background.
+    bell: Bell,
 }
 
 /// What a key store is opened with.
@@ -88,6 +99,8 @@ pub struct Opening<'a> {
     pub role: Role,
     /// How long KMS is tried, if it cannot be reached.
     pub startup_timeout: Duration,
+    /// Whether the server is still starting: then a new key is waited for, too.
+    pub is_starting: fn() -> bool,
     /// Who is told.
     pub reporter: &'static dyn Reporter,
 }
@@ -113,7 +126,8 @@ impl KeyStore {
     }
 
     fn open_on(disk: Arc<dyn Disk>, opening: Opening<'_>) -> Result<Self, KeyStoreError> {
-        let Opening { folder, datadir, also, kms, published, new_keys, role, startup_timeout, reporter } = opening;
+        let Opening { folder, datadir, also, kms, published, new_keys, role, startup_timeout, is_starting, reporter } =
+            opening;
         let epoch = published.begin();
         let messages = Messages(reporter);
         let datadir = (role == Role::Server).then_some(datadir);
@@ -122,8 +136,19 @@ impl KeyStore {
         if role == Role::Server {
             messages.leftovers(files.path(), &files.remove_leftovers());
         }
-        let (locks, failures) = (KeyLocks::default(), Backoff::default());
-        let store = Self { files, kms, published, epoch, new_keys, role, messages, locks, failures };
+        let store = Self {
+            files,
+            kms,
+            published,
+            epoch,
+            new_keys,
+            role,
+            messages,
+            locks: KeyLocks::default(),
+            failures: Backoff::default(),
+            first_keys: FirstKeys::new(is_starting, startup_timeout),
+            bell: Bell::default(),
+        };
         let (files, messages) = (&store.files, &store.messages);
         let started = Instant::now();
         let survey = start::survey(files)?;
@@ -138,10 +163,13 @@ impl KeyStore {
         published.publish(epoch, report.keys());
         messages.started(files.path(), &survey, &report, published.ids().len(), started.elapsed());
         for RefusedKey { name, error } in &report.refused {
-            store.failed(name.id, Some(name.version), error);
+            store.version_failed(*name, error);
             if published.latest(name.id).is_none() {
                 store.failed(name.id, None, error);
             }
+        }
+        for name in survey.missing.iter().copied() {
+            store.version_failed(name, &KeyStoreError::Gone(name, files.path_of(name)));
         }
         if role == Role::Server {
             messages.adopted(files.path(), &manifest, &report);
@@ -160,7 +188,9 @@ impl KeyStore {
             return Ok(version);
         }
         self.failures.check(id, None)?;
-        self.load_or_create(id).inspect_err(|error| self.failed(id, None, error))
+        let some_are_usable = || !self.published.ids().is_empty();
+        let found = self.first_keys.wait_for(&self.messages, some_are_usable, || self.load_or_create(id));
+        found.map_err(|error| given_up(id, error)).inspect_err(|error| self.failed(id, None, error))
     }
 
     /// Makes sure that a version is published, if its key file is there. For versions that were published already see
@@ -172,10 +202,12 @@ impl KeyStore {
             return Ok(());
         }
         self.failures.check(name.id, Some(name.version))?;
-        let refused = self.load_and_publish(&[name]).map(|mut refused| refused.pop());
-        refused
-            .and_then(|refused| refused.map_or(Ok(()), |refused| Err(refused.error)))
-            .inspect_err(|error| self.failed(name.id, Some(name.version), error))
+        match self.load_and_publish(&[name]).map(|mut refused| refused.pop()) {
+            Ok(None) => Ok(()),
+            // It has been noted as a failure of this version.
+            Ok(Some(refused)) => Err(given_up(name.id, refused.error)),
+            Err(error) => Err(error).inspect_err(|error| self.failed(name.id, Some(name.version), error)),
+        }
     }
 
     /// Gives a key a new version, which is the latest from then on. If it fails, nothing has changed.
@@ -185,8 +217,9 @@ impl KeyStore {
             let version = rotate::highest_version(&self.files, self.published, id)?;
             return Err(KeyStoreError::BackupCreatesNothing(KeyName { id, version }));
         }
-        let new = rotate::rotate(&self.files, &*self.kms, self.published, self.new_keys.current(), id)?;
-        self.failures.succeeded(id);
+        let new = rotate::rotate(&self.files, &*self.kms, self.published, self.new_keys.current(), id);
+        let new = new.map_err(|error| given_up(id, error))?;
+        self.failures.made(id);
         Ok(self.publish_new(new))
     }
 
@@ -205,7 +238,13 @@ impl KeyStore {
 
     /// Forgets what failed before, so that the next caller tries again at once: after a change of settings.
     pub fn forget_failures(&self) {
-        self.failures.clear();
+        self.failures.end_pauses();
+        self.bell.ring();
+    }
+
+    /// Rung when there is something new for the background.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     fn load_or_create(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
@@ -239,11 +278,25 @@ impl KeyStore {
 
     /// Answers what failed, for whatever reason. The caller holds the lock of the key id.
     fn load_and_publish(&self, names: &[KeyName]) -> Result<Vec<RefusedKey>, KeyStoreError> {
+        let refused = self.load_found(names, LONGEST_LOAD)?;
+        if !waits::must_end() {
+            refused.iter().for_each(|RefusedKey { name, error }| self.version_failed(*name, error));
+        }
+        Ok(refused)
+    }
+
+    /// Loads key files and publishes the keys. Answers what failed, for whatever reason.
+    fn load_found(&self, names: &[KeyName], longest: Duration) -> Result<Vec<RefusedKey>, KeyStoreError> {
         self.files.refresh()?;
-        let mut report = load::load(&self.files, &*self.kms, names, Instant::now() + LONGEST_LOAD);
+        let mut report = load::load(&self.files, &*self.kms, names, Instant::now() + longest);
         let adoption = self.adopt(&mut report);
-        self.published.publish(self.epoch, report.keys());
-        self.messages.loaded(&report);
+        let published = self.published.publish(self.epoch, report.keys());
+        report.accepted.retain(|accepted| published.contains(&accepted.entry.name));
+        let (at_last, loaded): (Vec<_>, Vec<_>) =
+            report.accepted.iter().partition(|accepted| self.failures.loaded(accepted.entry.name));
+        self.messages.memory(report.not_locked.as_ref());
+        self.messages.loaded(&loaded);
+        self.messages.loaded_at_last(&at_last);
         self.messages.adoption(self.files.path(), &adoption);
         Ok(report.refused)
     }
@@ -260,8 +313,27 @@ impl KeyStore {
     }
 
     fn failed(&self, id: KeyId, version: Option<KeyVersion>, error: &KeyStoreError) {
-        self.failures.failed(id, version, error.to_string(), Instant::now());
+        // A wait that had to end says nothing about the key.
+        if !matches!(error, KeyStoreError::GivenUp(_)) {
+            self.failures.failed(id, version, error, Instant::now());
+        }
     }
+
+    /// A version that has a file, or once had one, is tried again in the background.
+    fn version_failed(&self, name: KeyName, error: &KeyStoreError) {
+        self.failed(name.id, Some(name.version), error);
+        let was_never_here = matches!(error, KeyStoreError::Gone(..)) && !self.files.recorded().contains(&name);
+        if self.role == Role::Server && !was_never_here {
+            self.failures.watch(name);
+            self.bell.ring();
+        }
+    }
+}
+
+/// What KMS says of a call that had to end is not why there is no key.
+fn given_up(id: KeyId, error: KeyStoreError) -> KeyStoreError {
+    let is_no_answer = matches!(&error, KeyStoreError::Kms(_, error) if error.class.is_no_answer());
+    if is_no_answer && waits::must_end() { KeyStoreError::GivenUp(id) } else { error }
 }
 
 /// For all versions of a key together, while the server waits for it.

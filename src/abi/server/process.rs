@@ -4,12 +4,12 @@ use std::ffi::{CStr, OsString, c_uint, c_ulong};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::super::server_text::{PluginText, ServerTextVariable};
 use super::symbols::{
-    CURRENT_THD, CurrentThd, ERROR_HANDLER_HOOK, MARIABACKUP_EXE, MY_MESSAGE, MY_MESSAGE_STDERR, Message, Symbols,
-    XTRABACKUP_INCREMENTAL_DIR,
+    ABORT_LOOP, CURRENT_THD, CurrentThd, ERROR_HANDLER_HOOK, MARIABACKUP_EXE, MY_MESSAGE, MY_MESSAGE_STDERR,
+    MYSQLD_SERVER_STARTED, Message, OPT_BOOTSTRAP, Symbols, THD_KILLED, Thd, ThdKilled, XTRABACKUP_INCREMENTAL_DIR,
 };
 use crate::keystore::Role;
 
@@ -18,6 +18,10 @@ pub(in crate::abi) struct Server {
     message: Option<Message>,
     current_thd: Option<CurrentThd>,
     incremental_dir: Option<&'static ServerTextVariable>,
+    thd_killed: Option<ThdKilled>,
+    started: Option<&'static AtomicU8>,
+    bootstrap: Option<&'static AtomicU8>,
+    abort_loop: Option<&'static AtomicU8>,
     /// mariadb-backup prints errors by a function that drops what is meant for the error log only.
     drops_log_lines: bool,
     role: Role,
@@ -37,6 +41,10 @@ impl Server {
             message: symbols.function(&MY_MESSAGE),
             current_thd: symbols.function(&CURRENT_THD),
             incremental_dir: symbols.variable(&XTRABACKUP_INCREMENTAL_DIR),
+            thd_killed: symbols.function(&THD_KILLED),
+            started: symbols.variable(&MYSQLD_SERVER_STARTED),
+            bootstrap: symbols.variable(&OPT_BOOTSTRAP),
+            abort_loop: symbols.variable(&ABORT_LOOP),
             drops_log_lines: !to_stderr.is_null() && hook == Some(to_stderr),
             role: if symbols.address(&MARIABACKUP_EXE).is_null() { Role::Server } else { Role::Backup },
         }
@@ -56,7 +64,31 @@ impl Server {
 
     /// Whether the calling thread executes a statement of a connection.
     pub(in crate::abi) fn has_statement(&self) -> bool {
-        self.current_thd.is_some_and(|current_thd| !current_thd().is_null())
+        self.statement().is_some()
+    }
+
+    /// Whether the server does not take connections yet. A bootstrap never does. `false` if it cannot be told, and in
+    /// mariadb-backup.
+    pub(in crate::abi) fn is_starting(&self) -> bool {
+        self.role == Role::Server && self.started.is_some_and(|started| !is_set(started))
+    }
+
+    /// Whether this is a bootstrap, as of mariadb-install-db.
+    pub(in crate::abi) fn is_bootstrap(&self) -> bool {
+        self.bootstrap.is_some_and(is_set)
+    }
+
+    /// Whether the statement of the calling thread was killed; on a thread that executes none, whether the server goes down.
+    pub(in crate::abi) fn ends_waits(&self) -> bool {
+        match (self.statement(), self.thd_killed) {
+            (Some(statement), Some(thd_killed)) => thd_killed(statement) != 0,
+            (Some(_), None) => false,
+            (None, _) => self.abort_loop.is_some_and(is_set),
+        }
+    }
+
+    fn statement(&self) -> Option<&'static Thd> {
+        self.current_thd.and_then(|current_thd| current_thd())
     }
 
     /// Hands `text` to the server's function for errors. `false` if it has none, or would drop the text.
@@ -69,6 +101,11 @@ impl Server {
             _ => false,
         }
     }
+}
+
+/// Of a `bool` of the server's, which another thread may write.
+fn is_set(flag: &AtomicU8) -> bool {
+    flag.load(Ordering::Relaxed) != 0
 }
 
 /// `ER_UNKNOWN_ERROR`, SQL state HY000: for messages of one's own.

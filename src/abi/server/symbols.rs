@@ -1,9 +1,9 @@
 //! The symbols of the process that the plugin uses, with their types. Looked up by name at run time: the symbols for
 //! services that a plugin can export carry versions, and 11.8 refuses those of 10.11.
 
-use std::ffi::{CStr, c_uint, c_ulong, c_void};
+use std::ffi::{CStr, c_int, c_uint, c_ulong, c_void};
 use std::marker::PhantomData;
-use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::{AtomicPtr, AtomicU8};
 
 use super::super::server_text::{PluginText, ServerTextVariable};
 
@@ -32,7 +32,26 @@ pub(super) const MY_MESSAGE_STDERR: Symbol<c_void> = Symbol::new(c"my_message_st
 
 /// `THD *_current_thd()`: the connection that the calling thread works for, or NULL (sql/sql_class.cc).
 pub(super) const CURRENT_THD: Symbol<CurrentThd> = Symbol::new(c"_current_thd");
-pub(super) type CurrentThd = extern "C" fn() -> *mut c_void;
+pub(super) type CurrentThd = extern "C" fn() -> Option<&'static Thd>;
+
+/// A connection of the server's. It lives as long as the calling thread works for it, so it stays on that thread.
+#[repr(C)]
+pub(super) struct Thd([u8; 0], PhantomData<*mut c_void>);
+
+/// `int thd_killed(const MYSQL_THD thd)`: whether the statement of a connection is to end (sql/sql_class.cc). It reads what
+/// the connection is, so NULL would be its end.
+pub(super) const THD_KILLED: Symbol<ThdKilled> = Symbol::new(c"thd_killed");
+pub(super) type ThdKilled = extern "C" fn(&Thd) -> c_int;
+
+/// A `bool` that is set when the server says that it takes connections (sql/mysqld.cc). mariadb-backup has it too, and never
+/// sets it. `mysqld_server_initialized` is set before the plugins are initialised.
+pub(super) const MYSQLD_SERVER_STARTED: Symbol<AtomicU8> = Symbol::new(c"mysqld_server_started");
+
+/// A `bool` that is set in a bootstrap, as by mariadb-install-db (sql/mysqld.cc).
+pub(super) const OPT_BOOTSTRAP: Symbol<AtomicU8> = Symbol::new(c"opt_bootstrap");
+
+/// A `bool` that is set when the server goes down (sql/mysqld.cc).
+pub(super) const ABORT_LOOP: Symbol<AtomicU8> = Symbol::new(c"abort_loop");
 
 /// The path of mariadb-backup's program, a string in an array, in 10.5 to 11.8 (extra/mariabackup/xtrabackup.cc).
 pub(super) const MARIABACKUP_EXE: Symbol<c_void> = Symbol::new(c"mariabackup_exe");

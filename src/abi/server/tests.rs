@@ -1,10 +1,10 @@
 //! Made-up processes: what the plugin sees of them.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, c_char, c_uint, c_ulong, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
 use std::path::Path;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 use super::Server;
 use super::symbols::{LookUp, Symbols};
@@ -16,6 +16,7 @@ fn a_process_that_has_no_symbol_can_do_nothing() {
     assert!(!server.message(0, c"text"));
     assert!(!server.has_statement());
     assert_eq!(server.incremental_backup(), None);
+    assert!(!server.is_starting() && !server.is_bootstrap() && !server.ends_waits());
 }
 
 #[test]
@@ -54,6 +55,40 @@ fn the_folder_of_an_incremental_backup_is_the_one_of_the_option_if_there_is_one(
     assert_eq!(server.incremental_backup().as_deref(), Some(Path::new("/backups/tuesday")));
 }
 
+#[test]
+fn a_server_is_starting_until_it_takes_connections_and_mariadb_backup_is_not() {
+    static STARTED: AtomicU8 = AtomicU8::new(0);
+    fn with_started(name: &CStr) -> *mut c_void {
+        if name.to_bytes() == b"mysqld_server_started" { STARTED.as_ptr().cast() } else { a_server(name) }
+    }
+    let backup = made_up(|name| match name.to_bytes() {
+        b"mysqld_server_started" => STARTED.as_ptr().cast(),
+        _ => a_backup(name),
+    });
+    assert!(made_up(with_started).is_starting() && !backup.is_starting());
+    assert!(!made_up(a_server).is_starting(), "where it cannot be told, nothing is waited for");
+    STARTED.store(1, Ordering::Relaxed);
+    assert!(!made_up(with_started).is_starting());
+}
+
+#[test]
+fn waits_end_when_the_statement_is_killed_and_without_one_when_the_server_goes_down() {
+    static ABORT_LOOP: AtomicU8 = AtomicU8::new(0);
+    let server = made_up(|name| match name.to_bytes() {
+        b"abort_loop" => ABORT_LOOP.as_ptr().cast(),
+        b"thd_killed" => thd_killed as *mut c_void,
+        _ => a_server(name),
+    });
+    assert!(!server.ends_waits());
+    ABORT_LOOP.store(1, Ordering::Relaxed);
+    assert!(server.ends_waits());
+    THD.set(1);
+    assert!(!server.ends_waits(), "the statement goes on until it is killed");
+    KILLED.set(1);
+    assert!(server.ends_waits());
+    assert!(!made_up(a_server).ends_waits(), "without the symbols");
+}
+
 fn made_up(look_up: LookUp) -> Server {
     // SAFETY: what the look-ups of this file answer is NULL, or the address of a static or a function of the symbol's type.
     Server::with(unsafe { Symbols::made_up(look_up) })
@@ -83,6 +118,7 @@ fn a_backup(name: &CStr) -> *mut c_void {
 
 thread_local! {
     static MESSAGES: RefCell<Vec<(c_uint, String, c_ulong)>> = const { RefCell::new(Vec::new()) };
+    static KILLED: std::cell::Cell<c_int> = const { std::cell::Cell::new(0) };
     static THD: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
@@ -94,6 +130,11 @@ extern "C" fn message(error: c_uint, text: *const c_char, flags: c_ulong) {
 
 extern "C" fn message_stderr(_: c_uint, _: *const c_char, _: c_ulong) {
     panic!("mariadb-backup's function was called");
+}
+
+extern "C" fn thd_killed(thd: *const c_void) -> c_int {
+    assert_eq!(thd.addr(), THD.get(), "the calling thread's");
+    KILLED.get()
 }
 
 extern "C" fn current_thd() -> *mut c_void {

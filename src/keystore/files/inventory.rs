@@ -112,6 +112,11 @@ impl Inventory {
         self.state().manifest.highest(id)
     }
 
+    /// The ARN of the master key that wraps a key version.
+    pub(super) fn master_key(&self, name: KeyName) -> Option<String> {
+        self.state().manifest.master_key(name).map(str::to_owned)
+    }
+
     /// All key versions that were ever here, in order.
     pub(super) fn names(&self) -> Vec<KeyName> {
         self.state().manifest.names().collect()

@@ -119,6 +119,11 @@ impl Manifest {
         self.entries.get(&name).map(|entry| entry.created.as_str())
     }
 
+    /// The ARN of the master key that wraps a version, if there is an entry, and KMS has said which it is.
+    pub(super) fn master_key(&self, name: KeyName) -> Option<&str> {
+        self.entries.get(&name)?.master_key.as_deref()
+    }
+
     /// All key versions that were ever here.
     pub(super) fn names(&self) -> impl Iterator<Item = KeyName> {
         self.entries.keys().copied()

@@ -97,6 +97,11 @@ impl KeyFiles {
         self.inventory.names()
     }
 
+    /// The ARN of the master key that wraps a key version, as far as the manifest knows.
+    pub fn master_key(&self, name: KeyName) -> Option<String> {
+        self.inventory.master_key(name)
+    }
+
     /// The highest version of a key that was ever here, as far as the manifest knows.
     pub fn highest_recorded(&self, id: KeyId) -> Option<KeyVersion> {
         self.inventory.highest(id)

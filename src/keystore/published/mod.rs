@@ -8,6 +8,7 @@ mod secret_memory;
 mod swap;
 mod words;
 
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 pub use secret_memory::DataKey;
@@ -77,11 +78,12 @@ impl PublishedKeys {
         self.table.read(KeyTable::ids).unwrap_or_default()
     }
 
-    /// Adds keys, all at once, if their epoch has not ended. A version that is there already stays as it is.
-    pub fn publish(&self, epoch: Epoch, mut keys: Vec<(KeyName, DataKey)>) {
+    /// Adds keys, all at once, if their epoch has not ended. A version that is there already stays as it is. Answers those
+    /// that were not.
+    pub fn publish(&self, epoch: Epoch, mut keys: Vec<(KeyName, DataKey)>) -> BTreeSet<KeyName> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if self.epoch() != epoch {
-            return;
+            return BTreeSet::new();
         }
         keys.retain(|(name, _)| self.with_key(*name, |_| ()).is_none());
         // Each step makes what the next one shows complete: the algorithm, the key, the number of the latest version.
@@ -100,6 +102,7 @@ impl PublishedKeys {
         for (name, _) in &keys {
             self.latest.raise(name.id, name.version);
         }
+        keys.into_iter().map(|(name, _)| name).collect()
     }
 
     /// Ends the epoch and withdraws all keys: when the plugin is unloaded.

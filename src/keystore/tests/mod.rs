@@ -4,11 +4,13 @@
 
 #[cfg(feature = "failpoints")]
 mod crash;
+mod first_keys;
 mod found_at_start;
 mod hanging_kms;
 mod lossy_disk;
 mod memory;
 mod power_failure;
+mod retry;
 mod rotate;
 mod start;
 mod two_servers;
@@ -65,6 +67,7 @@ impl Setup {
             new_keys: NewKeys::new(recipe, AllowedKeyIds::parse("1-99,100000,4294967295").expect("a list")),
             role,
             startup_timeout: Duration::from_secs(3),
+            is_starting: || false,
             reporter: self.log,
         }
     }

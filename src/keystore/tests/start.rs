@@ -171,7 +171,7 @@ fn a_start_that_has_to_end_does_so_within_a_second() {
     let setup = Setup::new();
     setup.put_key("aws-kms-key.1.1", 1);
     setup.kms.fail_next(&[(Decrypt, Class::Denied); 100]);
-    crate::waits::tests::MUST_END.set(true);
+    waits::tests::MUST_END.set(true);
     let begun = Instant::now();
     let error = setup.open().err().expect("given up");
     assert!(matches!(error, KeyStoreError::GivenUp(_)), "{error}");

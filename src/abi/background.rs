@@ -1,0 +1,33 @@
+//! The plugin's thread for work that nobody waits for, from init to deinit.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::error_log::ErrorLog;
+use super::server::Server;
+use super::signals;
+use crate::keystore::{Background, Job, KeyStore, Reporter, Role};
+
+/// Starts it. Without it, all goes on but what nobody waits for.
+pub(super) fn start(store: &Arc<KeyStore>, server: &Server) {
+    if server.role() == Role::Backup {
+        return;
+    }
+    let mut jobs = vec![store.retry_job()];
+    if server.is_starting() && !server.is_bootstrap() {
+        jobs.push(Box::new(signals::RaiseWhenStarted) as Box<dyn Job>);
+    }
+    match Background::start(store.bell(), jobs, &ErrorLog) {
+        Ok(background) => *BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner) = Some(background),
+        Err(error) => ErrorLog.warning(&format!(
+            "no thread could be started for work in the background ({error}): keys that failed are tried again only when \
+             they are asked for"
+        )),
+    }
+}
+
+/// Ends it, within a second. The waits of the plugin have to end already: see [`super::waiting::Phase::Ending`].
+pub(super) fn end() {
+    drop(BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner).take());
+}
+
+static BACKGROUND: Mutex<Option<Background>> = Mutex::new(None);
