@@ -35,6 +35,7 @@ pub(crate) mod test_keys;
 mod test_kms;
 #[cfg(all(test, not(feature = "model")))]
 mod tests;
+mod trust;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -135,7 +136,7 @@ impl KeyStore {
         if survey.present.is_empty() {
             return Ok(store);
         }
-        published.publish(epoch, report.keys());
+        store.publish(&report);
         messages.started(files.path(), &survey, &report, published.ids().len(), started.elapsed());
         for RefusedKey { name, error } in &report.refused {
             store.failed(name.id, Some(name.version), error);
@@ -145,6 +146,7 @@ impl KeyStore {
         }
         if role == Role::Server {
             messages.adopted(files.path(), &manifest, &report);
+            messages.untrusted(&report, &files.master_keys());
         }
         messages.adoption(files.path(), &adoption);
         Ok(store)
@@ -230,6 +232,8 @@ impl KeyStore {
         let mut refused = self.load_and_publish(&names)?;
         let answer = match self.published.latest(id) {
             Some(version) => Ok(version),
+            // All that there is may only be read.
+            None if refused.is_empty() => self.create_beside(id),
             // There were files, and none was loaded: so one was refused.
             None => Err(refused.pop().map_or(KeyStoreError::NoSuchKey(id), |refused| refused.error)),
         };
@@ -237,13 +241,24 @@ impl KeyStore {
         answer
     }
 
+    /// Makes a version of a key whose other versions turned up here and are not trusted. The caller holds the lock of the
+    /// key id.
+    fn create_beside(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
+        if !self.new_keys.allows(id) {
+            return Err(KeyStoreError::NotAllowed(id));
+        }
+        let recipe = self.new_keys.current();
+        rotate::rotate(&self.files, &*self.kms, self.published, recipe, id).map(|new| self.publish_new(new))
+    }
+
     /// Answers what failed, for whatever reason. The caller holds the lock of the key id.
     fn load_and_publish(&self, names: &[KeyName]) -> Result<Vec<RefusedKey>, KeyStoreError> {
         self.files.refresh()?;
         let mut report = load::load(&self.files, &*self.kms, names, Instant::now() + LONGEST_LOAD);
         let adoption = self.adopt(&mut report);
-        self.published.publish(self.epoch, report.keys());
+        self.publish(&report);
         self.messages.loaded(&report);
+        self.messages.untrusted(&report, &self.files.master_keys());
         self.messages.adoption(self.files.path(), &adoption);
         Ok(report.refused)
     }
@@ -256,7 +271,16 @@ impl KeyStore {
 
     /// mariadb-backup reads what it finds, and makes nothing with it that is to last.
     fn adopt(&self, report: &mut LoadReport) -> Adoption {
-        if self.role == Role::Server { adopt::adopt(&self.files, report) } else { Adoption::default() }
+        let configured = self.new_keys.current().master_key;
+        match self.role {
+            Role::Server => adopt::adopt(&self.files, configured.as_ref(), report),
+            Role::Backup => Adoption::default(),
+        }
+    }
+
+    fn publish(&self, report: &LoadReport) {
+        self.published.publish_for_reading(self.epoch, report.keys(false));
+        self.published.publish(self.epoch, report.keys(true));
     }
 
     fn failed(&self, id: KeyId, version: Option<KeyVersion>, error: &KeyStoreError) {

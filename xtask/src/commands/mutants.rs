@@ -72,7 +72,10 @@ fn try_area(program: &Path, area: &Area, parts: &[&str], options: &Options) -> R
     let output = paths::target().join("mutants").join(area.name);
     std::fs::create_dir_all(&output)?;
     let mut words: Vec<OsString> = vec!["mutants".into(), "--output".into(), output.clone().into()];
-    words.extend(["--package=aws_key_management", "--no-shuffle", "--colors=never", "--caught", "--unviable"].map(OsString::from));
+    words.extend(
+        ["--package=aws_key_management", "--no-shuffle", "--colors=never", "--caught", "--unviable"]
+            .map(OsString::from),
+    );
     words.push(format!("--jobs={}", options.jobs).into());
     words.extend(options.resume.then(|| "--iterate".into()));
     for part in parts {
