@@ -4,6 +4,7 @@
 use super::files::{Entry, KeyFiles};
 use super::load::LoadReport;
 use super::{KeyName, KeyStoreError};
+use crate::kms::MasterKeyId;
 
 /// Why something could not be written down: no reason to refuse a key.
 #[derive(Default)]
@@ -15,12 +16,14 @@ pub struct Adoption {
 }
 
 /// Refuses the keys whose files cannot be made sure of, and those of which the manifest on the disk says something else.
-pub fn adopt(files: &KeyFiles, report: &mut LoadReport) -> Adoption {
+/// Those that are wrapped by a master key that nobody knows here, which is not `configured` either, are not trusted.
+pub fn adopt(files: &KeyFiles, configured: Option<&MasterKeyId>, report: &mut LoadReport) -> Adoption {
     let mut adoption = Adoption::default();
     let names: Vec<KeyName> = report.accepted.iter().map(|accepted| accepted.entry.name).collect();
     for (name, error) in files.sync(&names) {
         report.refuse_accepted(name, error);
     }
+    report.judge(files, configured);
     // A manifest of a later version of the plugin is left alone; that has been reported.
     if report.accepted.is_empty() || files.check_may_add().is_err() {
         return adoption;
@@ -32,6 +35,7 @@ pub fn adopt(files: &KeyFiles, report: &mut LoadReport) -> Adoption {
     match files.begin_adding() {
         Ok(adding) => {
             report.check_again(files);
+            report.judge(files, configured);
             if !report.accepted.is_empty() {
                 adoption.not_remembered = adding.remember().err();
             }
@@ -44,6 +48,7 @@ pub fn adopt(files: &KeyFiles, report: &mut LoadReport) -> Adoption {
             // Also where nothing can be written, the disk is asked.
             if files.refresh().is_ok() {
                 report.check_again(files);
+                report.judge(files, configured);
             }
             let not_done = if is_news { &mut adoption.not_recorded } else { &mut adoption.not_remembered };
             *not_done = Some(error);

@@ -1,6 +1,6 @@
 //! What the key store tells the operator: the one place that turns what was found or done into lines of the error log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,6 +105,7 @@ impl Messages {
         for AcceptedKey { entry, finding, .. } in report.news() {
             let name = entry.name;
             match finding {
+                _ if !entry.is_trusted => {}
                 Finding::New => self.0.note(&format!(
                     "adopted {name}: its file was copied here, or written by another version of the plugin"
                 )),
@@ -113,6 +114,21 @@ impl Messages {
                 }
                 Finding::Same | Finding::OtherKey | Finding::OtherAlgorithm => {}
             }
+        }
+    }
+
+    /// Keys that may not encrypt new data, at every start and whenever they are loaded.
+    pub fn untrusted(&self, report: &LoadReport, known: &BTreeSet<String>) {
+        for AcceptedKey { entry, .. } in report.accepted.iter().filter(|accepted| !accepted.entry.is_trusted) {
+            let arn = entry.master_key().unwrap_or_default();
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            self.0.warning(&format!(
+                "{}: its file has turned up here, wrapped by master key {arn}, while the keys of this server are wrapped by \
+                 {}. It is used to read, but never for new data. If you have put it here, set \
+                 aws_key_management_master_key_id to {arn} for one start to accept it; otherwise find out who has",
+                entry.name,
+                known.join(", ")
+            ));
         }
     }
 

@@ -40,7 +40,9 @@ pub(crate) mod test_keys;
 mod test_kms;
 #[cfg(all(test, not(feature = "model")))]
 mod tests;
+mod trust;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -160,7 +162,7 @@ impl KeyStore {
         if survey.present.is_empty() {
             return Ok(store);
         }
-        published.publish(epoch, report.keys());
+        store.publish(&report);
         messages.started(files.path(), &survey, &report, published.ids().len(), started.elapsed());
         for RefusedKey { name, error } in &report.refused {
             store.version_failed(*name, error);
@@ -173,6 +175,7 @@ impl KeyStore {
         }
         if role == Role::Server {
             messages.adopted(files.path(), &manifest, &report);
+            messages.untrusted(&report, &files.master_keys());
         }
         messages.adoption(files.path(), &adoption);
         Ok(store)
@@ -269,11 +272,23 @@ impl KeyStore {
         let mut refused = self.load_and_publish(&names)?;
         let answer = match self.published.latest(id) {
             Some(version) => Ok(version),
+            // All that there is may only be read.
+            None if refused.is_empty() => self.create_beside(id),
             // There were files, and none was loaded: so one was refused.
             None => Err(refused.pop().map_or(KeyStoreError::NoSuchKey(id), |refused| refused.error)),
         };
         self.messages.refused(&refused);
         answer
+    }
+
+    /// Makes a version of a key whose other versions turned up here and are not trusted. The caller holds the lock of the
+    /// key id.
+    fn create_beside(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
+        if !self.new_keys.allows(id) {
+            return Err(KeyStoreError::NotAllowed(id));
+        }
+        let recipe = self.new_keys.current();
+        rotate::rotate(&self.files, &*self.kms, self.published, recipe, id).map(|new| self.publish_new(new))
     }
 
     /// Answers what failed, for whatever reason. The caller holds the lock of the key id.
@@ -290,13 +305,14 @@ impl KeyStore {
         self.files.refresh()?;
         let mut report = load::load(&self.files, &*self.kms, names, Instant::now() + longest);
         let adoption = self.adopt(&mut report);
-        let published = self.published.publish(self.epoch, report.keys());
+        let published = self.publish(&report);
         report.accepted.retain(|accepted| published.contains(&accepted.entry.name));
         let (at_last, loaded): (Vec<_>, Vec<_>) =
             report.accepted.iter().partition(|accepted| self.failures.loaded(accepted.entry.name));
         self.messages.memory(report.not_locked.as_ref());
         self.messages.loaded(&loaded);
         self.messages.loaded_at_last(&at_last);
+        self.messages.untrusted(&report, &self.files.master_keys());
         self.messages.adoption(self.files.path(), &adoption);
         Ok(report.refused)
     }
@@ -309,7 +325,18 @@ impl KeyStore {
 
     /// mariadb-backup reads what it finds, and makes nothing with it that is to last.
     fn adopt(&self, report: &mut LoadReport) -> Adoption {
-        if self.role == Role::Server { adopt::adopt(&self.files, report) } else { Adoption::default() }
+        let configured = self.new_keys.current().master_key;
+        match self.role {
+            Role::Server => adopt::adopt(&self.files, configured.as_ref(), report),
+            Role::Backup => Adoption::default(),
+        }
+    }
+
+    /// Answers what was not published before.
+    fn publish(&self, report: &LoadReport) -> BTreeSet<KeyName> {
+        let mut published = self.published.publish_for_reading(self.epoch, report.keys(false));
+        published.extend(self.published.publish(self.epoch, report.keys(true)));
+        published
     }
 
     fn failed(&self, id: KeyId, version: Option<KeyVersion>, error: &KeyStoreError) {

@@ -1,5 +1,6 @@
 //! The manifest in use: what the key store knows of the key versions that there ever were.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::folder::KeyFolder;
@@ -105,6 +106,16 @@ impl Inventory {
             Manifest::put_aside(folder)?;
         }
         state.manifest.write(folder)
+    }
+
+    /// Whether a version may encrypt new data; `None` if it is not known.
+    pub(super) fn is_trusted(&self, name: KeyName) -> Option<bool> {
+        self.state().manifest.is_trusted(name)
+    }
+
+    /// The master keys of all versions that may encrypt new data.
+    pub(super) fn master_keys(&self) -> BTreeSet<String> {
+        self.state().manifest.master_keys()
     }
 
     /// The highest version of a key that was ever here.

@@ -4,7 +4,7 @@
 //! It lies beside the key files, under a name that mariadb-backup copies along and the plugin that this one replaces
 //! ignores. It holds no secret. If it is lost or damaged, it is made anew from the key files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::SystemTime;
 
@@ -38,6 +38,8 @@ pub struct Entry {
     file_sha256: String,
     /// Tells whether two wrapped keys hold the same data key.
     key_check: String,
+    /// Whether the key may encrypt new data. Not if it turned up under a master key that nobody knew here.
+    pub is_trusted: bool,
 }
 
 /// What lies in the folder.
@@ -114,6 +116,17 @@ impl Manifest {
         }
     }
 
+    /// Whether the version may encrypt new data; `None` if there is no entry.
+    pub(super) fn is_trusted(&self, name: KeyName) -> Option<bool> {
+        self.entries.get(&name).map(|entry| entry.is_trusted)
+    }
+
+    /// The master keys of all versions that may encrypt new data.
+    pub(super) fn master_keys(&self) -> BTreeSet<String> {
+        let trusted = self.entries.values().filter(|entry| entry.is_trusted);
+        trusted.filter_map(|entry| entry.master_key.clone()).collect()
+    }
+
     /// When the version was made or first seen, if there is an entry.
     pub(super) fn created(&self, name: KeyName) -> Option<&str> {
         self.entries.get(&name).map(|entry| entry.created.as_str())
@@ -174,7 +187,13 @@ impl Entry {
             master_key: plain.master_key().map(str::to_owned),
             file_sha256: hex(&Sha256::digest(file)),
             key_check: key_check(plain.as_bytes()),
+            is_trusted: true,
         }
+    }
+
+    /// The ARN of the master key that wraps it, if KMS gave it.
+    pub fn master_key(&self) -> Option<&str> {
+        self.master_key.as_deref()
     }
 
     /// What the key version encrypts with.
@@ -221,6 +240,13 @@ struct Row {
     master_key: Option<String>,
     file_sha256: String,
     key_check: String,
+    /// Only there if it is false.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    is_trusted: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl From<&Entry> for Row {
@@ -233,14 +259,15 @@ impl From<&Entry> for Row {
             master_key: entry.master_key.clone(),
             file_sha256: entry.file_sha256.clone(),
             key_check: entry.key_check.clone(),
+            is_trusted: entry.is_trusted,
         }
     }
 }
 
 impl Row {
     fn into_entry(self, name: KeyName) -> Entry {
-        let Self { created, algorithm, master_key, file_sha256, key_check, .. } = self;
-        Entry { name, created, algorithm: algorithm.into(), master_key, file_sha256, key_check }
+        let Self { created, algorithm, master_key, file_sha256, key_check, is_trusted, .. } = self;
+        Entry { name, created, algorithm: algorithm.into(), master_key, file_sha256, key_check, is_trusted }
     }
 }
 

@@ -9,6 +9,7 @@ mod key_file;
 mod manifest;
 mod memory;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -117,6 +118,16 @@ impl KeyFiles {
     /// Compares a key file with what is known of it. Fails if it holds another key.
     pub fn check(&self, found: &Entry) -> Result<Finding, KeyStoreError> {
         self.inventory.check(found)
+    }
+
+    /// Whether a version may encrypt new data, as far as the manifest knows; `None` if it does not know the version.
+    pub fn is_trusted(&self, name: KeyName) -> Option<bool> {
+        self.inventory.is_trusted(name)
+    }
+
+    /// The master keys of all versions that may encrypt new data, as far as the manifest knows.
+    pub fn master_keys(&self) -> BTreeSet<String> {
+        self.inventory.master_keys()
     }
 
     /// Takes over what the manifest on the disk says, which another server with the same folder may have changed. Fails if

@@ -9,6 +9,7 @@ mod found_at_start;
 mod hanging_kms;
 mod lossy_disk;
 mod memory;
+mod planted;
 mod power_failure;
 mod retry;
 mod rotate;
