@@ -110,6 +110,10 @@ where
         }
         SdkError::TimeoutError(_) => Reason::new(Class::Transient, "no answer in time"),
         SdkError::DispatchFailure(failure) if failure.is_user() => Reason::new(Class::Config, causes(error)),
+        // The SDK found no way to make the request: FIPS and an endpoint of one's own, for example.
+        SdkError::DispatchFailure(failure) if failure.is_other() && asked.endpoint().is_none() => {
+            Reason::new(Class::Config, causes(error))
+        }
         SdkError::ConstructionFailure(_) => Reason::new(Class::Config, causes(error)),
         _ => Reason::new(Class::Transient, causes(error)),
     };
