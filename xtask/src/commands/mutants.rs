@@ -123,11 +123,12 @@ fn judge(folder: &Path, explained: &mut Vec<String>, tally: &mut Tally) -> Resul
         }
     }
     terminal::detail(format_args!(
-        "{} caught, {} of them by taking for ever; {} survived, {} of them explained in {LIST}",
+        "{} caught, {} of them by taking for ever; {} survived, {} of them explained in {LIST}; {} do not compile",
         caught.len() + timeouts.len(),
         timeouts.len(),
         missed.len(),
-        missed.len() - unexplained.len()
+        missed.len() - unexplained.len(),
+        names("unviable.txt")?.len()
     ));
     tally.passed += caught.len() + timeouts.len() + missed.len() - unexplained.len();
     tally.failed += unexplained.len();
@@ -185,9 +186,12 @@ mod tests {
     fn a_survivor_is_explained_once_for_each_row() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let survivor = "src/a.rs:1:2: replace a with b\n";
-        for (file, text) in
-            [("caught.txt", "src/a.rs:9:9: other\n"), ("timeout.txt", ""), ("missed.txt", &survivor.repeat(2))]
-        {
+        for (file, text) in [
+            ("caught.txt", "src/a.rs:9:9: other\n"),
+            ("timeout.txt", ""),
+            ("unviable.txt", ""),
+            ("missed.txt", &survivor.repeat(2)),
+        ] {
             std::fs::write(folder.path().join(file), text)?;
         }
         let mut tally = Tally::default();
