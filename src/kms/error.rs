@@ -6,7 +6,7 @@ use super::Class;
 
 /// A call of KMS that failed.
 ///
-/// Its text begins with what an operator needs most, in [`FIRST_PART`] bytes at most: the call, the class, the code, the
+/// Its text begins with what an operator needs most, in 400 bytes at most: the call, the class, the code, the
 /// most telling part of the reason, and the remedy. Then follow the endpoint that was asked, the region and the request
 /// id, and the whole reason where there was no room for it. The server cuts messages at 511 bytes, so a longer text
 /// takes two lines of the error log.
@@ -37,9 +37,6 @@ pub enum Call {
     /// Decrypt
     Decrypt,
 }
-
-/// In bytes; leaves room in the server's 511 for the name of the plugin, and for the key and what was to be done with it.
-pub const FIRST_PART: usize = 400;
 
 impl KmsError {
     /// A failure of which AWS has said nothing.
@@ -96,6 +93,9 @@ impl fmt::Display for Call {
         })
     }
 }
+
+/// Of a message, in bytes; leaves room in the server's 511 for the name of the plugin, and for the key and what was to be done with it.
+const FIRST_PART: usize = 400;
 
 #[cfg(test)]
 mod tests {
