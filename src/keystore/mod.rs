@@ -51,7 +51,7 @@ use crate::kms::Kms;
 use adopt::Adoption;
 use backoff::Backoff;
 use create::NewVersion;
-use files::{Disk, Folders, KeyFiles, SystemDisk};
+use files::{Disk, Entry, Folders, KeyFiles, SystemDisk};
 use key_locks::KeyLocks;
 use load::{LoadReport, RefusedKey};
 use messages::Messages;
@@ -131,7 +131,7 @@ impl KeyStore {
         messages.survey(files.path(), &survey, |name| files.path_of(name));
         let patience = Patience::new(started + startup_timeout, messages);
         let mut report = start::load_all(files, &*store.kms, &survey.present, patience)?;
-        let adoption = store.adopt(&mut report);
+        let adoption = store.adopt(&mut report, &survey.left_behind);
         start::check_any_is_usable(files, &survey, &report)?;
         if survey.present.is_empty() {
             return Ok(store);
@@ -255,7 +255,7 @@ impl KeyStore {
     fn load_and_publish(&self, names: &[KeyName]) -> Result<Vec<RefusedKey>, KeyStoreError> {
         self.files.refresh()?;
         let mut report = load::load(&self.files, &*self.kms, names, Instant::now() + LONGEST_LOAD);
-        let adoption = self.adopt(&mut report);
+        let adoption = self.adopt(&mut report, &[]);
         self.publish(&report);
         self.messages.loaded(&report);
         self.messages.untrusted(&report, &self.files.master_keys());
@@ -270,10 +270,10 @@ impl KeyStore {
     }
 
     /// mariadb-backup reads what it finds, and makes nothing with it that is to last.
-    fn adopt(&self, report: &mut LoadReport) -> Adoption {
+    fn adopt(&self, report: &mut LoadReport, left_behind: &[Entry]) -> Adoption {
         let configured = self.new_keys.current().master_key;
         match self.role {
-            Role::Server => adopt::adopt(&self.files, configured.as_ref(), report),
+            Role::Server => adopt::adopt(&self.files, configured.as_ref(), report, left_behind),
             Role::Backup => Adoption::default(),
         }
     }
