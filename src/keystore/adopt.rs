@@ -16,8 +16,13 @@ pub struct Adoption {
 }
 
 /// Refuses the keys whose files cannot be made sure of, and those of which the manifest on the disk says something else.
-/// Those that are wrapped by a master key that nobody knows here, which is not `configured` either, are not trusted.
-pub fn adopt(files: &KeyFiles, configured: Option<&MasterKeyId>, report: &mut LoadReport) -> Adoption {
+/// `left_behind` is recorded too. Those that are wrapped by a master key that nobody knows here, which is not `configured` either, are not trusted.
+pub fn adopt(
+    files: &KeyFiles,
+    configured: Option<&MasterKeyId>,
+    report: &mut LoadReport,
+    left_behind: &[Entry],
+) -> Adoption {
     let mut adoption = Adoption::default();
     let names: Vec<KeyName> = report.accepted.iter().map(|accepted| accepted.entry.name).collect();
     for (name, error) in files.sync(&names) {
@@ -28,8 +33,10 @@ pub fn adopt(files: &KeyFiles, configured: Option<&MasterKeyId>, report: &mut Lo
     if report.accepted.is_empty() || files.check_may_add().is_err() {
         return adoption;
     }
-    let is_news = report.news().next().is_some();
-    if !is_news && files.is_remembered().unwrap_or(false) {
+    let is_news = report.news().next().is_some() || left_behind.iter().any(|entry| !files.is_left_behind(entry.name));
+    let is_remembered = files.is_remembered().unwrap_or(false);
+    // A manifest that was copied here is written once more, in this place.
+    if !is_news && is_remembered && !files.is_copy() {
         return adoption;
     }
     match files.begin_adding() {
@@ -39,8 +46,9 @@ pub fn adopt(files: &KeyFiles, configured: Option<&MasterKeyId>, report: &mut Lo
             if !report.accepted.is_empty() {
                 adoption.not_remembered = adding.remember().err();
             }
-            let entries: Vec<Entry> = report.news().map(|accepted| accepted.entry.clone()).collect();
-            if !entries.is_empty() {
+            let news = report.news().map(|accepted| accepted.entry.clone());
+            let entries: Vec<Entry> = news.chain(left_behind.iter().cloned()).collect();
+            if !entries.is_empty() || files.is_copy() {
                 adoption.not_recorded = adding.record(entries).err();
             }
         }
@@ -50,8 +58,11 @@ pub fn adopt(files: &KeyFiles, configured: Option<&MasterKeyId>, report: &mut Lo
                 report.check_again(files);
                 report.judge(files, configured);
             }
-            let not_done = if is_news { &mut adoption.not_recorded } else { &mut adoption.not_remembered };
-            *not_done = Some(error);
+            if is_news {
+                adoption.not_recorded = Some(error);
+            } else if !is_remembered {
+                adoption.not_remembered = Some(error);
+            }
         }
     }
     adoption

@@ -29,8 +29,8 @@ pub struct AcceptedKey {
     pub entry: Entry,
     /// How that compares with what the manifest says.
     pub finding: Finding,
-    /// Whether the manifest says otherwise of whether it may encrypt new data.
-    pub has_new_trust: bool,
+    /// Whether the manifest says otherwise of whether it may encrypt new data, or says that it is not here.
+    pub has_new_marks: bool,
 }
 
 /// A key that cannot be used.
@@ -115,7 +115,7 @@ fn accept(files: &KeyFiles, unwrapped: &[(&StoredKey, PlainKey)], report: &mut L
                 key,
                 entry,
                 finding,
-                has_new_trust: false,
+                has_new_marks: false,
             }));
         }
         Err(_) => good.iter().for_each(|(entry, _)| report.refuse(entry.name, KeyStoreError::NoMemory(entry.name))),
@@ -156,14 +156,15 @@ impl LoadReport {
         let known = KnownMasterKeys::new(files, configured);
         for accepted in &mut self.accepted {
             accepted.entry.is_trusted = known.trust(files, accepted);
-            let was_trusted = files.is_trusted(accepted.entry.name);
-            accepted.has_new_trust = was_trusted.is_some_and(|was_trusted| was_trusted != accepted.entry.is_trusted);
+            let name = accepted.entry.name;
+            let is_judged_anew = files.is_trusted(name).is_some_and(|before| before != accepted.entry.is_trusted);
+            accepted.has_new_marks = is_judged_anew || files.is_left_behind(name);
         }
     }
 
     /// What the manifest does not say yet.
     pub fn news(&self) -> impl Iterator<Item = &AcceptedKey> {
-        self.accepted.iter().filter(|accepted| accepted.finding != Finding::Same || accepted.has_new_trust)
+        self.accepted.iter().filter(|accepted| accepted.finding != Finding::Same || accepted.has_new_marks)
     }
 
     /// Compares with the manifest once more, after it has been asked again.

@@ -59,7 +59,7 @@ use crate::waits;
 use adopt::Adoption;
 use backoff::Backoff;
 use create::NewVersion;
-use files::{Disk, Folders, KeyFiles, SystemDisk};
+use files::{Disk, Entry, Folders, KeyFiles, SystemDisk};
 use first_keys::FirstKeys;
 use key_locks::KeyLocks;
 use load::{LoadReport, RefusedKey};
@@ -157,7 +157,7 @@ impl KeyStore {
         messages.survey(files.path(), &survey, |name| files.path_of(name));
         let patience = Patience::new(started + startup_timeout, messages);
         let mut report = start::load_all(files, &*store.kms, &survey.present, patience)?;
-        let adoption = store.adopt(&mut report);
+        let adoption = store.adopt(&mut report, &survey.left_behind);
         start::check_any_is_usable(files, &survey, &report)?;
         if survey.present.is_empty() {
             return Ok(store);
@@ -304,7 +304,7 @@ impl KeyStore {
     fn load_found(&self, names: &[KeyName], longest: Duration) -> Result<Vec<RefusedKey>, KeyStoreError> {
         self.files.refresh()?;
         let mut report = load::load(&self.files, &*self.kms, names, Instant::now() + longest);
-        let adoption = self.adopt(&mut report);
+        let adoption = self.adopt(&mut report, &[]);
         let published = self.publish(&report);
         report.accepted.retain(|accepted| published.contains(&accepted.entry.name));
         let (at_last, loaded): (Vec<_>, Vec<_>) =
@@ -324,10 +324,10 @@ impl KeyStore {
     }
 
     /// mariadb-backup reads what it finds, and makes nothing with it that is to last.
-    fn adopt(&self, report: &mut LoadReport) -> Adoption {
+    fn adopt(&self, report: &mut LoadReport, left_behind: &[Entry]) -> Adoption {
         let configured = self.new_keys.current().master_key;
         match self.role {
-            Role::Server => adopt::adopt(&self.files, configured.as_ref(), report),
+            Role::Server => adopt::adopt(&self.files, configured.as_ref(), report, left_behind),
             Role::Backup => Adoption::default(),
         }
     }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::entry::Entry;
 use super::folder::KeyFolder;
-use super::manifest::{Entry, Finding, Manifest, OnDisk};
+use super::manifest::{Finding, Manifest, OnDisk};
 use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
 
 /// The manifest of the key store's folder.
@@ -105,12 +106,24 @@ impl Inventory {
         if place == Place::Taken {
             Manifest::put_aside(folder)?;
         }
-        state.manifest.write(folder)
+        state.manifest.write(folder)?;
+        state.manifest.is_written_here();
+        Ok(())
     }
 
     /// Whether a version may encrypt new data; `None` if it is not known.
     pub(super) fn is_trusted(&self, name: KeyName) -> Option<bool> {
         self.state().manifest.is_trusted(name)
+    }
+
+    /// Whether the manifest was copied here, and not written since.
+    pub(super) fn is_copy(&self) -> bool {
+        self.state().manifest.is_copy()
+    }
+
+    /// The entry of a version.
+    pub(super) fn entry(&self, name: KeyName) -> Option<Entry> {
+        self.state().manifest.entry(name).cloned()
     }
 
     /// The master keys of all versions that may encrypt new data.

@@ -6,40 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use super::entry::Entry;
 use super::folder::{Document, KeyFolder};
-use super::json::{AlgorithmName, AnyDocument, hex, timestamp};
-use crate::cipher::Algorithm;
+use super::json::{AlgorithmName, AnyDocument, json};
 use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
-use crate::kms::PlainKey;
 
 /// The entries, by key and version.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Manifest {
     entries: BTreeMap<KeyName, Entry>,
-}
-
-/// What is known of one key version.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The key version.
-    pub name: KeyName,
-    /// When it was made, or first seen.
-    created: String,
-    /// What it encrypts with.
-    algorithm: Algorithm,
-    /// The ARN of the master key that wraps it, as KMS gave it.
-    master_key: Option<String>,
-    /// Of the whole key file, in hexadecimal digits.
-    file_sha256: String,
-    /// Tells whether two wrapped keys hold the same data key.
-    key_check: String,
-    /// Whether the key may encrypt new data. Not if it turned up under a master key that nobody knew here.
-    pub is_trusted: bool,
+    /// Whether it was copied here, with a backup or a clone: the file says as which file it was written.
+    is_copy: bool,
 }
 
 /// What lies in the folder.
@@ -75,17 +55,15 @@ impl Manifest {
         match folder.read_document(FILE_NAME) {
             Ok(Document::Missing) => Ok(OnDisk::Missing),
             Ok(Document::NoFile) => Ok(OnDisk::Damaged("it is no file".to_owned())),
-            Ok(Document::Contents(bytes)) => Ok(Self::parse(&bytes)),
+            Ok(Document::File { contents, number }) => Ok(Self::parse(&contents, number)),
             Err(error) => Err(failed("read manifest", folder, error)),
         }
     }
 
     /// Replaces the manifest of a folder. The caller holds the folder's lock.
     pub(super) fn write(&self, folder: &KeyFolder) -> Result<(), KeyStoreError> {
-        let file = File { format: FORMAT, keys: self.entries.values().map(Row::from).collect() };
-        let mut bytes = serde_json::to_vec_pretty(&file).map_err(|error| failed("write", folder, error.into()))?;
-        bytes.push(b'\n');
-        folder.replace_document(FILE_NAME, &bytes)
+        let keys: Vec<Row> = self.entries.values().map(Row::from).collect();
+        folder.replace_document(FILE_NAME, |inode| json(&File { format: FORMAT, inode: Some(inode), keys }))
     }
 
     /// Puts a damaged manifest aside, for a person to look at.
@@ -103,6 +81,7 @@ impl Manifest {
     /// Adds the entries of `other`, which are right where the two differ.
     pub(super) fn take_over(&mut self, other: Manifest) {
         self.entries.extend(other.entries);
+        self.is_copy = other.is_copy;
     }
 
     /// Compares a key file with its entry.
@@ -114,6 +93,21 @@ impl Manifest {
             Some(entry) if entry.file_sha256 != found.file_sha256 => Finding::Rewrapped,
             Some(_) => Finding::Same,
         }
+    }
+
+    /// Whether it was copied here, and not written since.
+    pub(super) fn is_copy(&self) -> bool {
+        self.is_copy
+    }
+
+    /// It was written, so it is no copy any more.
+    pub(super) fn is_written_here(&mut self) {
+        self.is_copy = false;
+    }
+
+    /// The entry of a version.
+    pub(super) fn entry(&self, name: KeyName) -> Option<&Entry> {
+        self.entries.get(&name)
     }
 
     /// Whether the version may encrypt new data; `None` if there is no entry.
@@ -147,7 +141,7 @@ impl Manifest {
         self.names().filter(|name| name.id == id).map(|name| name.version).max()
     }
 
-    fn parse(bytes: &[u8]) -> OnDisk {
+    fn parse(bytes: &[u8], inode: u64) -> OnDisk {
         let file: File = match serde_json::from_slice(bytes) {
             Ok(file) => file,
             Err(error) => {
@@ -160,7 +154,8 @@ impl Manifest {
         if file.format > FORMAT {
             return OnDisk::Newer(file.format);
         }
-        let mut manifest = Self::default();
+        let is_copy = file.inode.is_some_and(|written_as| written_as != inode);
+        let mut manifest = Self { is_copy, ..Self::default() };
         for row in file.keys {
             let Some(name) = KeyName::new(row.key_id, row.key_version) else {
                 return OnDisk::Damaged(format!("it lists key {} version {}", row.key_id, row.key_version));
@@ -177,44 +172,6 @@ pub(super) fn is_there(folder: &KeyFolder) -> Result<bool, KeyStoreError> {
     has.map_err(|error| failed("read manifest", folder, error))
 }
 
-impl Entry {
-    /// For a key file and the data key in it.
-    pub fn new(name: KeyName, file: &[u8], algorithm: Algorithm, plain: &PlainKey, created: SystemTime) -> Self {
-        Self {
-            name,
-            created: timestamp(created),
-            algorithm,
-            master_key: plain.master_key().map(str::to_owned),
-            file_sha256: hex(&Sha256::digest(file)),
-            key_check: key_check(plain.as_bytes()),
-            is_trusted: true,
-        }
-    }
-
-    /// The ARN of the master key that wraps it, if KMS gave it.
-    pub fn master_key(&self) -> Option<&str> {
-        self.master_key.as_deref()
-    }
-
-    /// What the key version encrypts with.
-    pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-
-    /// The same, but made when `created` says.
-    pub fn with_created(mut self, created: &str) -> Self {
-        created.clone_into(&mut self.created);
-        self
-    }
-}
-
-/// Eight bytes of a digest of the key and a text that no other digest begins with. They tell two keys apart and say
-/// nothing else about a key of 128 random bits or more.
-fn key_check(key: &[u8]) -> String {
-    let digest = Sha256::new().chain_update(b"aws_key_management key check\0").chain_update(key).finalize();
-    hex(digest.get(..8).unwrap_or_default())
-}
-
 fn failed(action: &'static str, folder: &KeyFolder, error: io::Error) -> KeyStoreError {
     KeyStoreError::Io { action, path: folder.path().join(FILE_NAME), error }
 }
@@ -227,6 +184,9 @@ const FORMAT: u32 = 1;
 #[derive(Serialize, Deserialize)]
 struct File {
     format: u32,
+    /// The number of this file: another one is a copy.
+    #[serde(default)]
+    inode: Option<u64>,
     keys: Vec<Row>,
 }
 
@@ -243,6 +203,13 @@ struct Row {
     /// Only there if it is false.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     is_trusted: bool,
+    /// Only there if it is true.
+    #[serde(default, skip_serializing_if = "no")]
+    is_left_behind: bool,
+}
+
+fn no(value: &bool) -> bool {
+    !value
 }
 
 fn yes() -> bool {
@@ -260,14 +227,24 @@ impl From<&Entry> for Row {
             file_sha256: entry.file_sha256.clone(),
             key_check: entry.key_check.clone(),
             is_trusted: entry.is_trusted,
+            is_left_behind: entry.is_left_behind,
         }
     }
 }
 
 impl Row {
     fn into_entry(self, name: KeyName) -> Entry {
-        let Self { created, algorithm, master_key, file_sha256, key_check, is_trusted, .. } = self;
-        Entry { name, created, algorithm: algorithm.into(), master_key, file_sha256, key_check, is_trusted }
+        let Self { created, algorithm, master_key, file_sha256, key_check, is_trusted, is_left_behind, .. } = self;
+        Entry {
+            name,
+            created,
+            algorithm: algorithm.into(),
+            master_key,
+            file_sha256,
+            key_check,
+            is_trusted,
+            is_left_behind,
+        }
     }
 }
 
@@ -276,9 +253,12 @@ mod tests {
     #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
 
     use std::sync::Arc;
+    use std::time::SystemTime;
 
     use super::*;
+    use crate::cipher::Algorithm;
     use crate::keystore::files::disk::SystemDisk;
+    use crate::kms::PlainKey;
 
     fn name(version: u32) -> KeyName {
         KeyName::new(3, version).expect("a name")
@@ -298,7 +278,11 @@ mod tests {
         manifest.insert(entry(1, b"a", 0x41));
         manifest.insert(entry(2, b"b", 0x42));
         manifest.write(&folder).expect("write");
-        assert!(matches!(Manifest::read(&folder), Ok(OnDisk::Good(read)) if read == manifest));
+        assert!(matches!(Manifest::read(&folder), Ok(OnDisk::Good(read)) if read == manifest && !read.is_copy()));
+        let path = dir.path().join("aws-kms-key.manifest.json");
+        std::fs::copy(&path, dir.path().join("copy")).expect("copy");
+        std::fs::rename(dir.path().join("copy"), &path).expect("rename");
+        assert!(matches!(Manifest::read(&folder), Ok(OnDisk::Good(read)) if read.is_copy()), "a copy is told");
         let text = std::fs::read_to_string(dir.path().join("aws-kms-key.manifest.json")).expect("text");
         assert!(text.contains("\"created\": \"1970-01-01T00:00:00Z\"") && text.contains("key/k"), "{text}");
         assert!(!text.contains("AAAA") && !text.contains("41414141"), "{text}");
@@ -325,10 +309,10 @@ mod tests {
     #[test]
     fn damaged_and_newer_manifests_are_told_apart() {
         for bytes in [&b""[..], b"{", b"[]", b"{\"format\": 1}", b"{\"format\": 1, \"keys\": [{}]}", b"\0\0\0"] {
-            assert!(matches!(Manifest::parse(bytes), OnDisk::Damaged(_)), "{}", String::from_utf8_lossy(bytes));
+            assert!(matches!(Manifest::parse(bytes, 1), OnDisk::Damaged(_)), "{}", String::from_utf8_lossy(bytes));
         }
         for bytes in [&b"{\"format\": 2}"[..], b"{\"format\": 9, \"keys\": []}"] {
-            assert!(matches!(Manifest::parse(bytes), OnDisk::Newer(2 | 9)));
+            assert!(matches!(Manifest::parse(bytes, 1), OnDisk::Newer(2 | 9)));
         }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::folder::{Document, KeyFolder};
-use super::json::hex;
+use super::json::{hex, json};
 use super::manifest;
 use crate::keystore::KeyStoreError;
 use crate::keystore::error::WrongFolder;
@@ -147,18 +147,15 @@ fn read<T: for<'a> Deserialize<'a>>(folder: &KeyFolder, file_name: &str) -> Resu
     match folder.read_document(file_name) {
         Ok(Document::Missing) => Ok(None),
         Ok(Document::NoFile) => Err(damaged("it is no file".to_owned())),
-        Ok(Document::Contents(bytes)) => {
-            serde_json::from_slice(&bytes).map(Some).map_err(|error| damaged(error.to_string()))
+        Ok(Document::File { contents, .. }) => {
+            serde_json::from_slice(&contents).map(Some).map_err(|error| damaged(error.to_string()))
         }
         Err(error) => Err(failed("read", folder, file_name, error)),
     }
 }
 
 fn write(folder: &KeyFolder, file_name: &str, document: &impl Serialize) -> Result<(), KeyStoreError> {
-    let bytes = serde_json::to_vec_pretty(document);
-    let mut bytes = bytes.map_err(|error| failed("write", folder, file_name, error.into()))?;
-    bytes.push(b'\n');
-    folder.replace_document(file_name, &bytes)
+    folder.replace_document(file_name, |_| json(document))
 }
 
 fn failed(action: &'static str, folder: &KeyFolder, file_name: &str, error: std::io::Error) -> KeyStoreError {

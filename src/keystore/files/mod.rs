@@ -2,10 +2,12 @@
 //! no KMS, and nothing of what is published.
 
 mod disk;
+mod entry;
 mod folder;
 mod inventory;
 mod json;
 mod key_file;
+mod lock;
 mod manifest;
 mod memory;
 
@@ -16,13 +18,15 @@ use std::sync::Arc;
 pub use disk::{Disk, SystemDisk};
 #[cfg(all(test, not(feature = "model")))]
 pub use disk::{Kind, Listed, LockFile, NewFile};
+pub use entry::Entry;
 pub use inventory::FoundManifest;
 pub use key_file::KeyFile;
-pub use manifest::{Entry, Finding};
+pub use manifest::Finding;
 
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
-use folder::{FolderLock, KeyFolder};
+use folder::KeyFolder;
 use inventory::{Inventory, Place};
+use lock::FolderLock;
 use memory::Memory;
 
 /// The key files of one folder, and its manifest.
@@ -118,6 +122,30 @@ impl KeyFiles {
     /// Compares a key file with what is known of it. Fails if it holds another key.
     pub fn check(&self, found: &Entry) -> Result<Finding, KeyStoreError> {
         self.inventory.check(found)
+    }
+
+    /// Whether the manifest says that a version was left behind: see [`KeyFiles::left_behind`].
+    pub fn is_left_behind(&self, name: KeyName) -> bool {
+        self.inventory.entry(name).is_some_and(|entry| entry.is_left_behind)
+    }
+
+    /// Whether the manifest was copied here, with a backup or a clone, and not written since.
+    pub fn is_copy(&self) -> bool {
+        self.inventory.is_copy()
+    }
+
+    /// The entries of versions that are missing since the folder was copied. A backup that was taken while keys were rotated
+    /// can hold a manifest that lists a version whose file was made too late to be copied, and so too late for any data in
+    /// it. Such a version is higher than all of its key that are `present`.
+    pub fn left_behind(&self, missing: &[KeyName], present: &[KeyName]) -> Vec<Entry> {
+        let is_copy = self.is_copy();
+        let highest = |id| present.iter().filter(|name| name.id == id).max().copied();
+        let entry = |name: &KeyName| {
+            let entry = self.inventory.entry(*name)?;
+            let is_newer = highest(name.id).is_some_and(|highest| *name > highest);
+            (entry.is_left_behind || (is_copy && is_newer)).then_some(entry)
+        };
+        missing.iter().filter_map(entry).collect()
     }
 
     /// Whether a version may encrypt new data, as far as the manifest knows; `None` if it does not know the version.

@@ -165,7 +165,8 @@ impl Disk for LossyDisk {
         if state.folders.contains(path) {
             return Ok(Kind::Folder);
         }
-        Ok(Kind::File { bytes: state.files[state.find(path)?].now.len() as u64 })
+        let file = state.find(path)?;
+        Ok(Kind::File { bytes: state.files[file].now.len() as u64, number: file as u64 })
     }
 
     fn read(&self, path: &Path, at_most: u64) -> Result<Vec<u8>> {
@@ -232,6 +233,10 @@ struct Temporary {
 }
 
 impl NewFile for Temporary {
+    fn number(&self) -> Result<u64> {
+        Ok(self.file as u64)
+    }
+
     fn write(&mut self, contents: &[u8]) -> Result<()> {
         self.disk.change().files[self.file].now.extend(contents);
         Ok(())

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic)] // clippy sees no tests in the helpers
 
+mod copied;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod first_keys;
