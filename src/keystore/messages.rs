@@ -31,7 +31,12 @@ impl Messages {
     /// What the manifest of `folder` was found to be.
     pub fn manifest(&self, folder: &Path, found: &FoundManifest) {
         match found {
-            FoundManifest::Good | FoundManifest::Missing => {}
+            FoundManifest::Good { unreadable: 0 } | FoundManifest::Missing => {}
+            FoundManifest::Good { unreadable } => self.0.warning(&format!(
+                "{unreadable} entries of the manifest of the key files in {} cannot be read, and are kept as they are: they are \
+                 damaged, or of a later version of the plugin",
+                folder.display()
+            )),
             FoundManifest::Damaged { reason, not_put_aside } => {
                 self.0.warning(&format!(
                     "the manifest of the key files in {} is damaged ({reason}) and is made anew from the key files; \
@@ -107,6 +112,13 @@ impl Messages {
                 "there is no manifest of the key files in {}, so it is made from the {count} that are there. This is normal \
                  at the first start after another plugin; otherwise see that no key file is missing",
                 folder.display()
+            ));
+            return;
+        }
+        if count > MOST_LINES {
+            self.0.note(&format!(
+                "adopted {count} key versions: their files were copied here, wrapped anew elsewhere, or written by another \
+                 version of the plugin"
             ));
             return;
         }

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::json::{hex, timestamp};
@@ -28,6 +29,8 @@ pub struct Entry {
     pub is_trusted: bool,
     /// Whether its file was left behind when the folder was copied: see [`super::KeyFiles::left_behind`].
     pub is_left_behind: bool,
+    /// What a later version of the plugin has written of it.
+    pub(super) other: Map<String, Value>,
 }
 
 impl Entry {
@@ -42,6 +45,7 @@ impl Entry {
             key_check: key_check(plain.as_bytes()),
             is_trusted: true,
             is_left_behind: false,
+            other: Map::new(),
         }
     }
 
@@ -55,9 +59,10 @@ impl Entry {
         self.algorithm
     }
 
-    /// The same, but made when `created` says.
-    pub fn with_created(mut self, created: &str) -> Self {
-        created.clone_into(&mut self.created);
+    /// The same, but made when `before` says, and with what that says beyond.
+    pub(super) fn in_place_of(mut self, before: &Self) -> Self {
+        self.created.clone_from(&before.created);
+        self.other.clone_from(&before.other);
         self
     }
 }

@@ -18,7 +18,10 @@ pub enum FoundManifest {
     /// No manifest.
     Missing,
     /// A good one.
-    Good,
+    Good {
+        /// How many of its entries could not be read. They are kept as they are.
+        unreadable: usize,
+    },
     /// A damaged one.
     Damaged {
         /// What is wrong with it.
@@ -44,7 +47,7 @@ impl Inventory {
         let found = match Manifest::read(folder)? {
             OnDisk::Good(manifest) => {
                 state.manifest = manifest;
-                FoundManifest::Good
+                FoundManifest::Good { unreadable: state.manifest.unreadable() }
             }
             OnDisk::Missing => FoundManifest::Missing,
             OnDisk::Damaged(reason) => {
@@ -97,8 +100,8 @@ impl Inventory {
         }
         let mut state = self.state();
         for entry in entries {
-            let entry = match state.manifest.created(entry.name) {
-                Some(created) => entry.with_created(created),
+            let entry = match state.manifest.entry(entry.name) {
+                Some(before) => entry.in_place_of(before),
                 None => entry,
             };
             state.manifest.insert(entry);
@@ -106,9 +109,7 @@ impl Inventory {
         if place == Place::Taken {
             Manifest::put_aside(folder)?;
         }
-        state.manifest.write(folder)?;
-        state.manifest.is_written_here();
-        Ok(())
+        state.manifest.write(folder)
     }
 
     /// Whether a version may encrypt new data; `None` if it is not known.

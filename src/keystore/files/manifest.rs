@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::entry::Entry;
 use super::folder::{Document, KeyFolder};
@@ -20,6 +21,10 @@ pub(super) struct Manifest {
     entries: BTreeMap<KeyName, Entry>,
     /// Whether it was copied here, with a backup or a clone: the file says as which file it was written.
     is_copy: bool,
+    /// Entries that cannot be read, damaged or of a later version of the plugin.
+    unreadable: Vec<Value>,
+    /// What else a later version of the plugin has written.
+    other: Map<String, Value>,
 }
 
 /// What lies in the folder.
@@ -62,8 +67,11 @@ impl Manifest {
 
     /// Replaces the manifest of a folder. The caller holds the folder's lock.
     pub(super) fn write(&self, folder: &KeyFolder) -> Result<(), KeyStoreError> {
-        let keys: Vec<Row> = self.entries.values().map(Row::from).collect();
-        folder.replace_document(FILE_NAME, |inode| json(&File { format: FORMAT, inode: Some(inode), keys }))
+        folder.replace_document(FILE_NAME, |inode| {
+            let rows = self.entries.values().map(|entry| serde_json::to_value(Row::from(entry)));
+            let keys = rows.chain(self.unreadable.iter().cloned().map(Ok)).collect::<Result<_, _>>()?;
+            json(&File { format: FORMAT, inode: Some(inode), keys, other: self.other.clone() })
+        })
     }
 
     /// Puts a damaged manifest aside, for a person to look at.
@@ -75,13 +83,14 @@ impl Manifest {
 
     /// Adds an entry, or replaces it.
     pub(super) fn insert(&mut self, entry: Entry) {
+        self.unreadable.retain(|unreadable| name_in(unreadable) != Some(entry.name));
         self.entries.insert(entry.name, entry);
     }
 
     /// Adds the entries of `other`, which are right where the two differ.
     pub(super) fn take_over(&mut self, other: Manifest) {
         self.entries.extend(other.entries);
-        self.is_copy = other.is_copy;
+        (self.is_copy, self.unreadable, self.other) = (other.is_copy, other.unreadable, other.other);
     }
 
     /// Compares a key file with its entry.
@@ -100,11 +109,6 @@ impl Manifest {
         self.is_copy
     }
 
-    /// It was written, so it is no copy any more.
-    pub(super) fn is_written_here(&mut self) {
-        self.is_copy = false;
-    }
-
     /// The entry of a version.
     pub(super) fn entry(&self, name: KeyName) -> Option<&Entry> {
         self.entries.get(&name)
@@ -121,11 +125,6 @@ impl Manifest {
         trusted.filter_map(|entry| entry.master_key.clone()).collect()
     }
 
-    /// When the version was made or first seen, if there is an entry.
-    pub(super) fn created(&self, name: KeyName) -> Option<&str> {
-        self.entries.get(&name).map(|entry| entry.created.as_str())
-    }
-
     /// The ARN of the master key that wraps a version, if there is an entry, and KMS has said which it is.
     pub(super) fn master_key(&self, name: KeyName) -> Option<&str> {
         self.entries.get(&name)?.master_key.as_deref()
@@ -136,9 +135,15 @@ impl Manifest {
         self.entries.keys().copied()
     }
 
-    /// The highest version of a key that was ever here.
+    /// The highest version of a key that was ever here, whether its entry can be read or not.
     pub(super) fn highest(&self, id: KeyId) -> Option<KeyVersion> {
-        self.names().filter(|name| name.id == id).map(|name| name.version).max()
+        let names = self.names().chain(self.unreadable.iter().filter_map(name_in));
+        names.filter(|name| name.id == id).map(|name| name.version).max()
+    }
+
+    /// How many entries cannot be read.
+    pub(super) fn unreadable(&self) -> usize {
+        self.unreadable.len()
     }
 
     fn parse(bytes: &[u8], inode: u64) -> OnDisk {
@@ -155,12 +160,12 @@ impl Manifest {
             return OnDisk::Newer(file.format);
         }
         let is_copy = file.inode.is_some_and(|written_as| written_as != inode);
-        let mut manifest = Self { is_copy, ..Self::default() };
-        for row in file.keys {
-            let Some(name) = KeyName::new(row.key_id, row.key_version) else {
-                return OnDisk::Damaged(format!("it lists key {} version {}", row.key_id, row.key_version));
-            };
-            manifest.insert(row.into_entry(name));
+        let mut manifest = Self { is_copy, other: file.other, ..Self::default() };
+        for value in file.keys {
+            match (name_in(&value), Row::deserialize(&value)) {
+                (Some(name), Ok(row)) => manifest.insert(row.into_entry(name)),
+                _ => manifest.unreadable.push(value),
+            }
         }
         OnDisk::Good(manifest)
     }
@@ -187,7 +192,15 @@ struct File {
     /// The number of this file: another one is a copy.
     #[serde(default)]
     inode: Option<u64>,
-    keys: Vec<Row>,
+    keys: Vec<Value>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+/// Which version an entry is about, as far as that can be read.
+fn name_in(entry: &Value) -> Option<KeyName> {
+    let number = |name: &str| u32::try_from(entry.get(name)?.as_u64()?).ok();
+    KeyName::new(number("key_id")?, number("key_version")?)
 }
 
 /// An [`Entry`] as it stands in the file.
@@ -206,6 +219,8 @@ struct Row {
     /// Only there if it is true.
     #[serde(default, skip_serializing_if = "no")]
     is_left_behind: bool,
+    #[serde(flatten)]
+    other: Map<String, Value>,
 }
 
 fn no(value: &bool) -> bool {
@@ -228,13 +243,15 @@ impl From<&Entry> for Row {
             key_check: entry.key_check.clone(),
             is_trusted: entry.is_trusted,
             is_left_behind: entry.is_left_behind,
+            other: entry.other.clone(),
         }
     }
 }
 
 impl Row {
     fn into_entry(self, name: KeyName) -> Entry {
-        let Self { created, algorithm, master_key, file_sha256, key_check, is_trusted, is_left_behind, .. } = self;
+        let Self { created, algorithm, master_key, file_sha256, key_check, is_trusted, is_left_behind, other, .. } =
+            self;
         Entry {
             name,
             created,
@@ -244,6 +261,7 @@ impl Row {
             key_check,
             is_trusted,
             is_left_behind,
+            other,
         }
     }
 }
@@ -308,11 +326,36 @@ mod tests {
 
     #[test]
     fn damaged_and_newer_manifests_are_told_apart() {
-        for bytes in [&b""[..], b"{", b"[]", b"{\"format\": 1}", b"{\"format\": 1, \"keys\": [{}]}", b"\0\0\0"] {
+        for bytes in [&b""[..], b"{", b"[]", b"{\"format\": 1}", b"\0\0\0"] {
             assert!(matches!(Manifest::parse(bytes, 1), OnDisk::Damaged(_)), "{}", String::from_utf8_lossy(bytes));
         }
         for bytes in [&b"{\"format\": 2}"[..], b"{\"format\": 9, \"keys\": []}"] {
             assert!(matches!(Manifest::parse(bytes, 1), OnDisk::Newer(2 | 9)));
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_has_written_is_kept_and_one_bad_entry_spoils_no_other() {
+        let dir = tempfile::tempdir().expect("dir");
+        let folder = KeyFolder::open(Arc::new(SystemDisk), dir.path(), None).expect("folder");
+        let mut manifest = Manifest::default();
+        manifest.insert(entry(1, b"a", 0x41));
+        manifest.write(&folder).expect("write");
+        let path = dir.path().join(FILE_NAME);
+        let text = std::fs::read_to_string(&path).expect("text");
+        let more = "\"made_by\": \"us\", \"keys\": [{}, {\"key_id\": 3, \"key_version\": 9, \"algorithm\": \"AES_X\"},";
+        let text = text.replace("\"keys\": [", more).replace("\"created\"", "\"colour\": \"red\", \"created\"");
+        std::fs::remove_file(&path).expect("remove");
+        std::fs::write(&path, text).expect("write");
+        let Ok(OnDisk::Good(mut read)) = Manifest::read(&folder) else { panic!("not good") };
+        assert_eq!((read.unreadable(), read.names().count()), (2, 1));
+        assert_eq!(read.highest(name(1).id), Some(name(9).version), "its number is used");
+        let again = entry(1, b"other", 0x41).in_place_of(read.entry(name(1)).expect("an entry"));
+        read.insert(again);
+        read.write(&folder).expect("write");
+        let text = std::fs::read_to_string(&path).expect("text");
+        for kept in ["\"made_by\": \"us\"", "\"colour\": \"red\"", "AES_X", "{}"] {
+            assert!(text.contains(kept), "{kept}: {text}");
         }
     }
 }

@@ -221,3 +221,15 @@ fn in_mariadb_backup_the_manifest_is_checked_and_not_written() {
     assert_eq!((key(&store, 2, 1), key(&store, 9, 1)), (None, Some(vec![9; 16])));
     assert_eq!(read(&setup, MANIFEST), manifest);
 }
+
+#[test]
+fn thousands_of_files_that_are_adopted_are_one_line_in_the_log() {
+    let setup = used();
+    for number in 1..=2000 {
+        setup.put_key(&format!("aws-kms-key.9.{number}"), 9);
+    }
+    setup.open().expect("open");
+    let log = setup.log.0.lock().expect("log");
+    let adopted: Vec<&String> = log.iter().filter(|line| line.contains("adopted")).collect();
+    assert!(adopted.len() == 1 && adopted[0].contains("adopted 2000 key versions"), "{adopted:?}");
+}
