@@ -79,7 +79,7 @@ fn make_key_files(rig: &Rig, folder: &Path, keys: usize) -> Result<()> {
     fs::create_dir(folder)?;
     let mut progress = Progress::new(format_args!("making {keys} keys"));
     for id in 1..=keys {
-        fs::write(folder.join(format!("aws-kms-key.{id}.1")), rig.kms.wrapped_key()?)?;
+        fs::write(folder.join(format!("aws-kms-key.{id}.1")), rig.kms.new_wrapped_key()?)?;
         progress.tick();
     }
     Ok(())

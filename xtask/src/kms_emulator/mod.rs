@@ -1,68 +1,50 @@
 //! The KMS emulator of tests/kms_emulator: its Python environment, and a running one.
 
-mod control;
 mod python;
 
+use std::ops::Deref;
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::{Result, bail};
+use ::kms_emulator::Control;
+use anyhow::Result;
+use serde_json::json;
 
-pub use self::python::{ensure, environment, python, sources};
-use crate::interrupt;
-use crate::process::{Process, background};
+pub use self::python::{ensure, environment, python};
+pub use ::kms_emulator::scripts;
 
-/// A running emulator with one master key. Dropped, it ends.
-pub struct Emulator {
-    process: Process,
-    endpoint: String,
-}
+/// A running emulator with one master key, which does all that [`Control`] can. Dropped, it ends.
+pub struct Emulator(::kms_emulator::Emulator);
 
 impl Emulator {
     /// Starts one on a free port; its files go to `folder`, which may be short-lived.
     pub fn start(folder: &Path) -> Result<Self> {
-        let log = folder.join("kms-emulator.log");
-        let state = folder.join("kms-emulator.json");
-        let words = [
-            python().into_os_string(),
-            sources().join("kms_emulator.py").into(),
-            "--port=0".into(),
-            format!("--key={MASTER_KEY}").into(),
-            "--state".into(),
-            state.into(),
-        ];
-        // Nothing of the machine's AWS settings, and none of Python's.
-        let mut environment = own_environment(folder);
-        environment.push(("PYTHONUNBUFFERED".into(), "1".into()));
-        let command = background(words).dir(folder).full_env(environment);
-        let process = Process::start("the KMS emulator", &command.stderr_to_stdout().stdout_path(&log))?;
-        let endpoint = interrupt::wait_for("the KMS emulator gets ready", START_PATIENCE, || {
-            let said = std::fs::read_to_string(&log)?;
-            match (endpoint_in(&said), process.ended()?) {
-                (Some(endpoint), _) => Ok(Some(endpoint.to_owned())),
-                (None, Some(status)) => bail!("the KMS emulator ended ({status}); it said:\n{said}"),
-                (None, None) => Ok(None),
-            }
-        })?;
-        Ok(Self { process, endpoint })
-    }
-
-    /// Where it answers, as a URL.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
+        ::kms_emulator::Emulator::start(&python(), folder, MASTER_KEY).map(Self)
     }
 
     /// The plugin's variables for it, as lines of a my.cnf.
     pub fn variables(&self) -> String {
         format!(
             "aws_key_management_master_key_id = {MASTER_KEY}\naws_key_management_endpoint_url = {}\n",
-            self.endpoint
+            self.endpoint()
         )
     }
 
-    /// Ends it and waits for the end.
-    pub fn stop(self) -> Result<()> {
-        self.process.terminate(Duration::from_secs(5)).map(drop)
+    /// From now on, or for that many `times`, `operation` is answered as the `kind` of fault says.
+    pub fn refuse(&self, operation: &str, kind: &str, times: Option<u32>) -> Result<()> {
+        self.fault(&json!({"operation": operation, "kind": kind, "times": times}))
+    }
+
+    /// A new data key of 128 bits, as a key file holds it.
+    pub fn new_wrapped_key(&self) -> Result<Vec<u8>> {
+        self.wrapped_key(MASTER_KEY)
+    }
+}
+
+impl Deref for Emulator {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        self.0.control()
     }
 }
 
@@ -86,22 +68,4 @@ pub fn own_environment(home: &Path) -> Environment {
     path.into_iter().chain([("HOME".into(), home.into())]).collect()
 }
 
-fn endpoint_in(said: &str) -> Option<&str> {
-    said.split_inclusive('\n')
-        .find_map(|line| line.strip_suffix('\n')?.split_once("kms emulator ready on "))
-        .map(|(_, endpoint)| endpoint.trim())
-}
-
 const MASTER_KEY: &str = "alias/demo";
-const START_PATIENCE: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod tests {
-    use super::endpoint_in;
-
-    #[test]
-    fn the_endpoint_is_taken_from_a_complete_line() {
-        assert_eq!(endpoint_in("noise\nkms emulator ready on http://127.0.0.1:4100\n"), Some("http://127.0.0.1:4100"));
-        assert_eq!(endpoint_in("kms emulator ready on http://127.0.0.1:41"), None);
-    }
-}

@@ -10,7 +10,7 @@ use crate::{run, terminal};
 
 /// Makes the environment if it is missing or outdated.
 pub fn ensure() -> Result<()> {
-    let requirements = sources().join("requirements.txt");
+    let requirements = ::kms_emulator::scripts().join("requirements.txt");
     let wanted =
         std::fs::read_to_string(&requirements).with_context(|| format!("reading {}", requirements.display()))?;
     // Written last, so that an interrupted installation is begun anew.
@@ -35,9 +35,4 @@ pub fn environment() -> PathBuf {
 /// Its interpreter.
 pub fn python() -> PathBuf {
     environment().join("bin/python")
-}
-
-/// The emulator's sources.
-pub fn sources() -> PathBuf {
-    paths::repository().join("tests/kms_emulator")
 }

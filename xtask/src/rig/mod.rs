@@ -82,7 +82,8 @@ impl Rig {
                 terminal::detail(format_args!("kept, to be looked at and removed by you: {kept}"));
             }
         })?;
-        self.kms.stop()?;
+        // Before its folder.
+        drop(self.kms);
         self.folder.close().context("removing the temporary folder")?;
         Ok(answer)
     }

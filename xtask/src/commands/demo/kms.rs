@@ -51,14 +51,6 @@ impl Kms {
     pub fn environment(&self, home: &Path) -> Option<Environment> {
         matches!(self, Self::Emulator(_)).then(|| server_environment(home))
     }
-
-    /// Ends an emulator.
-    pub fn stop(self) -> Result<()> {
-        match self {
-            Self::Emulator(emulator) => emulator.stop(),
-            Self::Aws(_) => Ok(()),
-        }
-    }
 }
 
 /// The value of `AWS_KMS_MASTER_KEY_ID`, which asks for the real KMS.

@@ -15,7 +15,7 @@ pub fn run(plugin: &Path) -> Result<()> {
 
 fn fail_and_succeed(rig: &Rig) -> Result<()> {
     let home = &rig.home;
-    std::fs::write(home.data().join("aws-kms-key.1.1"), rig.kms.wrapped_key()?)?;
+    std::fs::write(home.data().join("aws-kms-key.1.1"), rig.kms.new_wrapped_key()?)?;
     let server = rig.start_without_plugin()?;
     // The server reads it again at each INSTALL.
     let option_file = home.option_file();

@@ -35,7 +35,7 @@ fn keys_in_memory(plugin: &Path, tally: &mut Tally) -> Result<()> {
     Rig::new(plugin)?.run(|rig| {
         rig.kms.marker(Some(&marker))?;
         for id in MARKED {
-            std::fs::write(rig.home.data().join(format!("aws-kms-key.{id}.1")), rig.kms.wrapped_key()?)?;
+            std::fs::write(rig.home.data().join(format!("aws-kms-key.{id}.1")), rig.kms.new_wrapped_key()?)?;
         }
         rig.kms.marker(None)?;
         look(rig, rig.start(&format!("{}\n{OPTIONS}", rig::LOAD))?, &marker, tally)

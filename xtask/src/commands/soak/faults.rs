@@ -25,14 +25,14 @@ impl<'a> Faults<'a> {
     pub fn inject(&self, rng: &mut Rng) -> Result<()> {
         let (kind, words) = FAULTS[rng.usize(..FAULTS.len())];
         self.expect(words);
-        self.kms.fault("*", kind, None)
+        self.kms.refuse("*", kind, None)
     }
 
     /// KMS fails for a start that comes next, which waits until it works.
     pub fn hold_up_start(&self, rng: &mut Rng) -> Result<()> {
         let (kind, words) = PASSING[rng.usize(..PASSING.len())];
         self.expect(words);
-        self.kms.fault("Decrypt", kind, Some(rng.u32(1..8)))
+        self.kms.refuse("Decrypt", kind, Some(rng.u32(1..8)))
     }
 
     /// KMS works again.

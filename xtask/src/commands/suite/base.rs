@@ -24,7 +24,7 @@ impl Base {
             std::fs::create_dir_all(folder.join(name))?;
         }
         copy(&kms_emulator::environment(), &folder.join("python"))?;
-        copy(&kms_emulator::sources(), &folder.join("kms_emulator"))?;
+        copy(&kms_emulator::scripts(), &folder.join("kms_emulator"))?;
         link_all(Path::new("/usr"), folder, |name| ["bin", "sbin", "share"].contains(&name))?;
         link_all(Path::new("/usr/lib"), &folder.join("lib"), |name| name.ends_with("-linux-gnu"))?;
         // An installed copy of our own plugin must not take the place of the one that was just built.

@@ -9,7 +9,7 @@ use crate::{run, terminal};
 
 /// Runs and counts them.
 pub fn tests(tally: &mut Tally) -> Result<()> {
-    let script = kms_emulator::sources().join("test_kms_emulator.py");
+    let script = kms_emulator::scripts().join("test_kms_emulator.py");
     let command = cmd!(kms_emulator::python(), script, "--verbose").full_env(std::iter::empty::<(&str, &str)>());
     let mut said = String::new();
     let status = run::lines_with_progress("test_kms_emulator.py", &command, |line| said.extend([line, "\n"]))?;
