@@ -62,6 +62,8 @@ pub fn create(
     let name = KeyName { id, version: number()? };
     let kms_failed = |error| KeyStoreError::Kms(name, error);
     let master_key = recipe.master_key.as_ref().ok_or(KeyStoreError::NoMasterKey(name))?;
+    // KMS is not asked for a key that cannot be stored. The lock is not kept: others may need it while KMS is asked.
+    drop(files.begin_adding()?);
     let wrapped = kms.generate_data_key(master_key, recipe.spec).map_err(kms_failed)?;
     failpoint!("after_generate");
     // A key that cannot be unwrapped is of no use to anybody, however well it is stored.

@@ -189,7 +189,7 @@ pub enum KeyStoreError {
         failed: usize,
         /// Out of how many.
         of: usize,
-        /// How many were not tried any more, because KMS did not answer.
+        /// How many were not tried any more, because they would have failed alike.
         skipped: usize,
         /// The first failure.
         first: Box<KeyStoreError>,
@@ -224,7 +224,7 @@ pub enum WrongFolder {
 const RESTORE: &str = "Restore the file from a backup and restart the server; do not drop the tables that use the key";
 
 fn not_tried(keys: usize) -> String {
-    if keys == 0 { String::new() } else { format!(", {keys} were not tried, as KMS does not answer") }
+    if keys == 0 { String::new() } else { format!(", {keys} were not tried, as they would fail like it") }
 }
 
 fn remedy(kind: io::ErrorKind) -> &'static str {

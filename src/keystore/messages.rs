@@ -254,6 +254,6 @@ impl Messages {
 /// More keys than this are told in one line.
 const MOST_LINES: usize = 10;
 
-/// Tried on 10.5, 10.11 and 11.8: a tablespace that was opened without its key asks for it again after a restart only.
+/// Tried on 10.11: what InnoDB has called corrupted it opens again after a restart only; the rest can be used at once.
 const AFTERWARDS: &str = "Its tables can be used; those that InnoDB has called corrupted meanwhile are whole, and can be \
                           used after a restart of the server. Do not drop them";

@@ -226,8 +226,8 @@ impl KeyStore {
         Ok(self.publish_new(new))
     }
 
-    /// Rotates all keys; those that fail do not keep the others from being tried, unless KMS does not answer twice in a
-    /// row. Answers how many keys there are.
+    /// Rotates all keys; those that fail do not keep the others from being tried, unless these would fail like it. Answers
+    /// how many keys there are.
     pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
         let ids = rotate::all_ids(&self.files, self.published)?;
         let rotate = |id| self.rotate(id).map(drop).inspect_err(|error| self.messages.rotation_failed(error));

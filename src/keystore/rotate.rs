@@ -1,11 +1,13 @@
 //! A new version of a key that exists.
 
+use std::io::ErrorKind;
+
 use super::create::{self, NewVersion};
 use super::files::KeyFiles;
 use super::new_keys::Recipe;
 use super::published::PublishedKeys;
 use super::{KeyId, KeyStoreError, KeyVersion};
-use crate::kms::Kms;
+use crate::kms::{Class, Kms};
 
 /// Makes the next version of a key. If it fails, nothing has changed. The caller holds the lock of the key id.
 pub fn rotate(
@@ -18,8 +20,8 @@ pub fn rotate(
     create::create(files, kms, recipe, id, || next_version(files, published, id))
 }
 
-/// Rotates all of `ids`; those that fail do not keep the others from being tried, unless KMS does not answer twice in a
-/// row: to find that out for each of many keys would take many minutes.
+/// Rotates all of `ids`; those that fail do not keep the others from being tried, unless these would fail like it. If KMS
+/// does not answer, a second key is tried: to find that out for each of many would take many minutes.
 pub fn rotate_each(ids: &[KeyId], rotate: impl Fn(KeyId) -> Result<(), KeyStoreError>) -> Result<(), KeyStoreError> {
     let mut failures = Vec::new();
     let mut unanswered = 0;
@@ -32,8 +34,9 @@ pub fn rotate_each(ids: &[KeyId], rotate: impl Fn(KeyId) -> Result<(), KeyStoreE
         };
         let silent = matches!(&error, KeyStoreError::Kms(_, error) if error.class.is_no_answer());
         unanswered = if silent { unanswered + 1 } else { 0 };
+        let all_would_fail = unanswered == 2 || is_the_same_for_all_keys(&error);
         failures.push(error);
-        if unanswered == 2 {
+        if all_would_fail {
             break;
         }
     }
@@ -41,6 +44,50 @@ pub fn rotate_each(ids: &[KeyId], rotate: impl Fn(KeyId) -> Result<(), KeyStoreE
     match failures.into_iter().next() {
         None => Ok(()),
         Some(first) => Err(KeyStoreError::Several { failed, of, skipped, first: Box::new(first) }),
+    }
+}
+
+/// Whether a rotation of another key, under the same master key and in the same folder, would fail like it.
+fn is_the_same_for_all_keys(error: &KeyStoreError) -> bool {
+    match error {
+        KeyStoreError::Kms(_, error) => match error.class {
+            Class::UntrustedCa
+            | Class::BadCertificate
+            | Class::NoCredentials
+            | Class::BadCredentials
+            | Class::RoleRefused
+            | Class::Clock
+            | Class::Denied
+            | Class::Disabled
+            | Class::InvalidState
+            | Class::KeyStore
+            | Class::NotFound
+            | Class::KeyType
+            | Class::NoRegion
+            | Class::WrongRegion
+            | Class::Config => true,
+            Class::Throttled
+            | Class::Transient
+            | Class::Internal
+            | Class::Unavailable
+            | Class::WrongKey
+            | Class::Corrupt
+            | Class::Rejected => false,
+        },
+        KeyStoreError::Io { error, .. } => matches!(
+            error.kind(),
+            ErrorKind::StorageFull
+                | ErrorKind::QuotaExceeded
+                | ErrorKind::ReadOnlyFilesystem
+                | ErrorKind::PermissionDenied
+        ),
+        KeyStoreError::NoMasterKey(_)
+        | KeyStoreError::Locked(_)
+        | KeyStoreError::NewerManifest(_)
+        | KeyStoreError::Folder(..)
+        | KeyStoreError::BackupCreatesNothing(_)
+        | KeyStoreError::GivenUp(_) => true,
+        _ => false,
     }
 }
 

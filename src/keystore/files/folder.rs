@@ -101,15 +101,17 @@ impl KeyFolder {
     /// the file is there, but may be gone after a power failure.
     pub fn write_new(&self, name: KeyName, contents: &[u8]) -> Result<(), KeyStoreError> {
         let path = self.path.join(name.file_name());
-        let failed = |error| failed("write key file", &path, error);
+        let not_written = |error| failed("write key file", &path, error);
         let file = self.write_temporary(|_| Ok(contents.to_vec()), &path)?;
         failpoint!("before_link");
         file.rename_to_new(&path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => KeyStoreError::Exists(path.clone()),
-            _ => failed(error),
+            _ => not_written(error),
         })?;
         failpoint!("after_link");
-        self.disk.sync_folder(&self.path).map_err(failed)?;
+        let not_synced =
+            |error| failed("sync the folder of the new key file, which is there all the same,", &path, error);
+        self.disk.sync_folder(&self.path).map_err(not_synced)?;
         failpoint!("after_sync");
         Ok(())
     }

@@ -191,7 +191,7 @@ fn a_key_of_the_wrong_length_is_never_written() {
         assert!(matches!(error, KeyStoreError::BadNewKey { bytes, .. } if bytes == length), "{error}");
         store.forget_failures();
     }
-    assert_eq!(setup.files(), [""; 0]);
+    assert_eq!(setup.files(), [LOCK]);
 }
 
 #[test]

@@ -62,3 +62,53 @@ fn a_number_that_an_unusable_file_holds_is_not_used_again() {
     assert_eq!(store.rotate(id(1)).expect("rotate"), version(3));
     assert_eq!(fs::read(setup.folder.path().join("aws-kms-key.1.2")).expect("read"), b"garbage");
 }
+
+/// A key store with keys 1 to 3.
+fn three_keys() -> (Setup, KeyStore) {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    for number in [1, 2, 3] {
+        store.latest_or_new(id(number)).expect("new");
+    }
+    setup.kms.calls();
+    (setup, store)
+}
+
+#[test]
+fn a_rotation_of_all_keys_ends_at_the_first_error_that_is_the_same_for_all() {
+    let (setup, store) = three_keys();
+    for class in [Class::NoCredentials, Class::Denied, Class::Disabled, Class::NotFound, Class::RoleRefused] {
+        setup.kms.fail_next(&[(Generate, class)]);
+        let error = store.rotate_all().expect_err("the same for all").to_string();
+        assert!(error.starts_with("1 of 3 keys could not be rotated"), "{error}");
+        assert!(error.contains(", 2 were not tried, as they would fail like it. First: key 1 version 2"), "{error}");
+        assert_eq!(setup.kms.calls(), [Generate], "{class:?}");
+    }
+    store.new_keys().change(|recipe| recipe.master_key = None);
+    assert!(store.rotate_all().expect_err("no master key").to_string().contains("2 were not tried"));
+}
+
+#[test]
+fn a_rotation_that_cannot_have_the_lock_of_the_folder_asks_kms_nothing() {
+    let (setup, store) = three_keys();
+    let lock = fs::File::open(setup.folder.path().join(LOCK)).expect("open");
+    lock.lock().expect("lock");
+    // The wait for the lock is cut short, as by KILL.
+    waits::tests::MUST_END.set(true);
+    let error = store.rotate(id(1)).expect_err("locked");
+    assert!(matches!(error, KeyStoreError::Locked(_)), "{error}");
+    assert_eq!(setup.kms.calls(), []);
+    waits::tests::MUST_END.set(false);
+    drop(lock);
+    assert_eq!(store.rotate(id(1)).expect("rotate"), version(2));
+}
+
+#[test]
+fn a_rotation_of_all_keys_can_be_ended() {
+    let (setup, store) = three_keys();
+    setup.kms.fail_next(&[(Generate, Class::Transient)]);
+    waits::tests::MUST_END.set(true);
+    let error = store.rotate_all().expect_err("ended").to_string();
+    assert!(error.starts_with("1 of 3 keys") && error.contains("2 were not tried"), "{error}");
+    assert!(error.contains("First: key 1: given up, since"), "{error}");
+}
