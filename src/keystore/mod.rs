@@ -29,6 +29,7 @@ mod key_name;
 mod load;
 mod messages;
 mod new_keys;
+mod opening;
 mod patience;
 mod published;
 mod retry;
@@ -43,7 +44,6 @@ mod tests;
 mod trust;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,7 @@ pub use error::KeyStoreError;
 pub use key_name::{KeyId, KeyName, KeyVersion};
 pub use messages::Reporter;
 pub use new_keys::{AllowedKeyIds, NewKeys, Recipe};
+pub use opening::{Opening, Role};
 pub use published::{DataKey, PublishedKeys};
 
 use crate::kms::Kms;
@@ -81,39 +82,6 @@ pub struct KeyStore {
     first_keys: FirstKeys,
     /// Rung when there is something new for the background.
     bell: Bell,
-}
-
-/// What a key store is opened with.
-pub struct Opening<'a> {
-    /// Where the key files lie.
-    pub folder: &'a Path,
-    /// The server's datadir, which remembers with which folder its keys lie.
-    pub datadir: &'a Path,
-    /// Where key files may lie too: mariadb-backup's folder of an incremental backup, while it is prepared.
-    pub also: Option<&'a Path>,
-    /// Who unwraps them.
-    pub kms: Arc<dyn Kms>,
-    /// Where the keys are published.
-    pub published: &'static PublishedKeys,
-    /// What new keys are made with.
-    pub new_keys: NewKeys,
-    /// In whose process this is.
-    pub role: Role,
-    /// How long KMS is tried, if it cannot be reached.
-    pub startup_timeout: Duration,
-    /// Whether the server is still starting: then a new key is waited for, too.
-    pub is_starting: fn() -> bool,
-    /// Who is told.
-    pub reporter: &'static dyn Reporter,
-}
-
-/// In whose process the plugin runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// A server, which makes keys.
-    Server,
-    /// mariadb-backup, which only reads them.
-    Backup,
 }
 
 impl KeyStore {

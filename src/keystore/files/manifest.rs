@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::entry::Entry;
 use super::folder::{Document, KeyFolder};
-use super::json::{AlgorithmName, AnyDocument, json};
+use super::json::{AnyDocument, json};
+use super::manifest_format::{File, Row, name_in};
 use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
 
 /// The entries, by key and version.
@@ -184,87 +185,6 @@ fn failed(action: &'static str, folder: &KeyFolder, error: io::Error) -> KeyStor
 const FILE_NAME: &str = "aws-kms-key.manifest.json";
 const DAMAGED_FILE_NAME: &str = "aws-kms-key.manifest.damaged";
 const FORMAT: u32 = 1;
-
-/// The file.
-#[derive(Serialize, Deserialize)]
-struct File {
-    format: u32,
-    /// The number of this file: another one is a copy.
-    #[serde(default)]
-    inode: Option<u64>,
-    keys: Vec<Value>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
-}
-
-/// Which version an entry is about, as far as that can be read.
-fn name_in(entry: &Value) -> Option<KeyName> {
-    let number = |name: &str| u32::try_from(entry.get(name)?.as_u64()?).ok();
-    KeyName::new(number("key_id")?, number("key_version")?)
-}
-
-/// An [`Entry`] as it stands in the file.
-#[derive(Serialize, Deserialize)]
-struct Row {
-    key_id: u32,
-    key_version: u32,
-    created: String,
-    algorithm: AlgorithmName,
-    master_key: Option<String>,
-    file_sha256: String,
-    key_check: String,
-    /// Only there if it is false.
-    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
-    is_trusted: bool,
-    /// Only there if it is true.
-    #[serde(default, skip_serializing_if = "no")]
-    is_left_behind: bool,
-    #[serde(flatten)]
-    other: Map<String, Value>,
-}
-
-fn no(value: &bool) -> bool {
-    !value
-}
-
-fn yes() -> bool {
-    true
-}
-
-impl From<&Entry> for Row {
-    fn from(entry: &Entry) -> Self {
-        Self {
-            key_id: entry.name.id.value(),
-            key_version: entry.name.version.value(),
-            created: entry.created.clone(),
-            algorithm: entry.algorithm.into(),
-            master_key: entry.master_key.clone(),
-            file_sha256: entry.file_sha256.clone(),
-            key_check: entry.key_check.clone(),
-            is_trusted: entry.is_trusted,
-            is_left_behind: entry.is_left_behind,
-            other: entry.other.clone(),
-        }
-    }
-}
-
-impl Row {
-    fn into_entry(self, name: KeyName) -> Entry {
-        let Self { created, algorithm, master_key, file_sha256, key_check, is_trusted, is_left_behind, other, .. } =
-            self;
-        Entry {
-            name,
-            created,
-            algorithm: algorithm.into(),
-            master_key,
-            file_sha256,
-            key_check,
-            is_trusted,
-            is_left_behind,
-            other,
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

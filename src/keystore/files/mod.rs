@@ -9,6 +9,7 @@ mod json;
 mod key_file;
 mod lock;
 mod manifest;
+mod manifest_format;
 mod memory;
 
 use std::collections::BTreeSet;
