@@ -60,6 +60,7 @@ use crate::waits;
 use adopt::Adoption;
 use backoff::Backoff;
 use create::NewVersion;
+use failpoints::failpoint;
 use files::{Disk, Entry, Folders, KeyFiles, SystemDisk};
 use first_keys::FirstKeys;
 use key_locks::KeyLocks;
@@ -184,6 +185,26 @@ impl KeyStore {
     /// Gives a key a new version, which is the latest from then on. If it fails, nothing has changed.
     pub fn rotate(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
         let _lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id))?;
+        self.make_next(id).map(|new| self.publish_new(new))
+    }
+
+    /// Rotates all keys; those that fail do not keep the others from being tried, unless KMS does not answer twice in a
+    /// row. All new versions are recorded in one go, and become the latest at the end. Answers how many keys there are.
+    pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
+        let ids = rotate::all_ids(&self.files, self.published)?;
+        let mut made = Vec::new();
+        let rotated = rotate::rotate_each(&ids, |id| {
+            let lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id));
+            let new = lock.and_then(|_lock| self.make_next(id));
+            made.push(new.inspect_err(|error| self.messages.rotation_failed(error))?);
+            Ok(())
+        });
+        self.publish_all_new(&made);
+        rotated.map(|()| ids.len())
+    }
+
+    /// The caller holds the lock of the key id.
+    fn make_next(&self, id: KeyId) -> Result<NewVersion, KeyStoreError> {
         if self.role == Role::Backup {
             let version = rotate::highest_version(&self.files, self.published, id)?;
             return Err(KeyStoreError::BackupCreatesNothing(KeyName { id, version }));
@@ -191,15 +212,7 @@ impl KeyStore {
         let new = rotate::rotate(&self.files, &*self.kms, self.published, self.new_keys.current(), id);
         let new = new.map_err(|error| given_up(id, error))?;
         self.failures.made(id);
-        Ok(self.publish_new(new))
-    }
-
-    /// Rotates all keys; those that fail do not keep the others from being tried, unless KMS does not answer twice in a
-    /// row. Answers how many keys there are.
-    pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
-        let ids = rotate::all_ids(&self.files, self.published)?;
-        let rotate = |id| self.rotate(id).map(drop).inspect_err(|error| self.messages.rotation_failed(error));
-        rotate::rotate_each(&ids, rotate).map(|()| ids.len())
+        Ok(new)
     }
 
     /// What new keys are made with; may be changed at any time.
@@ -286,9 +299,22 @@ impl KeyStore {
     }
 
     fn publish_new(&self, new: NewVersion) -> KeyVersion {
-        self.published.publish(self.epoch, vec![(new.name, new.key.clone())]);
-        self.messages.made(&new, &self.files.path_of(new.name));
-        new.name.version
+        let version = new.name.version;
+        self.publish_all_new(&[new]);
+        version
+    }
+
+    /// Records and publishes versions whose files are on the disk.
+    fn publish_all_new(&self, new: &[NewVersion]) {
+        if new.is_empty() {
+            return;
+        }
+        if let Err(error) = create::record(&self.files, new) {
+            self.messages.not_recorded(new, &error);
+        }
+        failpoint!("before_publish");
+        self.published.publish(self.epoch, new.iter().map(|new| (new.name, new.key.clone())).collect());
+        new.iter().for_each(|new| self.messages.made(new, &self.files.path_of(new.name)));
     }
 
     /// mariadb-backup reads what it finds, and makes nothing with it that is to last.

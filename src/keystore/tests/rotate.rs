@@ -1,5 +1,6 @@
 //! New versions of keys.
 
+use super::lossy_disk::{Faults, LossyDisk};
 use super::*;
 
 #[test]
@@ -61,4 +62,27 @@ fn a_number_that_an_unusable_file_holds_is_not_used_again() {
     assert_eq!(store.published.latest(id(1)), Some(version(1)));
     assert_eq!(store.rotate(id(1)).expect("rotate"), version(3));
     assert_eq!(fs::read(setup.folder.path().join("aws-kms-key.1.2")).expect("read"), b"garbage");
+}
+
+#[test]
+fn a_rotation_of_all_keys_writes_the_manifest_once_and_all_of_them_are_in_it() {
+    let (setup, disk) = (Setup::new(), LossyDisk::new(&["/keys", "/data"]));
+    let open = || {
+        let (folder, datadir) = (Path::new("/keys"), Path::new("/data"));
+        let opening = Opening { folder, datadir, ..setup.opening(Role::Server, setup.kms.clone()) };
+        KeyStore::open_on(Arc::new(disk.clone()), opening).expect("open")
+    };
+    let store = open();
+    for number in 1..=30 {
+        store.latest_or_new(id(number)).expect("new");
+    }
+    disk.set_faults(Faults::default());
+    setup.kms.fail_next(&[(Generate, Class::Denied)]);
+    assert!(store.rotate_all().is_err(), "one of them fails");
+    assert_eq!(disk.syncs(), 29 * 2 + 2, "each file and its name, and then the manifest");
+    assert!((2..=30).all(|number| store.published.latest(id(number)) == Some(version(2))));
+    setup.log.0.lock().expect("log").clear();
+    let again = open();
+    assert!((2..=30).all(|number| again.published.latest(id(number)) == Some(version(2))));
+    assert!(!setup.log.has("adopted") && !setup.log.has("warning"), "{:?}", setup.log.0);
 }
