@@ -1,4 +1,4 @@
-//! How a key version comes to be: generate, unwrap, check, write, record. Nothing is encrypted with it before it is
+//! How a key version comes to be: generate, unwrap, check, write; then record, for many at once. Nothing is encrypted with it before it is
 //! published, which the caller does. A key file that has its name is never taken back, whatever fails afterwards: another
 //! server with the same folder may have read it.
 
@@ -20,8 +20,8 @@ pub struct NewVersion {
     pub key: DataKey,
     /// What it was made with.
     pub recipe: Recipe,
-    /// Why the manifest does not know of it yet. The version is as good: the next start adopts it.
-    pub not_recorded: Option<KeyStoreError>,
+    /// What the manifest is to say of it.
+    pub entry: Entry,
     /// Why its memory could not be locked, and may be written to swap space.
     pub not_locked: Option<io::Error>,
 }
@@ -74,26 +74,30 @@ pub fn create(
     let mut hidden = hide(&[(plain.as_bytes(), recipe.algorithm)]).map_err(|_| KeyStoreError::NoMemory(name))?;
     let key = hidden.keys.pop().ok_or(KeyStoreError::NoMemory(name))?;
     let file = KeyFile { algorithm: recipe.algorithm, wrapped };
-    let (name, not_recorded) = store(files, id, number, &file, &plain)?;
-    failpoint!("before_publish");
-    Ok(NewVersion { name, key, recipe, not_recorded, not_locked: hidden.not_locked })
+    let entry = store(files, id, number, &file, &plain)?;
+    Ok(NewVersion { name: entry.name, key, recipe, entry, not_locked: hidden.not_locked })
 }
 
-/// Writes the key file and its entry in the manifest. Answers the key's name, and why it has no entry, if it has none.
+/// Records versions that were made in the manifest. Without its entry a version is as good: the next start adopts it.
+pub fn record(files: &KeyFiles, new: &[NewVersion]) -> Result<(), KeyStoreError> {
+    let entries = new.iter().map(|new| new.entry.clone()).collect();
+    let recorded = files.begin_adding().and_then(|adding| adding.record(entries));
+    failpoint!("after_manifest");
+    recorded
+}
+
+/// Writes the key file. Answers what the manifest is to say of it.
 fn store(
     files: &KeyFiles,
     id: KeyId,
     number: impl Fn() -> Result<KeyVersion, KeyStoreError>,
     file: &KeyFile,
     plain: &PlainKey,
-) -> Result<(KeyName, Option<KeyStoreError>), KeyStoreError> {
+) -> Result<Entry, KeyStoreError> {
     let created = SystemTime::now();
     let adding = files.begin_adding()?;
     let name = KeyName { id, version: number()? };
     let contents = file.to_bytes(name, created)?;
-    let entry = Entry::new(name, &contents, file.algorithm, plain, created);
     adding.write(name, &contents)?;
-    let not_recorded = adding.record(vec![entry]).err();
-    failpoint!("after_manifest");
-    Ok((name, not_recorded))
+    Ok(Entry::new(name, &contents, file.algorithm, plain, created))
 }

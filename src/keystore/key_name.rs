@@ -62,6 +62,11 @@ impl KeyName {
         format!("{PREFIX}{}.{}", self.id.0, self.version.0)
     }
 
+    /// What the names of all files of a key begin with.
+    pub fn prefix(id: KeyId) -> String {
+        format!("{PREFIX}{}.", id.0)
+    }
+
     /// `None` for all that is no name of a key file, numbers with leading zeros or signs included.
     pub fn parse(file_name: &str) -> Option<Self> {
         let (id, version) = file_name.strip_prefix(PREFIX)?.split_once('.')?;

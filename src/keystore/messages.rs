@@ -183,13 +183,23 @@ impl Messages {
 
     /// A key version that was made, in the file `path`.
     pub fn made(&self, new: &NewVersion, path: &Path) {
-        let NewVersion { name, recipe, not_recorded, not_locked, .. } = new;
+        let NewVersion { name, recipe, not_locked, .. } = new;
         self.memory(not_locked.as_ref());
-        if let Some(error) = not_recorded {
-            self.0.warning(&format!("{name} is not in the manifest of the key files yet: {error}"));
-        }
         let by = recipe.master_key.as_ref().map_or_else(String::new, |id| format!(", wrapped by master key {id}"));
         self.0.note(&format!("made {name} ({}, {}){by}, in file {}", recipe.spec, recipe.algorithm, path.display()));
+    }
+
+    /// Versions that were made, and are not in the manifest yet.
+    pub fn not_recorded(&self, new: &[NewVersion], error: &KeyStoreError) {
+        match new {
+            [] => {}
+            [only] => self.0.warning(&format!("{} is not in the manifest of the key files yet: {error}", only.name)),
+            [first, more @ ..] => self.0.warning(&format!(
+                "{} and {} more key versions are not in the manifest of the key files yet: {error}",
+                first.name,
+                more.len()
+            )),
+        }
     }
 
     /// What could not be written down of keys that are used all the same: so this is no more than a warning.

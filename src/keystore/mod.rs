@@ -60,12 +60,12 @@ use crate::waits;
 use adopt::Adoption;
 use backoff::Backoff;
 use create::NewVersion;
-use files::{Disk, Entry, Folders, KeyFiles, SystemDisk};
+use failpoints::failpoint;
+use files::{Entry, KeyFiles};
 use first_keys::FirstKeys;
 use key_locks::KeyLocks;
 use load::{LoadReport, RefusedKey};
 use messages::Messages;
-use patience::Patience;
 use published::Epoch;
 
 /// All data keys of one server.
@@ -85,70 +85,6 @@ pub struct KeyStore {
 }
 
 impl KeyStore {
-    /// Loads all keys and publishes them. Without key files, nothing is asked of KMS. Fails if the datadir has keys that lie
-    /// in another folder.
-    ///
-    /// Fails if KMS could not be reached for one of the keys, if there are no credentials, or if not one of the key versions
-    /// that there are or were can be used; nothing is published then. A key that fails for a reason of its own is reported,
-    /// and the others are loaded.
-    pub fn open(opening: Opening<'_>) -> Result<Self, KeyStoreError> {
-        Self::open_on(Arc::new(SystemDisk), opening)
-    }
-
-    fn open_on(disk: Arc<dyn Disk>, opening: Opening<'_>) -> Result<Self, KeyStoreError> {
-        let Opening { folder, datadir, also, kms, published, new_keys, role, startup_timeout, is_starting, reporter } =
-            opening;
-        let epoch = published.begin();
-        let messages = Messages(reporter);
-        let datadir = (role == Role::Server).then_some(datadir);
-        let (files, manifest) = KeyFiles::open(disk, &Folders { keys: folder, also, datadir })?;
-        messages.manifest(files.path(), &manifest);
-        if role == Role::Server {
-            messages.leftovers(files.path(), &files.remove_leftovers());
-        }
-        let store = Self {
-            files,
-            kms,
-            published,
-            epoch,
-            new_keys,
-            role,
-            messages,
-            locks: KeyLocks::default(),
-            failures: Backoff::default(),
-            first_keys: FirstKeys::new(is_starting, startup_timeout),
-            bell: Bell::default(),
-        };
-        let (files, messages) = (&store.files, &store.messages);
-        let started = Instant::now();
-        let survey = start::survey(files)?;
-        messages.survey(files.path(), &survey, |name| files.path_of(name));
-        let patience = Patience::new(started + startup_timeout, messages);
-        let mut report = start::load_all(files, &*store.kms, &survey.present, patience)?;
-        let adoption = store.adopt(&mut report, &survey.left_behind);
-        start::check_any_is_usable(files, &survey, &report)?;
-        if survey.present.is_empty() {
-            return Ok(store);
-        }
-        store.publish(&report);
-        messages.started(files.path(), &survey, &report, published.ids().len(), started.elapsed());
-        for RefusedKey { name, error } in &report.refused {
-            store.version_failed(*name, error);
-            if published.latest(name.id).is_none() {
-                store.failed(name.id, None, error);
-            }
-        }
-        for name in survey.missing.iter().copied() {
-            store.version_failed(name, &KeyStoreError::Gone(name, files.path_of(name)));
-        }
-        if role == Role::Server {
-            messages.adopted(files.path(), &manifest, &report);
-            messages.untrusted(&report, &files.master_keys());
-        }
-        messages.adoption(files.path(), &adoption);
-        Ok(store)
-    }
-
     /// The latest version of a key. A key that was never used here gets its version 1, which takes two calls of KMS;
     /// for all others see [`PublishedKeys::latest`], which this is the slow companion of.
     pub fn latest_or_new(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
@@ -184,6 +120,26 @@ impl KeyStore {
     /// Gives a key a new version, which is the latest from then on. If it fails, nothing has changed.
     pub fn rotate(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
         let _lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id))?;
+        self.make_next(id).map(|new| self.publish_new(new))
+    }
+
+    /// Rotates all keys; those that fail do not keep the others from being tried, unless KMS does not answer twice in a
+    /// row. All new versions are recorded in one go, and become the latest at the end. Answers how many keys there are.
+    pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
+        let ids = rotate::all_ids(&self.files, self.published)?;
+        let mut made = Vec::new();
+        let rotated = rotate::rotate_each(&ids, |id| {
+            let lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id));
+            let new = lock.and_then(|_lock| self.make_next(id));
+            made.push(new.inspect_err(|error| self.messages.rotation_failed(error))?);
+            Ok(())
+        });
+        self.publish_all_new(&made);
+        rotated.map(|()| ids.len())
+    }
+
+    /// The caller holds the lock of the key id.
+    fn make_next(&self, id: KeyId) -> Result<NewVersion, KeyStoreError> {
         if self.role == Role::Backup {
             let version = rotate::highest_version(&self.files, self.published, id)?;
             return Err(KeyStoreError::BackupCreatesNothing(KeyName { id, version }));
@@ -191,15 +147,7 @@ impl KeyStore {
         let new = rotate::rotate(&self.files, &*self.kms, self.published, self.new_keys.current(), id);
         let new = new.map_err(|error| given_up(id, error))?;
         self.failures.made(id);
-        Ok(self.publish_new(new))
-    }
-
-    /// Rotates all keys; those that fail do not keep the others from being tried, unless these would fail like it. Answers
-    /// how many keys there are.
-    pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
-        let ids = rotate::all_ids(&self.files, self.published)?;
-        let rotate = |id| self.rotate(id).map(drop).inspect_err(|error| self.messages.rotation_failed(error));
-        rotate::rotate_each(&ids, rotate).map(|()| ids.len())
+        Ok(new)
     }
 
     /// What new keys are made with; may be changed at any time.
@@ -286,9 +234,22 @@ impl KeyStore {
     }
 
     fn publish_new(&self, new: NewVersion) -> KeyVersion {
-        self.published.publish(self.epoch, vec![(new.name, new.key.clone())]);
-        self.messages.made(&new, &self.files.path_of(new.name));
-        new.name.version
+        let version = new.name.version;
+        self.publish_all_new(&[new]);
+        version
+    }
+
+    /// Records and publishes versions whose files are on the disk.
+    fn publish_all_new(&self, new: &[NewVersion]) {
+        if new.is_empty() {
+            return;
+        }
+        if let Err(error) = create::record(&self.files, new) {
+            self.messages.not_recorded(new, &error);
+        }
+        failpoint!("before_publish");
+        self.published.publish(self.epoch, new.iter().map(|new| (new.name, new.key.clone())).collect());
+        new.iter().for_each(|new| self.messages.made(new, &self.files.path_of(new.name)));
     }
 
     /// mariadb-backup reads what it finds, and makes nothing with it that is to last.

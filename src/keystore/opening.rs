@@ -1,10 +1,18 @@
-//! What a key store is opened with.
+//! How a key store is opened: all that happens at start, in order.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{NewKeys, PublishedKeys, Reporter};
+use super::background::Bell;
+use super::backoff::Backoff;
+use super::files::{Disk, Folders, KeyFiles, SystemDisk};
+use super::first_keys::FirstKeys;
+use super::key_locks::KeyLocks;
+use super::load::RefusedKey;
+use super::messages::Messages;
+use super::patience::Patience;
+use super::{KeyStore, KeyStoreError, NewKeys, PublishedKeys, Reporter, start};
 use crate::kms::Kms;
 
 /// What a key store is opened with.
@@ -38,4 +46,70 @@ pub enum Role {
     Server,
     /// mariadb-backup, which only reads them.
     Backup,
+}
+
+impl KeyStore {
+    /// Loads all keys and publishes them. Without key files, nothing is asked of KMS. Fails if the datadir has keys that lie
+    /// in another folder.
+    ///
+    /// Fails if KMS could not be reached for one of the keys, if there are no credentials, or if not one of the key versions
+    /// that there are or were can be used; nothing is published then. A key that fails for a reason of its own is reported,
+    /// and the others are loaded.
+    pub fn open(opening: Opening<'_>) -> Result<Self, KeyStoreError> {
+        Self::open_on(Arc::new(SystemDisk), opening)
+    }
+
+    pub(super) fn open_on(disk: Arc<dyn Disk>, opening: Opening<'_>) -> Result<Self, KeyStoreError> {
+        let Opening { folder, datadir, also, kms, published, new_keys, role, startup_timeout, is_starting, reporter } =
+            opening;
+        let epoch = published.begin();
+        let messages = Messages(reporter);
+        let datadir = (role == Role::Server).then_some(datadir);
+        let (files, manifest) = KeyFiles::open(disk, &Folders { keys: folder, also, datadir })?;
+        messages.manifest(files.path(), &manifest);
+        if role == Role::Server {
+            messages.leftovers(files.path(), &files.remove_leftovers());
+        }
+        let store = Self {
+            files,
+            kms,
+            published,
+            epoch,
+            new_keys,
+            role,
+            messages,
+            locks: KeyLocks::default(),
+            failures: Backoff::default(),
+            first_keys: FirstKeys::new(is_starting, startup_timeout),
+            bell: Bell::default(),
+        };
+        let (files, messages) = (&store.files, &store.messages);
+        let started = Instant::now();
+        let survey = start::survey(files)?;
+        messages.survey(files.path(), &survey, |name| files.path_of(name));
+        let patience = Patience::new(started + startup_timeout, messages);
+        let mut report = start::load_all(files, &*store.kms, &survey.present, patience)?;
+        let adoption = store.adopt(&mut report, &survey.left_behind);
+        start::check_any_is_usable(files, &survey, &report)?;
+        if survey.present.is_empty() {
+            return Ok(store);
+        }
+        store.publish(&report);
+        messages.started(files.path(), &survey, &report, published.ids().len(), started.elapsed());
+        for RefusedKey { name, error } in &report.refused {
+            store.version_failed(*name, error);
+            if published.latest(name.id).is_none() {
+                store.failed(name.id, None, error);
+            }
+        }
+        for name in survey.missing.iter().copied() {
+            store.version_failed(name, &KeyStoreError::Gone(name, files.path_of(name)));
+        }
+        if role == Role::Server {
+            messages.adopted(files.path(), &manifest, &report);
+            messages.untrusted(&report, &files.master_keys());
+        }
+        messages.adoption(files.path(), &adoption);
+        Ok(store)
+    }
 }

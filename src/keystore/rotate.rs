@@ -22,7 +22,10 @@ pub fn rotate(
 
 /// Rotates all of `ids`; those that fail do not keep the others from being tried, unless these would fail like it. If KMS
 /// does not answer, a second key is tried: to find that out for each of many would take many minutes.
-pub fn rotate_each(ids: &[KeyId], rotate: impl Fn(KeyId) -> Result<(), KeyStoreError>) -> Result<(), KeyStoreError> {
+pub fn rotate_each(
+    ids: &[KeyId],
+    mut rotate: impl FnMut(KeyId) -> Result<(), KeyStoreError>,
+) -> Result<(), KeyStoreError> {
     let mut failures = Vec::new();
     let mut unanswered = 0;
     let mut tried = 0;

@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::{self, ScopedJoinHandle};
+use std::time::SystemTime;
 
 use tempfile::NamedTempFile;
 
@@ -89,6 +90,8 @@ pub enum Kind {
         bytes: u64,
         /// The file system's number of it (inode), which a copy does not share.
         number: u64,
+        /// When its contents were changed last.
+        modified: SystemTime,
     },
     /// A folder.
     Folder,
@@ -115,7 +118,9 @@ impl Disk for SystemDisk {
     fn kind(&self, path: &Path) -> io::Result<Kind> {
         let metadata = fs::metadata(path)?;
         Ok(match metadata.file_type() {
-            kind if kind.is_file() => Kind::File { bytes: metadata.len(), number: metadata.ino() },
+            kind if kind.is_file() => {
+                Kind::File { bytes: metadata.len(), number: metadata.ino(), modified: metadata.modified()? }
+            }
             kind if kind.is_dir() => Kind::Folder,
             _ => Kind::Other,
         })

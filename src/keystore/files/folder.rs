@@ -64,19 +64,25 @@ impl KeyFolder {
 
     /// All that has the name of a key file, in order.
     pub fn scan(&self) -> Result<Vec<KeyName>, KeyStoreError> {
-        let mut names = Vec::new();
-        for folder in [Some(&self.path), self.also.as_ref()].into_iter().flatten() {
-            let listed = self.disk.list(folder).map_err(|error| failed("list", folder, error))?;
-            names.extend(listed.iter().filter_map(|listed| KeyName::parse(listed.name.to_str()?)));
-        }
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
+        self.names_with("")
     }
 
     /// The versions of one key that have a file, usable or not, ascending.
     pub fn versions(&self, id: KeyId) -> Result<Vec<KeyVersion>, KeyStoreError> {
-        Ok(self.scan()?.into_iter().filter(|name| name.id == id).map(|name| name.version).collect())
+        Ok(self.names_with(&KeyName::prefix(id))?.into_iter().map(|name| name.version).collect())
+    }
+
+    fn names_with(&self, prefix: &str) -> Result<Vec<KeyName>, KeyStoreError> {
+        let mut names = Vec::new();
+        for folder in [Some(&self.path), self.also.as_ref()].into_iter().flatten() {
+            let listed = self.disk.list(folder).map_err(|error| failed("list", folder, error))?;
+            let wanted =
+                listed.iter().filter_map(|listed| listed.name.to_str().filter(|name| name.starts_with(prefix)));
+            names.extend(wanted.filter_map(KeyName::parse));
+        }
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
     }
 
     /// The contents of a key file, which are neither empty nor too long.
@@ -147,11 +153,11 @@ impl KeyFolder {
         }
     }
 
-    /// Whether something has the name of a file that is no key file.
-    pub fn has_document(&self, file_name: &str) -> io::Result<bool> {
+    /// What has the name of a file that is no key file: the same as long as that is not replaced or changed.
+    pub fn document_kind(&self, file_name: &str) -> io::Result<Option<Kind>> {
         match self.disk.kind(&self.path.join(file_name)) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Ok(kind) => Ok(Some(kind)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::disk::Kind;
 use super::entry::Entry;
 use super::folder::KeyFolder;
-use super::manifest::{Finding, Manifest, OnDisk};
+use super::manifest::{self, Finding, Manifest, OnDisk};
 use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
 
 /// The manifest of the key store's folder.
@@ -37,13 +38,15 @@ struct State {
     manifest: Manifest,
     /// There is a manifest of a later version of the plugin, of this format: it is left alone, and no key is made.
     newer: Option<u32>,
+    /// The file that was read or written last, if it was a good one: not read again as long as it is the same.
+    known: Option<Kind>,
 }
 
 impl Inventory {
     /// Reads the manifest. One that is damaged is put aside, and replaced when the keys have been loaded. Only read if not
     /// `is_writable`.
     pub(super) fn open(folder: &KeyFolder, is_writable: bool) -> Result<(Self, FoundManifest), KeyStoreError> {
-        let mut state = State { manifest: Manifest::default(), newer: None };
+        let mut state = State { manifest: Manifest::default(), newer: None, known: None };
         let found = match Manifest::read(folder)? {
             OnDisk::Good(manifest) => {
                 state.manifest = manifest;
@@ -81,10 +84,18 @@ impl Inventory {
     /// could not be written there yet is kept.
     pub(super) fn refresh(&self, folder: &KeyFolder) -> Result<Place, KeyStoreError> {
         let mut state = self.state();
+        // Before it is read: what takes its place meanwhile is read the next time.
+        let kind = manifest::kind(folder)?;
+        if kind.is_some() && state.known == kind {
+            return Ok(Place::Free);
+        }
         let found = Manifest::read(folder)?;
-        state.newer = None;
+        (state.newer, state.known) = (None, None);
         match found {
-            OnDisk::Good(manifest) => state.manifest.take_over(manifest),
+            OnDisk::Good(manifest) => {
+                state.manifest.take_over(manifest);
+                state.known = kind;
+            }
             OnDisk::Missing => {}
             OnDisk::Damaged(_) => return Ok(Place::Taken),
             OnDisk::Newer(format) => state.newer = Some(format),
@@ -109,7 +120,11 @@ impl Inventory {
         if place == Place::Taken {
             Manifest::put_aside(folder)?;
         }
-        state.manifest.write(folder)
+        state.known = None;
+        state.manifest.write(folder)?;
+        state.manifest.is_written_here();
+        state.known = manifest::kind(folder)?;
+        Ok(())
     }
 
     /// Whether a version may encrypt new data; `None` if it is not known.

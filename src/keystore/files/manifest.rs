@@ -10,6 +10,7 @@ use std::io;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::disk::Kind;
 use super::entry::Entry;
 use super::folder::{Document, KeyFolder};
 use super::json::{AnyDocument, json};
@@ -110,6 +111,11 @@ impl Manifest {
         self.is_copy
     }
 
+    /// It was written, so it is no copy any more.
+    pub(super) fn is_written_here(&mut self) {
+        self.is_copy = false;
+    }
+
     /// The entry of a version.
     pub(super) fn entry(&self, name: KeyName) -> Option<&Entry> {
         self.entries.get(&name)
@@ -172,10 +178,9 @@ impl Manifest {
     }
 }
 
-/// Whether a folder has a manifest, good or not.
-pub(super) fn is_there(folder: &KeyFolder) -> Result<bool, KeyStoreError> {
-    let has = folder.has_document(FILE_NAME);
-    has.map_err(|error| failed("read manifest", folder, error))
+/// What lies in a folder as its manifest, good or not: the same as long as that is not replaced or changed.
+pub(super) fn kind(folder: &KeyFolder) -> Result<Option<Kind>, KeyStoreError> {
+    folder.document_kind(FILE_NAME).map_err(|error| failed("read manifest", folder, error))
 }
 
 fn failed(action: &'static str, folder: &KeyFolder, error: io::Error) -> KeyStoreError {

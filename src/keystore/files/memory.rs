@@ -135,7 +135,7 @@ impl Memory {
 }
 
 fn has_keys(folder: &KeyFolder) -> Result<bool, KeyStoreError> {
-    Ok(!folder.scan()?.is_empty() || manifest::is_there(folder)?)
+    Ok(manifest::kind(folder)?.is_some() || !folder.scan()?.is_empty())
 }
 
 fn read_id(folder: &KeyFolder) -> Result<Option<String>, KeyStoreError> {

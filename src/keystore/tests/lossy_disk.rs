@@ -6,6 +6,7 @@ use std::fs::TryLockError;
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::MANIFEST;
 use crate::keystore::files::{Disk, Kind, Listed, LockFile, NewFile};
@@ -166,7 +167,11 @@ impl Disk for LossyDisk {
             return Ok(Kind::Folder);
         }
         let file = state.find(path)?;
-        Ok(Kind::File { bytes: state.files[file].now.len() as u64, number: file as u64 })
+        Ok(Kind::File {
+            bytes: state.files[file].now.len() as u64,
+            number: file as u64,
+            modified: SystemTime::UNIX_EPOCH,
+        })
     }
 
     fn read(&self, path: &Path, at_most: u64) -> Result<Vec<u8>> {

@@ -1,5 +1,6 @@
 //! New versions of keys.
 
+use super::lossy_disk::{Faults, LossyDisk};
 use super::*;
 
 #[test]
@@ -111,4 +112,27 @@ fn a_rotation_of_all_keys_can_be_ended() {
     let error = store.rotate_all().expect_err("ended").to_string();
     assert!(error.starts_with("1 of 3 keys") && error.contains("2 were not tried"), "{error}");
     assert!(error.contains("First: key 1: given up, since"), "{error}");
+}
+
+#[test]
+fn a_rotation_of_all_keys_writes_the_manifest_once_and_all_of_them_are_in_it() {
+    let (setup, disk) = (Setup::new(), LossyDisk::new(&["/keys", "/data"]));
+    let open = || {
+        let (folder, datadir) = (Path::new("/keys"), Path::new("/data"));
+        let opening = Opening { folder, datadir, ..setup.opening(Role::Server, setup.kms.clone()) };
+        KeyStore::open_on(Arc::new(disk.clone()), opening).expect("open")
+    };
+    let store = open();
+    for number in 1..=30 {
+        store.latest_or_new(id(number)).expect("new");
+    }
+    disk.set_faults(Faults::default());
+    setup.kms.fail_next(&[(Generate, Class::Throttled)]);
+    assert!(store.rotate_all().is_err(), "one of them fails");
+    assert_eq!(disk.syncs(), 29 * 2 + 2, "each file and its name, and then the manifest");
+    assert!((2..=30).all(|number| store.published.latest(id(number)) == Some(version(2))));
+    setup.log.0.lock().expect("log").clear();
+    let again = open();
+    assert!((2..=30).all(|number| again.published.latest(id(number)) == Some(version(2))));
+    assert!(!setup.log.has("adopted") && !setup.log.has("warning"), "{:?}", setup.log.0);
 }
