@@ -57,8 +57,16 @@ pub static _maria_plugin_declarations_: ServerWritable<[c::st_maria_plugin; 2]> 
     },
 ]);
 
-/// Shown as PLUGIN_VERSION: major and minor, a byte each.
-const VERSION: c_uint = 0x0200;
+/// Shown as PLUGIN_VERSION: major and minor, a byte each. PLUGIN_AUTH_VERSION and the log show the whole version.
+const VERSION: c_uint = byte(env!("CARGO_PKG_VERSION_MAJOR")) << 8 | byte(env!("CARGO_PKG_VERSION_MINOR"));
+
+#[allow(clippy::panic)] // the compiler's: it stops at a number that does not fit
+const fn byte(decimal: &str) -> c_uint {
+    match u8::from_str_radix(decimal, 10) {
+        Ok(number) => number as c_uint,
+        Err(_) => panic!("a part of the version is above 255"),
+    }
+}
 
 static ENCRYPTION: ServerWritable<c::st_mariadb_encryption> = ServerWritable::new(c::st_mariadb_encryption {
     interface_version: c::MariaDB_ENCRYPTION_INTERFACE_VERSION as c_int,

@@ -12,7 +12,7 @@ use super::export::{Unused, exported};
 use super::server::Server;
 use super::system_variables::{self as variables, InInit};
 use super::waiting::{self, Phase};
-use crate::keystore::{KeyStore, NewKeys, Opening, PublishedKeys, Recipe, Reporter};
+use crate::keystore::{KeyStore, NewKeys, Opening, PublishedKeys, Recipe, Reporter, Role};
 use crate::kms::aws::{AwsKms, AwsSettings, Remark, sdk_log};
 use crate::kms::{Kms, MasterKeyId};
 use crate::waits;
@@ -72,6 +72,12 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
     sdk_log::install(error_log::sdk_line);
     sdk_log::set_level(variables::LOG_LEVEL.read(init));
     let server = Server::current();
+    if server.is_unknown() {
+        ErrorLog.warning(
+            "this process is not known as a MariaDB server, nor as mariadb-backup: no keys are made, and no file is written. \
+             If it is a server, please report this with its version",
+        );
+    }
     let region = aws.region.clone();
     let store = KeyStore::open(Opening {
         folder: &variables::KEYFILE_DIR.read(init)?,
@@ -96,6 +102,7 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
         env!("CARGO_PKG_VERSION"),
         region.as_deref().unwrap_or("as the AWS SDK finds it"),
         match &master_key {
+            _ if server.role() == Role::Backup => "none in mariadb-backup".to_owned(),
             Some(master_key) => format!("{spec}, {algorithm}, wrapped by master key {master_key}"),
             None if mock => format!("{spec}, {algorithm}, in the clear"),
             None => "none, until aws_key_management_master_key_id is set".to_owned(),

@@ -8,6 +8,7 @@ use super::new_keys::Recipe;
 use super::published::PublishedKeys;
 use super::{KeyId, KeyStoreError, KeyVersion};
 use crate::kms::{Class, Kms};
+use crate::waits;
 
 /// Makes the next version of a key. If it fails, nothing has changed. The caller holds the lock of the key id.
 pub fn rotate(
@@ -21,7 +22,8 @@ pub fn rotate(
 }
 
 /// Rotates all of `ids`; those that fail do not keep the others from being tried, unless these would fail like it. If KMS
-/// does not answer, a second key is tried: to find that out for each of many would take many minutes.
+/// does not answer, a second key is tried: to find that out for each of many would take many minutes. Ends between two keys
+/// when the statement is killed.
 pub fn rotate_each(
     ids: &[KeyId],
     mut rotate: impl FnMut(KeyId) -> Result<(), KeyStoreError>,
@@ -31,7 +33,8 @@ pub fn rotate_each(
     let mut tried = 0;
     for id in ids {
         tried += 1;
-        let Err(error) = rotate(*id) else {
+        let rotated = if waits::must_end() { Err(KeyStoreError::GivenUp(*id)) } else { rotate(*id) };
+        let Err(error) = rotated else {
             unanswered = 0;
             continue;
         };
@@ -113,4 +116,26 @@ pub fn highest_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -
 
 fn next_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
     highest_version(files, published, id)?.next().ok_or(KeyStoreError::NoVersionLeft(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::waits::tests::MUST_END;
+
+    #[test]
+    fn a_rotation_of_all_keys_that_is_killed_ends_before_the_next_key() {
+        let ids: Vec<KeyId> = (1..=5).map(|id| KeyId::new(id).expect("an id")).collect();
+        let rotated = std::cell::RefCell::new(Vec::new());
+        let error = rotate_each(&ids, |id| {
+            rotated.borrow_mut().push(id.value());
+            MUST_END.set(id.value() == 2);
+            Ok(())
+        })
+        .expect_err("not killed");
+        MUST_END.set(false);
+        assert_eq!(rotated.into_inner(), [1, 2]);
+        let KeyStoreError::Several { failed: 1, of: 5, skipped: 2, first } = error else { panic!("{error}") };
+        assert!(matches!(*first, KeyStoreError::GivenUp(id) if id.value() == 3), "{first}");
+    }
 }

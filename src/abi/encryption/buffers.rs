@@ -13,7 +13,7 @@ use crate::cipher::Context;
 pub(super) struct In<'a>(Option<&'a [u8]>);
 
 impl<'a> In<'a> {
-    /// NULL with a length of 0 is an empty buffer; NULL with any other length is misuse.
+    /// NULL with a length of 0 is an empty buffer; NULL with any other length is misuse, as is a length above [`LONGEST`].
     #[inline(always)]
     pub(super) fn bytes(self) -> Result<&'a [u8], Failure> {
         self.0.ok_or(Failure::Misuse)
@@ -29,8 +29,9 @@ impl Argument for In<'_> {
         if length == 0 {
             return Self(Some(&[]));
         }
-        // SAFETY: the caller promises the bytes, unless the pointer is NULL.
-        Self((!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer, length as usize) }))
+        let is_usable = !pointer.is_null() && length <= LONGEST;
+        // SAFETY: not NULL, so the caller promises the bytes.
+        Self(is_usable.then(|| unsafe { std::slice::from_raw_parts(pointer, length as usize) }))
     }
 }
 
@@ -120,7 +121,7 @@ impl KeyBuffer<'_> {
     }
 }
 
-/// `None` if there is no place for the length.
+/// `None` if there is no place for the length, or if it is above [`LONGEST`].
 impl Argument for Option<KeyBuffer<'_>> {
     type Raw = (*mut u8, *mut c_uint);
 
@@ -135,11 +136,17 @@ impl Argument for Option<KeyBuffer<'_>> {
         }
         // SAFETY: the caller promises that the length is set where there is a buffer.
         let room = unsafe { length.assume_init_read() };
+        if room > LONGEST {
+            return None;
+        }
         // SAFETY: not NULL, and the caller promises so many bytes; they need not be initialised.
         let bytes = unsafe { std::slice::from_raw_parts_mut(buffer.cast(), room as usize) };
         Some(KeyBuffer { bytes, length })
     }
 }
+
+/// The longest buffer, in bytes. What is longer was a negative number before it became an `unsigned int`.
+pub(super) const LONGEST: c_uint = i32::MAX.cast_unsigned();
 
 /// Memory of the server as a slice to write to, `None` for NULL unless the length is 0. What it holds, the compiler cannot
 /// know to be uninitialised, and the cipher reads nothing of it before it is written.

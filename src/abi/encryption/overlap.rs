@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use zeroize::Zeroizing;
 
 use super::super::export::Argument;
-use super::buffers::{In, room};
+use super::buffers::{In, LONGEST, room};
 use super::codes::Failure;
 use crate::cipher::Context;
 
@@ -59,8 +59,11 @@ impl InOut<'_> {
 #[cold]
 #[inline(never)]
 unsafe fn pass_in_pieces(src: *const u8, len: c_uint, dst: *mut u8, context: &mut Context) -> Result<usize, Failure> {
+    if src.is_null() || dst.is_null() || dst.addr() > src.addr() || len > LONGEST {
+        return Err(Failure::Misuse);
+    }
     let len = len as usize;
-    if src.is_null() || dst.is_null() || dst.addr() > src.addr() || (context.takes_one_piece() && len > BUFFER) {
+    if context.takes_one_piece() && len > BUFFER {
         return Err(Failure::Misuse);
     }
     // A multiple of the block, so that a full buffer gives out no more than it took in, whatever the context held before.

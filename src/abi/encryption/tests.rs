@@ -192,16 +192,35 @@ fn nulls_are_errors_and_no_more() {
 }
 
 #[test]
+fn lengths_above_the_largest_int_are_errors_and_nothing_is_read_or_written() {
+    const TOO_LONG: c_uint = 0x8000_0010;
+    publish(&plugin::KEYS, 4_000_000_012, 1, &KEY, Algorithm::AesCbc);
+    let (mut memory, mut buffer, mut length) = (Memory::new(0), [7; 64], 5);
+    let (ctx, key, iv, place) = (memory.ctx(), KEY.as_ptr(), IV.as_ptr(), &raw mut length);
+    assert_eq!(call!(crypt_ctx_init(ctx, key, TOO_LONG, iv, 16, ENCRYPT, 1, 1)), ERROR);
+    assert_eq!(call!(crypt_ctx_init(ctx, key, 16, iv, TOO_LONG, ENCRYPT, 1, 1)), ERROR);
+    for flags in [ENCRYPT, ENCRYPT | NOPAD, DECRYPT, DECRYPT | NOPAD] {
+        assert_eq!(call!(crypt_ctx_init(ctx, key, 16, iv, 16, flags, 1, 1)), 0);
+        let output = buffer.as_mut_ptr();
+        assert_eq!(call!(crypt_ctx_update(ctx, key, TOO_LONG, output, place)), ERROR);
+        assert_eq!(call!(crypt_ctx_update(ctx, output.wrapping_add(16), TOO_LONG, output, place)), ERROR, "in place");
+        assert_eq!(length, 0);
+    }
+    length = TOO_LONG;
+    assert_eq!(call!(get_key(4_000_000_012, 1, buffer.as_mut_ptr(), &raw mut length)), INVALID);
+    assert_eq!(buffer, [7; 64]);
+}
+
+#[test]
 fn a_context_is_wiped_also_if_its_last_bytes_cannot_be_given_out() {
     let mut length = 5;
     let mut memory = Memory::new(0);
     assert_eq!(memory.init(&KEY, ENCRYPT), 0);
-    let ctx = memory.ctx();
-    assert_eq!(call!(crypt_ctx_finish(ctx, ptr::null_mut(), &raw mut length)), ERROR);
+    assert_eq!(call!(crypt_ctx_finish(memory.ctx(), ptr::null_mut(), &raw mut length)), ERROR);
     assert_eq!(memory.finish(&mut Vec::new()), ERROR, "the context is gone");
     assert_eq!(memory.init(&KEY, ENCRYPT), 0);
     let mut block = [0; 16];
-    assert_eq!(call!(crypt_ctx_finish(ctx, block.as_mut_ptr(), ptr::null_mut())), ERROR);
+    assert_eq!(call!(crypt_ctx_finish(memory.ctx(), block.as_mut_ptr(), ptr::null_mut())), ERROR);
     assert_eq!(memory.finish(&mut Vec::new()), ERROR, "the context is gone");
 }
 

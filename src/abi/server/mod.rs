@@ -1,8 +1,7 @@
 //! What the plugin uses of the process that it is loaded into: a server, or mariadb-backup.
 
-#![deny(unsafe_code)]
-
 mod process;
+mod role;
 #[allow(unsafe_code)] // says what the server's symbols are
 mod symbols;
 #[cfg(test)]

@@ -4,12 +4,13 @@ use std::ffi::{CStr, OsString, c_uint, c_ulong};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 
 use super::super::server_text::{PluginText, ServerTextVariable};
+use super::role;
 use super::symbols::{
-    ABORT_LOOP, CURRENT_THD, CurrentThd, ERROR_HANDLER_HOOK, MARIABACKUP_EXE, MY_MESSAGE, MY_MESSAGE_STDERR,
-    MYSQLD_SERVER_STARTED, Message, OPT_BOOTSTRAP, Symbols, THD_KILLED, Thd, ThdKilled, XTRABACKUP_INCREMENTAL_DIR,
+    ABORT_LOOP, CURRENT_THD, CurrentThd, ERROR_HANDLER_HOOK, MY_MESSAGE, MY_MESSAGE_STDERR, MYSQLD_SERVER_STARTED,
+    Message, OPT_BOOTSTRAP, OPT_HELP, Symbols, THD_KILLED, Thd, ThdKilled, WSREP_RECOVERY, XTRABACKUP_INCREMENTAL_DIR,
 };
 use crate::keystore::Role;
 
@@ -19,16 +20,31 @@ pub(in crate::abi) struct Server {
     current_thd: Option<CurrentThd>,
     incremental_dir: Option<&'static ServerTextVariable>,
     thd_killed: Option<ThdKilled>,
-    started: Option<&'static AtomicU8>,
+    started: Option<&'static AtomicI32>,
     bootstrap: Option<&'static AtomicU8>,
+    wsrep_recovery: Option<&'static AtomicU8>,
+    help: Option<&'static AtomicU8>,
     abort_loop: Option<&'static AtomicU8>,
     /// mariadb-backup prints errors by a function that drops what is meant for the error log only.
     drops_log_lines: bool,
-    role: Role,
+    role: Option<Role>,
+}
+
+/// What a server was started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::abi) enum Purpose {
+    /// To take connections.
+    Serve,
+    /// To make the system tables, as by mariadb-install-db. Never takes connections.
+    Bootstrap,
+    /// To say at which position of the cluster it was. Never takes connections, and must leave nothing behind.
+    WsrepRecovery,
+    /// To print its options.
+    Help,
 }
 
 impl Server {
-    /// Looked up at the first call.
+    /// Looked up at the first call, which init makes.
     pub(in crate::abi) fn current() -> &'static Self {
         static SERVER: OnceLock<Server> = OnceLock::new();
         SERVER.get_or_init(|| Self::with(Symbols::of_the_process()))
@@ -44,15 +60,22 @@ impl Server {
             thd_killed: symbols.function(&THD_KILLED),
             started: symbols.variable(&MYSQLD_SERVER_STARTED),
             bootstrap: symbols.variable(&OPT_BOOTSTRAP),
+            wsrep_recovery: symbols.variable(&WSREP_RECOVERY),
+            help: symbols.variable(&OPT_HELP),
             abort_loop: symbols.variable(&ABORT_LOOP),
             drops_log_lines: !to_stderr.is_null() && hook == Some(to_stderr),
-            role: if symbols.address(&MARIABACKUP_EXE).is_null() { Role::Server } else { Role::Backup },
+            role: role::from_signs(symbols),
         }
     }
 
-    /// Whether this is a server or mariadb-backup.
+    /// Whether this is a server or mariadb-backup; in doubt ([`Server::is_unknown`]) the one that writes nothing.
     pub(in crate::abi) fn role(&self) -> Role {
-        self.role
+        self.role.unwrap_or(Role::Backup)
+    }
+
+    /// Whether the signs of a server and of mariadb-backup are missing, or contradict each other.
+    pub(in crate::abi) fn is_unknown(&self) -> bool {
+        self.role.is_none()
     }
 
     /// The folder of an incremental backup that mariadb-backup is about to apply: a key that was made after the full
@@ -70,12 +93,25 @@ impl Server {
     /// Whether the server does not take connections yet. A bootstrap never does. `false` if it cannot be told, and in
     /// mariadb-backup.
     pub(in crate::abi) fn is_starting(&self) -> bool {
-        self.role == Role::Server && self.started.is_some_and(|started| !is_set(started))
+        self.role() == Role::Server && self.started.is_some_and(|started| started.load(Ordering::Relaxed) == 0)
     }
 
     /// Whether this is a bootstrap, as of mariadb-install-db.
     pub(in crate::abi) fn is_bootstrap(&self) -> bool {
-        self.bootstrap.is_some_and(is_set)
+        self.purpose() == Purpose::Bootstrap
+    }
+
+    /// What the server was started for.
+    pub(in crate::abi) fn purpose(&self) -> Purpose {
+        if self.bootstrap.is_some_and(is_set) {
+            Purpose::Bootstrap
+        } else if self.wsrep_recovery.is_some_and(is_set) {
+            Purpose::WsrepRecovery
+        } else if self.help.is_some_and(is_set) {
+            Purpose::Help
+        } else {
+            Purpose::Serve
+        }
     }
 
     /// Whether the statement of the calling thread was killed; on a thread that executes none, whether the server goes down.

@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, c_int, c_uint, c_ulong, c_void};
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicPtr, AtomicU8};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8};
 
 use super::super::server_text::{PluginText, ServerTextVariable};
 
@@ -27,7 +27,10 @@ pub(super) type Message = extern "C" fn(c_uint, PluginText<'_>, c_ulong);
 /// A variable that points to the function which gets all errors (include/my_sys.h).
 pub(super) const ERROR_HANDLER_HOOK: Symbol<AtomicPtr<c_void>> = Symbol::new(c"error_handler_hook");
 
-/// The function that mariadb-backup leaves there. It drops what is meant for the error log only.
+/// What a server puts there before it initialises plugins (sql/mysqld.cc).
+pub(super) const MY_MESSAGE_SQL: Symbol<c_void> = Symbol::new(c"my_message_sql");
+
+/// What mariadb-backup leaves there (mysys/my_mess.c). It drops what is meant for the error log only.
 pub(super) const MY_MESSAGE_STDERR: Symbol<c_void> = Symbol::new(c"my_message_stderr");
 
 /// `THD *_current_thd()`: the connection that the calling thread works for, or NULL (sql/sql_class.cc).
@@ -43,18 +46,34 @@ pub(super) struct Thd([u8; 0], PhantomData<*mut c_void>);
 pub(super) const THD_KILLED: Symbol<ThdKilled> = Symbol::new(c"thd_killed");
 pub(super) type ThdKilled = extern "C" fn(&Thd) -> c_int;
 
-/// A `bool` that is set when the server says that it takes connections (sql/mysqld.cc). mariadb-backup has it too, and never
-/// sets it. `mysqld_server_initialized` is set before the plugins are initialised.
-pub(super) const MYSQLD_SERVER_STARTED: Symbol<AtomicU8> = Symbol::new(c"mysqld_server_started");
+/// `int mysqld_server_started`: 1 from the moment on at which the server takes connections; stays 0 in a bootstrap and with
+/// `--wsrep-recover` (sql/mysqld.cc; seen on 10.5.23, 10.11.19 and 11.8.9). mariadb-backup has it too, and never sets it.
+pub(super) const MYSQLD_SERVER_STARTED: Symbol<AtomicI32> = Symbol::new(c"mysqld_server_started");
 
-/// A `bool` that is set in a bootstrap, as by mariadb-install-db (sql/mysqld.cc).
+/// `int mysqld_server_initialized`: set by a server before it initialises plugins, and never by mariadb-backup, which has it
+/// too (sql/mysqld.cc).
+pub(super) const MYSQLD_SERVER_INITIALIZED: Symbol<AtomicI32> = Symbol::new(c"mysqld_server_initialized");
+
+/// `my_bool opt_bootstrap`: the option `--bootstrap`, as mariadb-install-db uses it (sql/mysqld.cc).
 pub(super) const OPT_BOOTSTRAP: Symbol<AtomicU8> = Symbol::new(c"opt_bootstrap");
+
+/// `my_bool wsrep_recovery`: the option `--wsrep-recover` (sql/wsrep_mysqld.cc).
+pub(super) const WSREP_RECOVERY: Symbol<AtomicU8> = Symbol::new(c"wsrep_recovery");
+
+/// `my_bool opt_help`: the option `--help` (sql/mysqld.cc).
+pub(super) const OPT_HELP: Symbol<AtomicU8> = Symbol::new(c"opt_help");
 
 /// A `bool` that is set when the server goes down (sql/mysqld.cc).
 pub(super) const ABORT_LOOP: Symbol<AtomicU8> = Symbol::new(c"abort_loop");
 
-/// The path of mariadb-backup's program, a string in an array, in 10.5 to 11.8 (extra/mariabackup/xtrabackup.cc).
-pub(super) const MARIABACKUP_EXE: Symbol<c_void> = Symbol::new(c"mariabackup_exe");
+/// Variables of mariadb-backup, whatever they are, in 10.5 to 11.8; no server has any of them
+/// (extra/mariabackup/xtrabackup.cc).
+pub(super) const OF_MARIADB_BACKUP: [Symbol<c_void>; 4] = [
+    Symbol::new(c"mariabackup_exe"),
+    Symbol::new(c"xtrabackup_backup"),
+    Symbol::new(c"xtrabackup_prepare"),
+    Symbol::new(c"xtrabackup_copy_back"),
+];
 
 /// mariadb-backup's option `--incremental-dir`: a string or NULL (extra/mariabackup/xtrabackup.cc).
 pub(super) const XTRABACKUP_INCREMENTAL_DIR: Symbol<ServerTextVariable> = Symbol::new(c"xtrabackup_incremental_dir");
@@ -83,6 +102,10 @@ impl Symbols {
     /// Where a symbol is, or NULL.
     pub(super) fn address<T>(self, symbol: &Symbol<T>) -> *mut c_void {
         (self.0)(symbol.name)
+    }
+
+    pub(super) fn has<T>(self, symbol: &Symbol<T>) -> bool {
+        !self.address(symbol).is_null()
     }
 
     /// A variable.

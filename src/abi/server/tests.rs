@@ -1,22 +1,77 @@
 //! Made-up processes: what the plugin sees of them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
 use std::path::Path;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8, Ordering};
 
 use super::Server;
+use super::process::Purpose;
 use super::symbols::{LookUp, Symbols};
 use crate::keystore::Role;
 
 #[test]
-fn a_process_that_has_no_symbol_can_do_nothing() {
+fn a_process_that_has_no_symbol_can_do_nothing_and_nothing_is_written_there() {
     let server = made_up(|_| ptr::null_mut());
+    assert_eq!((server.role(), server.is_unknown()), (Role::Backup, true));
     assert!(!server.message(0, c"text"));
     assert!(!server.has_statement());
     assert_eq!(server.incremental_backup(), None);
     assert!(!server.is_starting() && !server.is_bootstrap() && !server.ends_waits());
+}
+
+#[test]
+fn a_server_and_mariadb_backup_are_known_by_their_signs() {
+    let server = made_up(a_server);
+    assert_eq!((server.role(), server.is_unknown()), (Role::Server, false));
+    let backup = made_up(a_backup);
+    assert_eq!((backup.role(), backup.is_unknown()), (Role::Backup, false));
+}
+
+#[test]
+fn one_sign_less_does_not_matter() {
+    for server in [
+        made_up(|name| if name == c"error_handler_hook" { ptr::null_mut() } else { a_server(name) }),
+        made_up(|name| if name == c"my_message_sql" { ptr::null_mut() } else { a_server(name) }),
+        made_up(|name| if name == c"mysqld_server_initialized" { ptr::null_mut() } else { a_server(name) }),
+    ] {
+        assert_eq!((server.role(), server.is_unknown()), (Role::Server, false));
+    }
+    for backup in [
+        made_up(|name| if name == c"mariabackup_exe" { ptr::null_mut() } else { a_backup(name) }),
+        made_up(|name| if name == c"xtrabackup_prepare" { ptr::null_mut() } else { a_backup(name) }),
+        made_up(|name| if name == c"error_handler_hook" { ptr::null_mut() } else { a_backup(name) }),
+    ] {
+        assert_eq!((backup.role(), backup.is_unknown()), (Role::Backup, false));
+    }
+}
+
+#[test]
+fn where_the_signs_contradict_each_other_nothing_is_written() {
+    for unknown in [
+        // A server that has come by a symbol of mariadb-backup.
+        made_up(|name| if name == c"xtrabackup_backup" { a_backup(name) } else { a_server(name) }),
+        // A server that reports errors, or begins, as mariadb-backup does.
+        made_up(|name| if name == c"error_handler_hook" { a_backup(name) } else { a_server(name) }),
+        made_up(|name| if name == c"mysqld_server_initialized" { a_backup(name) } else { a_server(name) }),
+        // Neither has a sign of its own.
+        made_up(|name| if name.to_bytes().starts_with(b"my_message") { a_server(name) } else { ptr::null_mut() }),
+    ] {
+        assert_eq!((unknown.role(), unknown.is_unknown()), (Role::Backup, true));
+    }
+}
+
+#[test]
+fn what_a_server_was_started_for_is_told_by_its_options() {
+    static SET: AtomicU8 = AtomicU8::new(1);
+    let purposes = [
+        made_up(|name| if name == c"opt_bootstrap" { SET.as_ptr().cast() } else { a_server(name) }).purpose(),
+        made_up(|name| if name == c"wsrep_recovery" { SET.as_ptr().cast() } else { a_server(name) }).purpose(),
+        made_up(|name| if name == c"opt_help" { SET.as_ptr().cast() } else { a_server(name) }).purpose(),
+        made_up(a_server).purpose(),
+    ];
+    assert_eq!(purposes, [Purpose::Bootstrap, Purpose::WsrepRecovery, Purpose::Help, Purpose::Serve]);
 }
 
 #[test]
@@ -57,7 +112,7 @@ fn the_folder_of_an_incremental_backup_is_the_one_of_the_option_if_there_is_one(
 
 #[test]
 fn a_server_is_starting_until_it_takes_connections_and_mariadb_backup_is_not() {
-    static STARTED: AtomicU8 = AtomicU8::new(0);
+    static STARTED: AtomicI32 = AtomicI32::new(0);
     fn with_started(name: &CStr) -> *mut c_void {
         if name.to_bytes() == b"mysqld_server_started" { STARTED.as_ptr().cast() } else { a_server(name) }
     }
@@ -66,7 +121,8 @@ fn a_server_is_starting_until_it_takes_connections_and_mariadb_backup_is_not() {
         _ => a_backup(name),
     });
     assert!(made_up(with_started).is_starting() && !backup.is_starting());
-    assert!(!made_up(a_server).is_starting(), "where it cannot be told, nothing is waited for");
+    let untold = made_up(|name| if name == c"mysqld_server_started" { ptr::null_mut() } else { a_server(name) });
+    assert!(!untold.is_starting(), "where it cannot be told, nothing is waited for");
     STARTED.store(1, Ordering::Relaxed);
     assert!(!made_up(with_started).is_starting());
 }
@@ -97,29 +153,37 @@ fn made_up(look_up: LookUp) -> Server {
 /// The symbols of a server.
 fn a_server(name: &CStr) -> *mut c_void {
     static HOOK: AtomicPtr<c_void> = AtomicPtr::new(message as *mut c_void);
+    static SET: AtomicI32 = AtomicI32::new(1);
+    static CLEAR: AtomicI32 = AtomicI32::new(0);
     match name.to_bytes() {
-        b"my_message" => message as *mut c_void,
+        b"my_message" | b"my_message_sql" => message as *mut c_void,
         b"my_message_stderr" => message_stderr as *mut c_void,
         b"error_handler_hook" => HOOK.as_ptr().cast(),
+        b"mysqld_server_initialized" | b"mysqld_server_started" => SET.as_ptr().cast(),
+        b"opt_bootstrap" | b"wsrep_recovery" | b"opt_help" => CLEAR.as_ptr().cast(),
         b"_current_thd" => current_thd as *mut c_void,
         _ => ptr::null_mut(),
     }
 }
 
-/// The symbols of mariadb-backup.
+/// The symbols of mariadb-backup, which has those of a server too.
 fn a_backup(name: &CStr) -> *mut c_void {
     static HOOK: AtomicPtr<c_void> = AtomicPtr::new(message_stderr as *mut c_void);
+    static CLEAR: AtomicI32 = AtomicI32::new(0);
     match name.to_bytes() {
         b"error_handler_hook" => HOOK.as_ptr().cast(),
-        b"mariabackup_exe" => c"/usr/bin/mariadb-backup".as_ptr().cast_mut().cast(),
+        b"mysqld_server_initialized" | b"mysqld_server_started" => CLEAR.as_ptr().cast(),
+        b"mariabackup_exe" | b"xtrabackup_backup" | b"xtrabackup_prepare" | b"xtrabackup_copy_back" => {
+            CLEAR.as_ptr().cast()
+        }
         _ => a_server(name),
     }
 }
 
 thread_local! {
     static MESSAGES: RefCell<Vec<(c_uint, String, c_ulong)>> = const { RefCell::new(Vec::new()) };
-    static KILLED: std::cell::Cell<c_int> = const { std::cell::Cell::new(0) };
-    static THD: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    static KILLED: Cell<c_int> = const { Cell::new(0) };
+    static THD: Cell<usize> = const { Cell::new(0) };
 }
 
 extern "C" fn message(error: c_uint, text: *const c_char, flags: c_ulong) {

@@ -2,14 +2,16 @@
 
 mod tree;
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use duct::cmd;
 
 use self::tree::Release;
 use crate::rig::{self, Rig};
 use crate::tally::Tally;
-use crate::terminal;
+use crate::{run, terminal};
 
 /// Installs what is missing, builds the plugin and tries it in each version; an error at the first failure.
 pub fn run(tally: &mut Tally) -> Result<()> {
@@ -24,13 +26,15 @@ pub fn run(tally: &mut Tally) -> Result<()> {
 fn try_in(release: &Release, plugin: &Path) -> Result<()> {
     let installation = release.unpacked()?;
     let version = installation.version()?;
-    Rig::of(installation, plugin)?.run(exercise)?;
+    Rig::of(installation, plugin)?.run(|rig| exercise(rig, release))?;
     let codename = release.codename;
-    terminal::detail(format_args!("MariaDB {version} ({codename}): loads the plugin, encrypts, rotates, reads back"));
+    terminal::detail(format_args!(
+        "MariaDB {version} ({codename}): loads the plugin, encrypts, rotates, reads back; mariadb-backup is known as such"
+    ));
     Ok(())
 }
 
-fn exercise(rig: &Rig) -> Result<()> {
+fn exercise(rig: &Rig, release: &Release) -> Result<()> {
     let server = rig.start_without_plugin()?;
     server.sql("INSTALL SONAME 'aws_key_management'")?;
     let plugin = server.sql(PLUGIN)?;
@@ -49,8 +53,35 @@ fn exercise(rig: &Rig) -> Result<()> {
         "SET GLOBAL aws_key_management_rotate_key = 7; INSERT INTO other.seven VALUES (0, 'after the rotation')",
     )?;
     ensure!(rig.home.data().join("aws-kms-key.7.2").is_file(), "the rotation left no file aws-kms-key.7.2");
+    check_roles(rig, release)?;
     server.stop()
 }
+
+/// The plugin knows both programs by their signs: the server, which makes keys, and mariadb-backup, which makes none.
+fn check_roles(rig: &Rig, release: &Release) -> Result<()> {
+    let log = rig.home.log_text();
+    ensure!(!log.contains(UNKNOWN), "the plugin does not know what a server is in this version");
+    ensure!(log.contains("New keys: AES_128"), "the plugin does not say in the server's log which keys it makes");
+    let option = |name: &str, value: &Path| format!("--{name}={}", value.display());
+    let target = option("target-dir", &rig.folder().join("backup"));
+    let (defaults, socket) = (option("defaults-file", &rig.home.option_file()), option("socket", &rig.home.socket()));
+    let backup: &[&str] = &[&defaults, "--backup", "--user=root", &socket, &target];
+    let prepare: &[&str] = &["--prepare", &target];
+    for words in [backup, prepare] {
+        let (mut said, mut is_known) = (String::new(), false);
+        let words = release.mariadb_backup()?.into_iter().chain(words.iter().map(OsString::from));
+        let command = cmd("env", words).dir(rig.folder()).full_env(rig.environment());
+        let status = run::lines_with_progress("mariadb-backup", &command, |line| {
+            is_known |= line.contains("New keys: none in mariadb-backup");
+            said.extend([line, "\n"]);
+        })?;
+        ensure!(status.success(), "mariadb-backup failed ({status}); it said:\n{said}");
+        ensure!(is_known && !said.contains(UNKNOWN), "the plugin does not know mariadb-backup; it said:\n{said}");
+    }
+    Ok(())
+}
+
+const UNKNOWN: &str = "this process is not known as a MariaDB server";
 
 const PLUGIN: &str = "SELECT PLUGIN_STATUS, PLUGIN_TYPE, PLUGIN_MATURITY FROM information_schema.PLUGINS \
                       WHERE PLUGIN_NAME = 'aws_key_management'";

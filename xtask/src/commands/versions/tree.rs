@@ -15,7 +15,7 @@ use crate::{run, terminal};
 pub struct Release {
     /// Debian's name for it.
     pub codename: &'static str,
-    package: &'static str,
+    packages: [&'static str; 2],
     /// Newer than this system: its programs need its own C library. For an older one the system's will do, and the plugin,
     /// which was built here, needs it.
     is_newer: bool,
@@ -29,28 +29,42 @@ pub fn other_releases() -> Result<Vec<Release>> {
         format!("servers of other Debian releases can be tried on one of Debian's {known}; this system is {here:?}")
     })?;
     let releases = RELEASES.iter().enumerate().filter(|(index, _)| *index != position);
-    Ok(releases.map(|(index, (codename, package))| Release { codename, package, is_newer: index > position }).collect())
+    Ok(releases
+        .map(|(index, (codename, server))| {
+            let packages = [*server, "mariadb-backup"];
+            Release { codename, packages, is_newer: index > position }
+        })
+        .collect())
 }
 
 impl Release {
     /// The server of this release, downloaded and unpacked if it is not there yet.
     pub fn unpacked(&self) -> Result<Installation> {
-        let tree = paths::target().join("versions").join(self.codename);
-        // Written last, so that an interrupted download is begun anew.
-        let done = tree.join("complete");
-        if !done.exists() {
+        let tree = self.tree();
+        // Written last, so that an interrupted download is begun anew, as is one of other packages.
+        let (done, packages) = (tree.join("complete"), self.packages.join(" "));
+        if std::fs::read_to_string(&done).ok().as_ref() != Some(&packages) {
             paths::emptied(&tree)?;
             self.unpack_into(&tree).context(
                 "downloading it failed. It needs the Debian mirror of this system's apt, once: \
                  after that it lies in target/versions, and no network is needed",
             )?;
-            std::fs::write(&done, "")?;
+            std::fs::write(&done, packages)?;
         }
-        Installation::in_tree(self.mariadbd(&tree)?, &tree.join("usr"))
+        Installation::in_tree(self.words("usr/sbin/mariadbd")?, &tree.join("usr"))
+    }
+
+    /// The words that run mariadb-backup of this release, after [`Release::unpacked`].
+    pub fn mariadb_backup(&self) -> Result<Vec<OsString>> {
+        self.words("usr/bin/mariadb-backup")
+    }
+
+    fn tree(&self) -> PathBuf {
+        paths::target().join("versions").join(self.codename)
     }
 
     fn unpack_into(&self, tree: &Path) -> Result<()> {
-        terminal::detail(format_args!("downloading {} of Debian {}", self.package, self.codename));
+        terminal::detail(format_args!("downloading {} of Debian {}", self.packages.join(" and "), self.codename));
         let apt = paths::temporary_folder()?;
         for name in ["state/lists/partial", "cache/archives/partial"] {
             std::fs::create_dir_all(apt.path().join(name))?;
@@ -64,8 +78,9 @@ impl Release {
         std::fs::write(&configuration, APT_CONF.replace("FOLDER", &apt.path().display().to_string()))?;
         let update = cmd!("apt-get", "--config-file", &configuration, "update");
         run::quietly("apt-get update", &update)?;
+        let [server, backup] = self.packages;
         let install =
-            cmd!("apt-get", "--config-file", &configuration, "install", "--yes", "--download-only", self.package);
+            cmd!("apt-get", "--config-file", &configuration, "install", "--yes", "--download-only", server, backup);
         run::quietly("apt-get download", &install)?;
         let archives = apt.path().join("cache/archives");
         for file in paths::names_in(&archives)?.iter().filter(|file| file.ends_with(".deb")) {
@@ -77,10 +92,11 @@ impl Release {
         Ok(apt.close()?)
     }
 
-    /// The words that run the server in `tree`.
-    fn mariadbd(&self, tree: &Path) -> Result<Vec<OsString>> {
-        let program = tree.join("usr/sbin/mariadbd").into_os_string();
-        let libraries = library_folders(tree)?;
+    /// The words that run a program of the tree.
+    fn words(&self, program: &str) -> Result<Vec<OsString>> {
+        let tree = self.tree();
+        let program = tree.join(program).into_os_string();
+        let libraries = library_folders(&tree)?;
         let path = std::env::join_paths(&libraries)?;
         if self.is_newer {
             return Ok(vec![loader(&libraries)?.into(), "--library-path".into(), path, program]);
