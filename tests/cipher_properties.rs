@@ -72,6 +72,22 @@ proptest! {
 }
 
 #[test]
+fn a_forged_message_leaves_nothing_of_its_text_in_the_output_and_stays_refused() {
+    let (key, iv, plain) = ([1; 16], [2; 16], [3; 100]);
+    let mut sealed = run(Algorithm::AesCtr, Direction::Encrypt, Padding::Pkcs7, &key, &iv, &[&plain]).unwrap();
+    sealed[0] ^= 1;
+    let mut context = Context::new(Algorithm::AesCtr, Direction::Decrypt, Padding::Pkcs7, &key, &iv).unwrap();
+    let mut output = [0xa5; 100];
+    assert_eq!(context.update(&sealed, &mut output), Err(CipherError::Tampered));
+    assert_eq!(output, [0; 100]);
+    // Nor is the right message taken after it, or the end.
+    sealed[0] ^= 1;
+    assert_eq!(context.update(&sealed, &mut output), Err(CipherError::Split));
+    assert_eq!(output, [0; 100]);
+    assert_eq!(context.finish().err(), Some(CipherError::Tampered));
+}
+
+#[test]
 fn only_an_iv_of_16_bytes_is_taken_where_the_server_reads_16() {
     for len in (0..40).filter(|&len| len != 16) {
         let iv = vec![0; len];

@@ -92,6 +92,7 @@ impl Stand {
         plugin.set("master_key_id", MASTER_KEY).unwrap();
         plugin.set("endpoint_url", self.emulator.url()).unwrap();
         plugin.set("keyfile_dir", self.folder.path()).unwrap();
+        plugin.set_datadir(self.folder.path()).unwrap();
         plugin
     }
 

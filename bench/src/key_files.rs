@@ -75,6 +75,7 @@ fn start(library: &Path, key_files: &Path) -> Result<Running> {
     let mut plugin = Plugin::load(library)?;
     plugin.set("mock", "ON")?;
     plugin.set("keyfile_dir", key_files)?;
+    plugin.set_datadir(key_files)?;
     Ok(plugin.init()?)
 }
 

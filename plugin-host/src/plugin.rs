@@ -1,10 +1,11 @@
 //! A plugin's life in a server: loaded, filled in, initialised, called, deinitialised, unloaded.
 
 use std::collections::HashSet;
+use std::env;
 use std::ffi::{CStr, OsStr, c_int, c_uint, c_void};
 use std::fmt;
 use std::marker::PhantomData;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
@@ -20,6 +21,7 @@ pub struct Plugin {
     declaration: Declaration,
     // Before the library, into which it writes when it is dropped.
     variables: Variables,
+    datadir: Option<PathBuf>,
     _claim: Claim,
     _library: Option<Library>,
 }
@@ -76,7 +78,7 @@ impl Plugin {
         // SAFETY: the plugin's list of variables; the plugin stays loaded longer than they are used (see the order of the
         // members), and this is the only user of this plugin, as the claim says.
         let variables = unsafe { Variables::at_defaults(declaration.variables) }?;
-        Ok(Self { declaration, variables, _claim: claim, _library: library })
+        Ok(Self { declaration, variables, datadir: None, _claim: claim, _library: library })
     }
 
     /// Gives a variable a value, written as on a server's command line: `ON`, a number, a name of an enumeration, a text.
@@ -85,15 +87,30 @@ impl Plugin {
         self.variables.set(name, value.as_ref())
     }
 
+    /// The datadir, which is a server's working directory when it initialises a plugin: this program's is put back then.
+    /// Without this, it is the working directory of this program.
+    pub fn set_datadir(&mut self, datadir: &Path) -> Result<()> {
+        let datadir = datadir.canonicalize().with_context(|| format!("the datadir {}", datadir.display()))?;
+        self.datadir = Some(datadir);
+        Ok(())
+    }
+
     /// Initialises it, then frees the strings that the server had only for that. After a failure the plugin is
     /// deinitialised, as by a server, and unloaded.
     pub fn init(mut self) -> Result<Running, FailedInit> {
+        let before = env::current_dir();
+        if self.datadir.as_ref().is_some_and(|datadir| env::set_current_dir(datadir).is_err()) {
+            return Err(FailedInit { init: 1, deinit: 0 });
+        }
         let init = match self.declaration.init {
             // SAFETY: the variables have values, and the plugin is not initialised: only this makes a `Running` of it. What
             // a server passes is of no meaning to an encryption plugin, which may get NULL.
             Some(init) => unsafe { init(ptr::null_mut()) },
             None => 0,
         };
+        if self.datadir.is_some() && before.and_then(env::set_current_dir).is_err() {
+            eprintln!("this program cannot go back to its working directory");
+        }
         if init != 0 {
             // SAFETY: after an init, also one that has failed, and once: the plugin is dropped.
             return Err(FailedInit { init, deinit: unsafe { self.deinit() } });

@@ -27,9 +27,12 @@ impl Reporter for ErrorLog {
     }
 }
 
-/// Makes the statement that is being executed fail with `text`.
+/// Makes the statement that is being executed fail with `text`. What the error has no room for, `SHOW WARNINGS` shows
+/// after it.
 pub(super) fn fail_statement(text: &str) {
-    Server::current().message(0, &line(text));
+    for (severity, line) in [0].into_iter().chain(std::iter::repeat(ME_WARNING)).zip(lines(text)) {
+        Server::current().message(severity, &line);
+    }
 }
 
 /// Adds a warning to the statement that is being executed, if there is one. When the statement then fails with an error of
@@ -37,7 +40,9 @@ pub(super) fn fail_statement(text: &str) {
 pub(super) fn warn_statement(text: &str) {
     let server = Server::current();
     if server.has_statement() {
-        server.message(ME_WARNING, &line(text));
+        for line in lines(text) {
+            server.message(ME_WARNING, &line);
+        }
     }
 }
 
@@ -53,8 +58,10 @@ pub(super) fn sdk_line(level: Level, text: &str) {
 }
 
 fn log(severity: c_ulong, label: &str, text: &str) {
+    let server = Server::current();
+    let to_server = |line: &CString| server.message(ME_ERROR_LOG_ONLY | severity, line);
     // The server's function is for its own threads.
-    if own_threads::is_current() || !Server::current().message(ME_ERROR_LOG_ONLY | severity, &line(text)) {
+    if own_threads::is_current() || !lines(text).iter().all(to_server) {
         to_stderr(label, text);
     }
 }
@@ -65,10 +72,29 @@ fn to_stderr(label: &str, text: &str) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
-/// The text as the server takes it: with the plugin's name, and without NULs.
-fn line(text: &str) -> CString {
-    let text = format!("{PREFIX}: {text}").replace('\0', " ");
-    CString::new(text).unwrap_or_default()
+/// The text as the server takes it: with the plugin's name, without NULs, and in as many lines as are needed for none of
+/// them to be cut. A line ends with a sentence, where one ends in its second half; otherwise with a word.
+fn lines(text: &str) -> Vec<CString> {
+    let mut rest = text.trim();
+    let mut lines = Vec::new();
+    let mut start = format!("{PREFIX}: ");
+    loop {
+        let room = LONGEST_LINE - start.len();
+        let fitting = &rest[..rest.floor_char_boundary(room)];
+        let end = if fitting.len() == rest.len() {
+            fitting.len()
+        } else {
+            let sentence = fitting.rfind(". ").map(|at| at + 1).filter(|at| *at > room / 2);
+            sentence.or_else(|| fitting.rfind(' ')).filter(|at| *at > 0).unwrap_or(fitting.len())
+        };
+        let line = format!("{start}{}", &rest[..end]).replace('\0', " ");
+        lines.push(CString::new(line).unwrap_or_default());
+        rest = rest[end..].trim_start();
+        if rest.is_empty() {
+            return lines;
+        }
+        start = format!("{PREFIX}: ... ");
+    }
 }
 
 /// As the server's error log begins its lines: `2026-11-24  3:30:00`.
@@ -99,7 +125,45 @@ fn local_time() -> String {
 
 const PREFIX: &str = "aws_key_management";
 
+/// What the server has room for, in bytes.
+const LONGEST_LINE: usize = 511;
+
 // Flags of my_message (include/my_sys.h of the server).
 const ME_ERROR_LOG_ONLY: c_ulong = 128;
 const ME_NOTE: c_ulong = 1024;
 const ME_WARNING: c_ulong = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(text: &str) -> Vec<String> {
+        lines(text).into_iter().map(|line| line.into_string().expect("UTF-8")).collect()
+    }
+
+    #[test]
+    fn a_text_that_fits_is_one_line() {
+        assert_eq!(texts("a key"), ["aws_key_management: a key"]);
+        assert_eq!(texts(""), ["aws_key_management: "]);
+        assert_eq!(texts("a\0b"), ["aws_key_management: a b"]);
+        let longest = "x".repeat(511 - "aws_key_management: ".len());
+        assert_eq!(texts(&longest), [format!("aws_key_management: {longest}")]);
+    }
+
+    #[test]
+    fn a_longer_text_goes_on_in_a_line_of_its_own_after_a_sentence_or_a_word_and_nothing_is_lost() {
+        let sentences = format!("{}. {}. {}", "a ".repeat(150).trim(), "b ".repeat(80).trim(), "c ".repeat(60).trim());
+        let split = texts(&sentences);
+        assert!(split[0].ends_with("b b."), "{split:?}");
+        assert!(split[1].starts_with("aws_key_management: ... c c"), "{split:?}");
+        for text in [sentences, "word ".repeat(400), "x".repeat(2000), "é".repeat(1000)] {
+            let split = texts(&text);
+            assert!(split.len() > 1 && split.iter().all(|line| line.len() <= 511), "{split:?}");
+            let joined: String = split
+                .iter()
+                .map(|line| line.trim_start_matches("aws_key_management: ").trim_start_matches("... "))
+                .collect();
+            assert_eq!(joined.replace(' ', ""), text.replace(' ', ""));
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The plugin's life: init, deinit, and what exists in between.
 
 use std::ffi::{c_int, c_void};
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -74,6 +75,8 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
     let region = aws.region.clone();
     let store = KeyStore::open(Opening {
         folder: &variables::KEYFILE_DIR.read(init)?,
+        // The server has made it its working directory before it loads plugins.
+        datadir: Path::new("."),
         also: server.incremental_backup().as_deref(),
         kms: connect(aws, mock)?,
         published: &KEYS,

@@ -152,7 +152,7 @@ impl Gcm {
 }
 
 /// Encrypts, and hashes the ciphertext.
-struct HashOutput<'a>(&'a mut Ghash);
+pub(super) struct HashOutput<'a>(pub(super) &'a mut Ghash);
 
 impl Combine for HashOutput<'_> {
     #[inline(always)]
@@ -179,7 +179,7 @@ impl Combine for HashOutput<'_> {
 }
 
 /// Decrypts, and hashes the ciphertext.
-struct HashInput<'a>(&'a mut Ghash);
+pub(super) struct HashInput<'a>(pub(super) &'a mut Ghash);
 
 impl Combine for HashInput<'_> {
     #[inline(always)]

@@ -37,6 +37,8 @@ impl<T: Wipe> DerefMut for Wiped<T> {
 impl<T: Wipe> Drop for Wiped<T> {
     #[inline(always)]
     fn drop(&mut self) {
+        #[cfg(test)]
+        count::add(size_of::<T>());
         self.0.wipe();
     }
 }
@@ -86,5 +88,124 @@ impl Wipe for u128 {
     #[inline(always)]
     fn wipe(&mut self) {
         self.zeroize();
+    }
+}
+
+/// Counts what is wiped, for the tests: the memory itself cannot be looked at after a drop.
+#[cfg(test)]
+pub(super) mod count {
+    use std::cell::Cell;
+
+    thread_local! {
+        static BYTES: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn add(bytes: usize) {
+        BYTES.with(|count| count.set(count.get() + bytes));
+    }
+
+    /// How many bytes the calling thread has wiped while `work` ran.
+    pub(in crate::cipher) fn of<T>(work: impl FnOnce() -> T) -> (usize, T) {
+        let before = BYTES.with(Cell::get);
+        let result = work();
+        (BYTES.with(Cell::get) - before, result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aes::cipher::consts::U4;
+    use polyval::hazmat::FieldElement;
+    use zeroize::ZeroizeOnDrop;
+
+    use super::*;
+    use crate::cipher::{Algorithm, Context, Direction, Padding, Tail};
+
+    #[test]
+    fn what_is_dropped_is_wiped() {
+        struct Probe<'a>(&'a mut bool);
+        impl Wipe for Probe<'_> {
+            fn wipe(&mut self) {
+                *self.0 = true;
+            }
+        }
+        let mut wiped = false;
+        drop(Wiped::new(Probe(&mut wiped)));
+        assert!(wiped);
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_is_wiped() {
+        fn after<T: Wipe>(mut value: T) -> T {
+            value.wipe();
+            value
+        }
+        let block = Block::from([5; 16]);
+        let mut bytes = [5; 40];
+        bytes[..39].wipe();
+        assert_eq!((&bytes[..39], bytes[39]), (&[0; 39][..], 5));
+        assert_eq!(after([5; 33]), [0; 33]);
+        assert_eq!(after(block), Block::default());
+        assert_eq!(after([block; 3]), [Block::default(); 3]);
+        assert_eq!(after(Array::<Block, U4>([block; 4])), Array([Block::default(); 4]));
+        assert_eq!(after(u128::MAX), 0);
+    }
+
+    #[test]
+    fn the_iv_counters_buffered_text_and_keys_of_a_context_are_wiped_with_it() {
+        const BLOCK: usize = 16;
+        for (algorithm, padding, direction, expected) in [
+            // The IV, the chaining value, what waits; for a tail, the key.
+            (Algorithm::AesCbc, Padding::None, Direction::Encrypt, 3 * BLOCK),
+            (Algorithm::AesCbc, Padding::Pkcs7, Direction::Encrypt, 3 * BLOCK),
+            (Algorithm::AesCbc, Padding::None, Direction::Decrypt, 3 * BLOCK + 32),
+            (Algorithm::AesCbc, Padding::Pkcs7, Direction::Decrypt, 3 * BLOCK + 32),
+            // The counter and the key stream; the mask of the tag, and what waits to be hashed.
+            (Algorithm::AesCtr, Padding::None, Direction::Encrypt, 2 * BLOCK),
+            (Algorithm::AesCtr, Padding::None, Direction::Decrypt, 2 * BLOCK),
+            (Algorithm::AesCtr, Padding::Pkcs7, Direction::Encrypt, 4 * BLOCK),
+            (Algorithm::AesCtr, Padding::Pkcs7, Direction::Decrypt, 4 * BLOCK),
+        ] {
+            let (made, context) = count::of(|| Context::new(algorithm, direction, padding, &[1; 32], &[2; 16]));
+            // The hash key, and with it the mask of the tag.
+            let is_gcm = (algorithm, padding) == (Algorithm::AesCtr, Padding::Pkcs7);
+            assert_eq!(made, if is_gcm { 3 * BLOCK } else { 0 }, "{algorithm} {padding:?} {direction:?}, made");
+            let (dropped, ()) = count::of(|| drop(context));
+            assert_eq!(dropped, expected, "{algorithm} {padding:?} {direction:?}, dropped");
+        }
+    }
+
+    #[test]
+    fn what_the_end_of_a_message_is_made_of_is_wiped_and_so_is_the_end() {
+        for padding in [Padding::None, Padding::Pkcs7] {
+            for direction in [Direction::Encrypt, Direction::Decrypt] {
+                let mut context = Context::new(Algorithm::AesCbc, direction, padding, &[1; 32], &[2; 16]).unwrap();
+                let mut output = [0; 32];
+                context.update(&[3; 21], &mut output).unwrap();
+                // The encrypted IV, the padded block, or the block with its padding, whether it is right or not.
+                if (padding, direction) == (Padding::Pkcs7, Direction::Decrypt) {
+                    context.update(&[3; 11], &mut output).unwrap();
+                }
+                let (wiped, tail) = count::of(|| context.finish());
+                assert_eq!(wiped, 16, "{padding:?} {direction:?}");
+                let expected = if tail.is_ok() { 16 } else { 0 };
+                assert_eq!(count::of(|| drop(tail)), (expected, ()), "{padding:?} {direction:?}");
+            }
+        }
+        assert_eq!(count::of(|| drop(Tail::whole(Block::default()))).0, 16);
+    }
+
+    #[test]
+    fn the_crates_wipe_key_schedules_and_the_hash_key() {
+        fn wiped_when_dropped<T: ZeroizeOnDrop>() {}
+        wiped_when_dropped::<aes::Aes128Enc>();
+        wiped_when_dropped::<aes::Aes128Dec>();
+        wiped_when_dropped::<aes::Aes192Enc>();
+        wiped_when_dropped::<aes::Aes192Dec>();
+        wiped_when_dropped::<aes::Aes256Enc>();
+        wiped_when_dropped::<aes::Aes256Dec>();
+        // `Polyval` is, with the feature by which this is.
+        fn wiped_by_its_crate<T: Zeroize>() {}
+        wiped_by_its_crate::<FieldElement>();
     }
 }

@@ -1,27 +1,69 @@
 //! What happens to keys that were found, and not made here, before they are published: their files are made sure to be on
-//! the disk, and the manifest is brought up to date.
+//! the disk, and the manifest and the datadir's memory are brought up to date.
 
 use super::files::{Entry, KeyFiles};
 use super::load::LoadReport;
 use super::{KeyName, KeyStoreError};
+use crate::kms::MasterKeyId;
+
+/// Why something could not be written down: no reason to refuse a key.
+#[derive(Default)]
+pub struct Adoption {
+    /// In the manifest.
+    pub not_recorded: Option<KeyStoreError>,
+    /// In the datadir.
+    pub not_remembered: Option<KeyStoreError>,
+}
 
 /// Refuses the keys whose files cannot be made sure of, and those of which the manifest on the disk says something else.
-/// Answers why the manifest could not be brought up to date, which is no reason to refuse a key.
-pub fn adopt(files: &KeyFiles, report: &mut LoadReport) -> Result<(), KeyStoreError> {
+/// `left_behind` is recorded too. Those that are wrapped by a master key that nobody knows here, which is not `configured` either, are not trusted.
+pub fn adopt(
+    files: &KeyFiles,
+    configured: Option<&MasterKeyId>,
+    report: &mut LoadReport,
+    left_behind: &[Entry],
+) -> Adoption {
+    let mut adoption = Adoption::default();
     let names: Vec<KeyName> = report.accepted.iter().map(|accepted| accepted.entry.name).collect();
     for (name, error) in files.sync(&names) {
         report.refuse_accepted(name, error);
     }
+    report.judge(files, configured);
     // A manifest of a later version of the plugin is left alone; that has been reported.
-    if report.news().next().is_none() || files.check_may_add().is_err() {
-        return Ok(());
+    if report.accepted.is_empty() || files.check_may_add().is_err() {
+        return adoption;
     }
-    let adding = files.begin_adding();
-    if adding.is_err() {
-        // Also where nothing can be written, the disk has been asked.
-        files.refresh()?;
+    let is_news = report.news().next().is_some() || left_behind.iter().any(|entry| !files.is_left_behind(entry.name));
+    let is_remembered = files.is_remembered().unwrap_or(false);
+    // A manifest that was copied here is written once more, in this place.
+    if !is_news && is_remembered && !files.is_copy() {
+        return adoption;
     }
-    report.check_again(files);
-    let entries: Vec<Entry> = report.news().map(|accepted| accepted.entry.clone()).collect();
-    if entries.is_empty() { Ok(()) } else { adding?.record(entries) }
+    match files.begin_adding() {
+        Ok(adding) => {
+            report.check_again(files);
+            report.judge(files, configured);
+            if !report.accepted.is_empty() {
+                adoption.not_remembered = adding.remember().err();
+            }
+            let news = report.news().map(|accepted| accepted.entry.clone());
+            let entries: Vec<Entry> = news.chain(left_behind.iter().cloned()).collect();
+            if !entries.is_empty() || files.is_copy() {
+                adoption.not_recorded = adding.record(entries).err();
+            }
+        }
+        Err(error) => {
+            // Also where nothing can be written, the disk is asked.
+            if files.refresh().is_ok() {
+                report.check_again(files);
+                report.judge(files, configured);
+            }
+            if is_news {
+                adoption.not_recorded = Some(error);
+            } else if !is_remembered {
+                adoption.not_remembered = Some(error);
+            }
+        }
+    }
+    adoption
 }

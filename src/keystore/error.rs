@@ -41,6 +41,33 @@ pub enum KeyStoreError {
          aws_key_management_keyfile_dir", .0.display(), .1
     )]
     Folder(PathBuf, io::Error),
+    /// The datadir has keys, which do not lie in the folder that is given for them.
+    #[error(
+        "the keys of this datadir lie in {}, but {} {found}. No key is made or loaded. Mount that folder or restore its \
+         aws-kms-key.* files, or correct aws_key_management_keyfile_dir. Only if you mean to go on without those keys, move \
+         {} away", .expected.display(), .folder.display(), .memory.display()
+    )]
+    WrongFolder {
+        /// What was given.
+        folder: PathBuf,
+        /// Where the keys lay last.
+        expected: PathBuf,
+        /// What was found.
+        found: WrongFolder,
+        /// Where the datadir remembers it.
+        memory: PathBuf,
+    },
+    /// A file that ties the datadir and the folder of the key files together cannot be read.
+    #[error(
+        "{} is damaged ({reason}), so it cannot be told whether the key files are those of this datadir. Restore it from a \
+         backup, or remove it if you are sure that they are", .path.display()
+    )]
+    DamagedMemory {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The key file has nothing in it.
     #[error("key file {} is empty. {RESTORE}", .0.display())]
     EmptyFile(PathBuf),
@@ -177,6 +204,20 @@ impl KeyStoreError {
             other => other.to_string(),
         }
     }
+}
+
+/// What is wrong with a folder in place of the one where the keys of the datadir lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WrongFolder {
+    /// There is no key file in it, and no manifest.
+    #[error("holds no keys")]
+    Empty,
+    /// It has another id.
+    #[error("holds other keys (its aws-kms-key.folder.json has another id)")]
+    Other,
+    /// It has no id.
+    #[error("is not known to hold them (aws-kms-key.folder.json is missing: copy it too)")]
+    Nameless,
 }
 
 /// InnoDB tells whoever opens a table without its key to drop it: so the message with the cause says not to.

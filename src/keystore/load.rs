@@ -6,8 +6,9 @@ use std::time::{Instant, SystemTime};
 
 use super::files::{Entry, Finding, KeyFiles, StoredKey};
 use super::published::{Hidden, hide};
+use super::trust::KnownMasterKeys;
 use super::{DataKey, KeyName, KeyStoreError};
-use crate::kms::{Kms, KmsError, PlainKey, WrappedKey};
+use crate::kms::{Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 /// What came of some key files.
 #[derive(Default)]
@@ -28,6 +29,8 @@ pub struct AcceptedKey {
     pub entry: Entry,
     /// How that compares with what the manifest says.
     pub finding: Finding,
+    /// Whether the manifest says otherwise of whether it may encrypt new data, or says that it is not here.
+    pub has_new_marks: bool,
 }
 
 /// A key that cannot be used.
@@ -108,7 +111,12 @@ fn accept(files: &KeyFiles, unwrapped: &[(&StoredKey, PlainKey)], report: &mut L
         Ok(Hidden { keys, not_locked }) => {
             report.not_locked = report.not_locked.take().or(not_locked);
             let accepted = keys.into_iter().zip(good);
-            report.accepted.extend(accepted.map(|(key, (entry, finding))| AcceptedKey { key, entry, finding }));
+            report.accepted.extend(accepted.map(|(key, (entry, finding))| AcceptedKey {
+                key,
+                entry,
+                finding,
+                has_new_marks: false,
+            }));
         }
         Err(_) => good.iter().for_each(|(entry, _)| report.refuse(entry.name, KeyStoreError::NoMemory(entry.name))),
     }
@@ -137,14 +145,26 @@ impl UnansweredKey<'_> {
 }
 
 impl LoadReport {
-    /// The keys to publish.
-    pub fn keys(&self) -> Vec<(KeyName, DataKey)> {
-        self.accepted.iter().map(|accepted| (accepted.entry.name, accepted.key.clone())).collect()
+    /// The keys to publish: those that may encrypt new data, or the others.
+    pub fn keys(&self, trusted: bool) -> Vec<(KeyName, DataKey)> {
+        let accepted = self.accepted.iter().filter(|accepted| accepted.entry.is_trusted == trusted);
+        accepted.map(|accepted| (accepted.entry.name, accepted.key.clone())).collect()
+    }
+
+    /// Finds out which keys may encrypt new data. What the manifest says otherwise is news.
+    pub fn judge(&mut self, files: &KeyFiles, configured: Option<&MasterKeyId>) {
+        let known = KnownMasterKeys::new(files, configured);
+        for accepted in &mut self.accepted {
+            accepted.entry.is_trusted = known.trust(files, accepted);
+            let name = accepted.entry.name;
+            let is_judged_anew = files.is_trusted(name).is_some_and(|before| before != accepted.entry.is_trusted);
+            accepted.has_new_marks = is_judged_anew || files.is_left_behind(name);
+        }
     }
 
     /// What the manifest does not say yet.
     pub fn news(&self) -> impl Iterator<Item = &AcceptedKey> {
-        self.accepted.iter().filter(|accepted| accepted.finding != Finding::Same)
+        self.accepted.iter().filter(|accepted| accepted.finding != Finding::Same || accepted.has_new_marks)
     }
 
     /// Compares with the manifest once more, after it has been asked again.

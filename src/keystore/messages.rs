@@ -1,11 +1,12 @@
 //! What the key store tells the operator: the one place that turns what was found or done into lines of the error log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::adopt::Adoption;
 use super::create::NewVersion;
 use super::files::{Finding, FoundManifest};
 use super::load::{AcceptedKey, LoadReport, RefusedKey};
@@ -30,7 +31,12 @@ impl Messages {
     /// What the manifest of `folder` was found to be.
     pub fn manifest(&self, folder: &Path, found: &FoundManifest) {
         match found {
-            FoundManifest::Good | FoundManifest::Missing => {}
+            FoundManifest::Good { unreadable: 0 } | FoundManifest::Missing => {}
+            FoundManifest::Good { unreadable } => self.0.warning(&format!(
+                "{unreadable} entries of the manifest of the key files in {} cannot be read, and are kept as they are: they are \
+                 damaged, or of a later version of the plugin",
+                folder.display()
+            )),
             FoundManifest::Damaged { reason, not_put_aside } => {
                 self.0.warning(&format!(
                     "the manifest of the key files in {} is damaged ({reason}) and is made anew from the key files; \
@@ -61,6 +67,14 @@ impl Messages {
     pub fn survey(&self, folder: &Path, survey: &Survey, path_of: impl Fn(KeyName) -> PathBuf) {
         for name in &survey.missing {
             self.not_loaded(&KeyStoreError::Gone(*name, path_of(*name)));
+        }
+        if survey.has_newly_left_behind {
+            let names: Vec<String> = survey.left_behind.iter().map(|entry| entry.name.to_string()).collect();
+            self.0.note(&format!(
+                "these key files were copied here without {}, made when the copy was taken, so no data in it needs that. Its \
+                 number is not used again",
+                names.join(", ")
+            ));
         }
         if survey.present.is_empty() {
             let next = if survey.missing.is_empty() { "; otherwise, a key is made when it is first used" } else { "" };
@@ -101,9 +115,17 @@ impl Messages {
             ));
             return;
         }
+        if count > MOST_LINES {
+            self.0.note(&format!(
+                "adopted {count} key versions: their files were copied here, wrapped anew elsewhere, or written by another \
+                 version of the plugin"
+            ));
+            return;
+        }
         for AcceptedKey { entry, finding, .. } in report.news() {
             let name = entry.name;
             match finding {
+                _ if !entry.is_trusted => {}
                 Finding::New => self.0.note(&format!(
                     "adopted {name}: its file was copied here, or written by another version of the plugin"
                 )),
@@ -112,6 +134,21 @@ impl Messages {
                 }
                 Finding::Same | Finding::OtherKey | Finding::OtherAlgorithm => {}
             }
+        }
+    }
+
+    /// Keys that may not encrypt new data, at every start and whenever they are loaded.
+    pub fn untrusted(&self, report: &LoadReport, known: &BTreeSet<String>) {
+        for AcceptedKey { entry, .. } in report.accepted.iter().filter(|accepted| !accepted.entry.is_trusted) {
+            let arn = entry.master_key().unwrap_or_default();
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            self.0.warning(&format!(
+                "{}: its file has turned up here, wrapped by master key {arn}, while the keys of this server are wrapped by \
+                 {}. It is used to read, but never for new data. If you have put it here, set \
+                 aws_key_management_master_key_id to {arn} for one start to accept it; otherwise find out who has",
+                entry.name,
+                known.join(", ")
+            ));
         }
     }
 
@@ -155,10 +192,17 @@ impl Messages {
         self.0.note(&format!("made {name} ({}, {}){by}, in file {}", recipe.spec, recipe.algorithm, path.display()));
     }
 
-    /// Whether the manifest was brought up to date. The keys are used all the same, so a failure is no more than a warning.
-    pub fn recorded(&self, recorded: &Result<(), KeyStoreError>) {
-        if let Err(error) = recorded {
+    /// What could not be written down of keys that are used all the same: so this is no more than a warning.
+    pub fn adoption(&self, folder: &Path, adoption: &Adoption) {
+        if let Some(error) = &adoption.not_recorded {
             self.0.warning(&format!("the manifest of the key files is not up to date: {error}"));
+        }
+        if let Some(error) = &adoption.not_remembered {
+            self.0.warning(&format!(
+                "the datadir cannot remember that its keys lie in {}, so an empty or exchanged folder would not be noticed: \
+                 {error}",
+                folder.display()
+            ));
         }
     }
 

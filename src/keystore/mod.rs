@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `published/` | what the callbacks read without waiting |
 //! | `files/` | the folder, the formats of what lies in it, the manifest |
-//! | `start`, `load`, `create`, `rotate` | the operations, on files and KMS: what came of them is data |
+//! | `start`, `load`, `adopt`, `create`, `rotate` | the operations, on files and KMS: what came of them is data |
 //! | `patience`, `first_keys` | what is waited for while the server starts |
 //! | `background`, `retry` | what is done while nobody waits |
 //! | `messages` | what of that becomes a line of the log |
@@ -29,6 +29,7 @@ mod key_name;
 mod load;
 mod messages;
 mod new_keys;
+mod opening;
 mod patience;
 mod published;
 mod retry;
@@ -40,8 +41,9 @@ pub(crate) mod test_keys;
 mod test_kms;
 #[cfg(all(test, not(feature = "model")))]
 mod tests;
+mod trust;
 
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,13 +52,15 @@ pub use error::KeyStoreError;
 pub use key_name::{KeyId, KeyName, KeyVersion};
 pub use messages::Reporter;
 pub use new_keys::{AllowedKeyIds, NewKeys, Recipe};
+pub use opening::{Opening, Role};
 pub use published::{DataKey, PublishedKeys};
 
 use crate::kms::Kms;
 use crate::waits;
+use adopt::Adoption;
 use backoff::Backoff;
 use create::NewVersion;
-use files::{Disk, KeyFiles, SystemDisk};
+use files::{Disk, Entry, Folders, KeyFiles, SystemDisk};
 use first_keys::FirstKeys;
 use key_locks::KeyLocks;
 use load::{LoadReport, RefusedKey};
@@ -80,39 +84,9 @@ pub struct KeyStore {
     bell: Bell,
 }
 
-/// What a key store is opened with.
-pub struct Opening<'a> {
-    /// Where the key files lie.
-    pub folder: &'a Path,
-    /// Where key files may lie too: mariadb-backup's folder of an incremental backup, while it is prepared.
-    pub also: Option<&'a Path>,
-    /// Who unwraps them.
-    pub kms: Arc<dyn Kms>,
-    /// Where the keys are published.
-    pub published: &'static PublishedKeys,
-    /// What new keys are made with.
-    pub new_keys: NewKeys,
-    /// In whose process this is.
-    pub role: Role,
-    /// How long KMS is tried, if it cannot be reached.
-    pub startup_timeout: Duration,
-    /// Whether the server is still starting: then a new key is waited for, too.
-    pub is_starting: fn() -> bool,
-    /// Who is told.
-    pub reporter: &'static dyn Reporter,
-}
-
-/// In whose process the plugin runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// A server, which makes keys.
-    Server,
-    /// mariadb-backup, which only reads them.
-    Backup,
-}
-
 impl KeyStore {
-    /// Loads all keys and publishes them. Without key files, nothing is asked of KMS.
+    /// Loads all keys and publishes them. Without key files, nothing is asked of KMS. Fails if the datadir has keys that lie
+    /// in another folder.
     ///
     /// Fails if KMS could not be reached for one of the keys, if there are no credentials, or if not one of the key versions
     /// that there are or were can be used; nothing is published then. A key that fails for a reason of its own is reported,
@@ -122,10 +96,12 @@ impl KeyStore {
     }
 
     fn open_on(disk: Arc<dyn Disk>, opening: Opening<'_>) -> Result<Self, KeyStoreError> {
-        let Opening { folder, also, kms, published, new_keys, role, startup_timeout, is_starting, reporter } = opening;
+        let Opening { folder, datadir, also, kms, published, new_keys, role, startup_timeout, is_starting, reporter } =
+            opening;
         let epoch = published.begin();
         let messages = Messages(reporter);
-        let (files, manifest) = KeyFiles::open(disk, folder, also, role == Role::Server)?;
+        let datadir = (role == Role::Server).then_some(datadir);
+        let (files, manifest) = KeyFiles::open(disk, &Folders { keys: folder, also, datadir })?;
         messages.manifest(files.path(), &manifest);
         if role == Role::Server {
             messages.leftovers(files.path(), &files.remove_leftovers());
@@ -149,12 +125,12 @@ impl KeyStore {
         messages.survey(files.path(), &survey, |name| files.path_of(name));
         let patience = Patience::new(started + startup_timeout, messages);
         let mut report = start::load_all(files, &*store.kms, &survey.present, patience)?;
-        let recorded = store.adopt(&mut report);
+        let adoption = store.adopt(&mut report, &survey.left_behind);
         start::check_any_is_usable(files, &survey, &report)?;
         if survey.present.is_empty() {
             return Ok(store);
         }
-        published.publish(epoch, report.keys());
+        store.publish(&report);
         messages.started(files.path(), &survey, &report, published.ids().len(), started.elapsed());
         for RefusedKey { name, error } in &report.refused {
             store.version_failed(*name, error);
@@ -167,8 +143,9 @@ impl KeyStore {
         }
         if role == Role::Server {
             messages.adopted(files.path(), &manifest, &report);
+            messages.untrusted(&report, &files.master_keys());
         }
-        messages.recorded(&recorded);
+        messages.adoption(files.path(), &adoption);
         Ok(store)
     }
 
@@ -263,11 +240,23 @@ impl KeyStore {
         let mut refused = self.load_and_publish(&names)?;
         let answer = match self.published.latest(id) {
             Some(version) => Ok(version),
+            // All that there is may only be read.
+            None if refused.is_empty() => self.create_beside(id),
             // There were files, and none was loaded: so one was refused.
             None => Err(refused.pop().map_or(KeyStoreError::NoSuchKey(id), |refused| refused.error)),
         };
         self.messages.refused(&refused);
         answer
+    }
+
+    /// Makes a version of a key whose other versions turned up here and are not trusted. The caller holds the lock of the
+    /// key id.
+    fn create_beside(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
+        if !self.new_keys.allows(id) {
+            return Err(KeyStoreError::NotAllowed(id));
+        }
+        let recipe = self.new_keys.current();
+        rotate::rotate(&self.files, &*self.kms, self.published, recipe, id).map(|new| self.publish_new(new))
     }
 
     /// Answers what failed, for whatever reason. The caller holds the lock of the key id.
@@ -283,15 +272,16 @@ impl KeyStore {
     fn load_found(&self, names: &[KeyName], longest: Duration) -> Result<Vec<RefusedKey>, KeyStoreError> {
         self.files.refresh()?;
         let mut report = load::load(&self.files, &*self.kms, names, Instant::now() + longest);
-        let recorded = self.adopt(&mut report);
-        let published = self.published.publish(self.epoch, report.keys());
+        let adoption = self.adopt(&mut report, &[]);
+        let published = self.publish(&report);
         report.accepted.retain(|accepted| published.contains(&accepted.entry.name));
         let (at_last, loaded): (Vec<_>, Vec<_>) =
             report.accepted.iter().partition(|accepted| self.failures.loaded(accepted.entry.name));
         self.messages.memory(report.not_locked.as_ref());
         self.messages.loaded(&loaded);
         self.messages.loaded_at_last(&at_last);
-        self.messages.recorded(&recorded);
+        self.messages.untrusted(&report, &self.files.master_keys());
+        self.messages.adoption(self.files.path(), &adoption);
         Ok(report.refused)
     }
 
@@ -302,8 +292,19 @@ impl KeyStore {
     }
 
     /// mariadb-backup reads what it finds, and makes nothing with it that is to last.
-    fn adopt(&self, report: &mut LoadReport) -> Result<(), KeyStoreError> {
-        if self.role == Role::Server { adopt::adopt(&self.files, report) } else { Ok(()) }
+    fn adopt(&self, report: &mut LoadReport, left_behind: &[Entry]) -> Adoption {
+        let configured = self.new_keys.current().master_key;
+        match self.role {
+            Role::Server => adopt::adopt(&self.files, configured.as_ref(), report, left_behind),
+            Role::Backup => Adoption::default(),
+        }
+    }
+
+    /// Answers what was not published before.
+    fn publish(&self, report: &LoadReport) -> BTreeSet<KeyName> {
+        let mut published = self.published.publish_for_reading(self.epoch, report.keys(false));
+        published.extend(self.published.publish(self.epoch, report.keys(true)));
+        published
     }
 
     fn failed(&self, id: KeyId, version: Option<KeyVersion>, error: &KeyStoreError) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::files::{KeyFiles, StoredKey};
+use super::files::{Entry, KeyFiles, StoredKey};
 use super::load::{self, LoadReport, UnansweredKey};
 use super::patience::Patience;
 use super::{KeyName, KeyStoreError};
@@ -16,6 +16,10 @@ pub struct Survey {
     pub present: Vec<KeyName>,
     /// What the manifest knows of, but the folder does not hold, in order.
     pub missing: Vec<KeyName>,
+    /// What is missing too, but was left behind when the folder was copied, and is not needed. Marked as such.
+    pub left_behind: Vec<Entry>,
+    /// Whether that was not known before.
+    pub has_newly_left_behind: bool,
 }
 
 /// Looks what there is, without KMS.
@@ -23,7 +27,11 @@ pub fn survey(files: &KeyFiles) -> Result<Survey, KeyStoreError> {
     let present = files.present()?;
     let mut missing = files.recorded();
     missing.retain(|name| present.binary_search(name).is_err());
-    Ok(Survey { present, missing })
+    let mut left_behind = files.left_behind(&missing, &present);
+    missing.retain(|name| !left_behind.iter().any(|entry| entry.name == *name));
+    let has_newly_left_behind = left_behind.iter().any(|entry| !entry.is_left_behind);
+    left_behind.iter_mut().for_each(|entry| entry.is_left_behind = true);
+    Ok(Survey { present, missing, left_behind, has_newly_left_behind })
 }
 
 /// Loads key files. What a key's failure means, its class says: see [`AtStart`]. What is waited for is tried again until

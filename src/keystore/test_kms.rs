@@ -69,22 +69,25 @@ impl Kms for TestKms {
         if let Some(class) = bytes.last().and_then(|byte| self.refused.lock().expect("refused").get(byte).copied()) {
             return Err(failed(Call::Decrypt, class));
         }
+        if let Some(key) = bytes.strip_prefix(b"other:") {
+            return Ok(PlainKey::new(key.to_vec(), Some(OTHER_MASTER_KEY.into())));
+        }
         match bytes.strip_prefix(b"wrapped:").or(bytes.strip_prefix(b"again:")) {
             Some(key) => Ok(PlainKey::new(key.to_vec(), Some("arn:aws:kms:us-east-1:1:key/test".into()))),
             None => Err(KmsError {
-                call: Call::Decrypt,
-                class: Class::Corrupt,
                 code: Some("InvalidCiphertextException".into()),
-                request_id: None,
-                detail: String::new(),
+                ..KmsError::new(Call::Decrypt, Class::Corrupt, "")
             }),
         }
     }
 }
 
 fn failed(call: Call, class: Class) -> KmsError {
-    KmsError { call, class, code: None, request_id: None, detail: "as planned".into() }
+    KmsError::new(call, class, "as planned")
 }
+
+/// Wraps what begins with `other:`.
+pub(super) const OTHER_MASTER_KEY: &str = "arn:aws:kms:us-east-1:666:key/other";
 
 pub(super) fn wrap(key: &[u8]) -> WrappedKey {
     WrappedKey::new([b"wrapped:", key].concat())

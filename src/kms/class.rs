@@ -192,3 +192,32 @@ impl Class {
         }
     }
 }
+
+#[cfg(test)]
+impl Class {
+    /// For tests that hold for every class.
+    pub(super) const ALL: &[Self] = &[
+        Self::Throttled,
+        Self::Transient,
+        Self::UntrustedCa,
+        Self::BadCertificate,
+        Self::Internal,
+        Self::NoCredentials,
+        Self::BadCredentials,
+        Self::RoleRefused,
+        Self::Clock,
+        Self::Denied,
+        Self::Disabled,
+        Self::InvalidState,
+        Self::KeyStore,
+        Self::Unavailable,
+        Self::NotFound,
+        Self::KeyType,
+        Self::WrongKey,
+        Self::Corrupt,
+        Self::NoRegion,
+        Self::WrongRegion,
+        Self::Config,
+        Self::Rejected,
+    ];
+}

@@ -160,6 +160,16 @@ fn a_search_for_credentials_that_hangs_is_no_kms_that_does_not_answer() {
     });
 }
 
+#[test]
+fn settings_that_the_sdk_makes_no_request_of_end_a_start_at_once() {
+    let name = "classes::settings_that_the_sdk_makes_no_request_of_end_a_start_at_once";
+    with_environment(name, &[CREDENTIALS, &[("AWS_USE_FIPS_ENDPOINT", "true")]].concat(), || {
+        let error = connect("http://127.0.0.1:9", None).decrypt(&WrappedKey::new(vec![1; 100])).err().unwrap();
+        check(&error, Class::Config, None, "FIPS");
+        assert_eq!(error.class.at_start(), FailStart);
+    });
+}
+
 /// What KMS, and AWS in general, answer with: the API reference, and the SDK's lists of throttling and passing codes.
 const CODES: &[(&str, u16, Class, AtStart)] = &[
     ("ThrottlingException", 400, Class::Throttled, WaitThenFailStart),

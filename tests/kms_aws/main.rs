@@ -9,6 +9,7 @@ mod credentials;
 mod http_stub;
 #[path = "../support/kms_emulator.rs"]
 mod kms_emulator;
+mod messages;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod surroundings;

@@ -76,6 +76,7 @@ fn start() -> Callbacks {
         plugin.set(name, value).expect("a variable");
     }
     plugin.set("keyfile_dir", folder.path()).expect("a variable");
+    plugin.set_datadir(folder.path()).expect("the datadir");
     let plugin = plugin.init().expect("the plugin starts");
     // All keys are in memory; a fuzzer never ends in an orderly way.
     folder.close().expect("the folder is removed");

@@ -154,16 +154,19 @@ fn bad_keys_and_damaged_data_are_errors_of_the_servers_own_numbers() {
 
 #[test]
 fn a_context_is_wiped_in_finish_and_of_no_use_afterwards() {
-    let mut memory = Memory::new(0);
-    assert_eq!(memory.init(&KEY, ENCRYPT | NOPAD), 0);
-    let mut output = Vec::new();
-    assert_eq!(memory.update(&[7; 21], &mut output), 0);
-    assert_eq!(memory.finish(&mut output), 0);
-    let left = std::hint::black_box(&memory.bytes);
-    assert!(!left.windows(8).any(|part| KEY.windows(8).any(|secret| secret == part)), "the key is still there");
-    assert!(!left.windows(5).any(|part| part == [7; 5]), "plaintext is still there");
-    assert_eq!(memory.update(&[7; 21], &mut output), ERROR);
-    assert_eq!(memory.finish(&mut output), ERROR);
+    // Also if the message does not end as it must.
+    for (flags, status) in [(ENCRYPT | NOPAD, 0), (DECRYPT, BAD_DATA)] {
+        let mut memory = Memory::new(0);
+        assert_eq!(memory.init(&KEY, flags), 0);
+        let mut output = Vec::new();
+        assert_eq!(memory.update(&[7; 21], &mut output), 0);
+        assert_eq!(memory.finish(&mut output), status);
+        let left = std::hint::black_box(&memory.bytes);
+        assert!(!left.windows(8).any(|part| KEY.windows(8).any(|secret| secret == part)), "the key is still there");
+        assert!(!left.windows(5).any(|part| part == [7; 5]), "the text is still there");
+        assert_eq!(memory.update(&[7; 21], &mut output), ERROR);
+        assert_eq!(memory.finish(&mut output), ERROR);
+    }
 }
 
 #[test]

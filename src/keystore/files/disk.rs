@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::{self, ScopedJoinHandle};
 
@@ -47,6 +47,9 @@ pub trait Disk: Send + Sync {
 
 /// A file in the making.
 pub trait NewFile {
+    /// Its number, which it keeps when it is renamed: see [`Kind::File`].
+    fn number(&self) -> io::Result<u64>;
+
     /// Appends to it.
     fn write(&mut self, contents: &[u8]) -> io::Result<()>;
 
@@ -84,6 +87,8 @@ pub enum Kind {
     File {
         /// Its length.
         bytes: u64,
+        /// The file system's number of it (inode), which a copy does not share.
+        number: u64,
     },
     /// A folder.
     Folder,
@@ -110,7 +115,7 @@ impl Disk for SystemDisk {
     fn kind(&self, path: &Path) -> io::Result<Kind> {
         let metadata = fs::metadata(path)?;
         Ok(match metadata.file_type() {
-            kind if kind.is_file() => Kind::File { bytes: metadata.len() },
+            kind if kind.is_file() => Kind::File { bytes: metadata.len(), number: metadata.ino() },
             kind if kind.is_dir() => Kind::Folder,
             _ => Kind::Other,
         })
@@ -175,6 +180,10 @@ impl Disk for SystemDisk {
 }
 
 impl NewFile for NamedTempFile {
+    fn number(&self) -> io::Result<u64> {
+        Ok(self.as_file().metadata()?.ino())
+    }
+
     fn write(&mut self, contents: &[u8]) -> io::Result<()> {
         self.write_all(contents)
     }

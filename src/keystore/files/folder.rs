@@ -5,16 +5,14 @@
 //! machine stops.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::TryLockError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use super::disk::{Disk, Kind, LockFile, NewFile};
+use super::disk::{Disk, Kind, NewFile};
+use super::lock::FolderLock;
 use crate::keystore::failpoints::failpoint;
 use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
-use crate::waits;
 
 /// The folder of the key files.
 pub struct KeyFolder {
@@ -24,18 +22,19 @@ pub struct KeyFolder {
     also: Option<PathBuf>,
 }
 
-/// Held while files are added, so that two servers that were given the same folder do it one after the other. Released
-/// when it is dropped, and by the operating system when the process ends.
-pub struct FolderLock(#[allow(dead_code)] Box<dyn LockFile>);
-
 /// What was found under the name of a document, such as the manifest.
 pub enum Document {
     /// Nothing.
     Missing,
     /// Something that is no file.
     NoFile,
-    /// A file with these contents.
-    Contents(Vec<u8>),
+    /// A file.
+    File {
+        /// All that is in it.
+        contents: Vec<u8>,
+        /// Its number: see [`Kind::File`].
+        number: u64,
+    },
 }
 
 impl KeyFolder {
@@ -85,7 +84,7 @@ impl KeyFolder {
         let path = self.path_of(name);
         // Before it is opened: to open a named pipe would wait for its other end.
         match self.disk.kind(&path) {
-            Ok(Kind::File { bytes }) if bytes > LONGEST_FILE => return Err(KeyStoreError::LargeFile(path, bytes)),
+            Ok(Kind::File { bytes, .. }) if bytes > LONGEST_FILE => return Err(KeyStoreError::LargeFile(path, bytes)),
             Ok(Kind::File { .. }) => {}
             Ok(_) => return Err(KeyStoreError::NotAFile(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyStoreError::Gone(name, path)),
@@ -103,7 +102,7 @@ impl KeyFolder {
     pub fn write_new(&self, name: KeyName, contents: &[u8]) -> Result<(), KeyStoreError> {
         let path = self.path.join(name.file_name());
         let not_written = |error| failed("write key file", &path, error);
-        let file = self.write_temporary(contents, &path)?;
+        let file = self.write_temporary(|_| Ok(contents.to_vec()), &path)?;
         failpoint!("before_link");
         file.rename_to_new(&path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => KeyStoreError::Exists(path.clone()),
@@ -141,16 +140,29 @@ impl KeyFolder {
     pub fn read_document(&self, file_name: &str) -> io::Result<Document> {
         let path = self.path.join(file_name);
         match self.disk.kind(&path) {
-            Ok(Kind::File { .. }) => Ok(Document::Contents(self.disk.read(&path, u64::MAX)?)),
+            Ok(Kind::File { number, .. }) => Ok(Document::File { contents: self.disk.read(&path, u64::MAX)?, number }),
             Ok(_) => Ok(Document::NoFile),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Document::Missing),
             Err(error) => Err(error),
         }
     }
 
+    /// Whether something has the name of a file that is no key file.
+    pub fn has_document(&self, file_name: &str) -> io::Result<bool> {
+        match self.disk.kind(&self.path.join(file_name)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes a file that is no key file, in place of any that has the name. When this returns, it is whole and on the
-    /// disk; until then, the one before is.
-    pub fn replace_document(&self, file_name: &str, contents: &[u8]) -> Result<(), KeyStoreError> {
+    /// disk; until then, the one before is. `contents` are made of the file's number.
+    pub fn replace_document(
+        &self,
+        file_name: &str,
+        contents: impl FnOnce(u64) -> io::Result<Vec<u8>>,
+    ) -> Result<(), KeyStoreError> {
         let path = self.path.join(file_name);
         let failed = |error| failed("write", &path, error);
         let file = self.write_temporary(contents, &path)?;
@@ -167,18 +179,7 @@ impl KeyFolder {
 
     /// Waits for another process that is adding files, but not for ever: it may have been stopped.
     pub fn lock(&self) -> Result<FolderLock, KeyStoreError> {
-        let path = self.path.join(LOCK_FILE);
-        let file = self.disk.open_to_lock(&path, true).map_err(|error| failed("open lock file", &path, error))?;
-        let until = Instant::now() + LONGEST_WAIT;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(FolderLock(file)),
-                Err(TryLockError::WouldBlock) if Instant::now() < until && waits::pause(LOCK_PAUSE) => {}
-                Err(TryLockError::WouldBlock) => return Err(KeyStoreError::Locked(path)),
-                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),
-            }
-        }
+        FolderLock::take(&*self.disk, &self.path)
     }
 
     /// Removes temporary files that a stopped server left behind; those of a running one are left alone. Answers how
@@ -209,12 +210,17 @@ impl KeyFolder {
     }
 
     /// A synced temporary file with `contents`, which are what is read back from it.
-    fn write_temporary(&self, contents: &[u8], destination: &Path) -> Result<Box<dyn NewFile>, KeyStoreError> {
+    fn write_temporary(
+        &self,
+        contents: impl FnOnce(u64) -> io::Result<Vec<u8>>,
+        destination: &Path,
+    ) -> Result<Box<dyn NewFile>, KeyStoreError> {
         let failed = |error| failed("write", destination, error);
         failpoint!("before_temporary");
         let mut file = self.disk.create(&self.path, TEMPORARY_PREFIX).map_err(failed)?;
         failpoint!("after_create");
-        file.write(contents).map_err(failed)?;
+        let contents = file.number().and_then(contents).map_err(failed)?;
+        file.write(&contents).map_err(failed)?;
         failpoint!("after_write");
         file.sync().map_err(failed)?;
         if file.read_back().map_err(failed)? != contents {
@@ -235,11 +241,6 @@ fn failed(action: &'static str, path: &Path, error: io::Error) -> KeyStoreError 
 
 /// Not the prefix of the key files: mariadb-backup copies whatever begins with it.
 const TEMPORARY_PREFIX: &str = ".aws-kms-key.new-";
-const LOCK_FILE: &str = ".aws-kms-key.lock";
-
-/// For another process that is adding files, which takes milliseconds.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// No wrapped key is longer, in bytes: KMS takes a CiphertextBlob of up to 6144 (API reference of Decrypt).
 const LONGEST_FILE: u64 = 64 * 1024;
@@ -301,19 +302,6 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_another_process_does_not_release_is_given_up() {
-        let (dir, folder) = folder();
-        let held = folder.lock().expect("lock");
-        let started = Instant::now();
-        let error = folder.lock().err().expect("held").to_string();
-        assert!(error.contains("is locked by another process") && error.contains(".aws-kms-key.lock"), "{error}");
-        assert!((LONGEST_WAIT..LONGEST_WAIT * 2).contains(&started.elapsed()));
-        drop(held);
-        folder.lock().expect("lock");
-        drop(dir);
-    }
-
-    #[test]
     fn unusable_key_files_are_named_with_their_cause() {
         let (_dir, folder) = folder();
         let name = |version| KeyName::new(1, version).expect("name");
@@ -331,7 +319,8 @@ mod tests {
     fn a_file_that_is_no_key_file_may_be_of_any_length_and_is_replaced_as_a_whole() {
         let (dir, folder) = folder();
         for length in [5, 1_000_000, 70_000] {
-            folder.replace_document("aws-kms-key.manifest.json", &vec![b'x'; length]).expect("replace");
+            let contents = |_| Ok(vec![b'x'; length]);
+            folder.replace_document("aws-kms-key.manifest.json", contents).expect("replace");
             assert_eq!(fs::read(dir.path().join("aws-kms-key.manifest.json")).expect("read"), vec![b'x'; length]);
             assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 1, "no temporary file is left");
         }

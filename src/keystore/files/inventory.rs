@@ -1,9 +1,11 @@
 //! The manifest in use: what the key store knows of the key versions that there ever were.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::entry::Entry;
 use super::folder::KeyFolder;
-use super::manifest::{Entry, Finding, Manifest, OnDisk};
+use super::manifest::{Finding, Manifest, OnDisk};
 use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
 
 /// The manifest of the key store's folder.
@@ -16,7 +18,10 @@ pub enum FoundManifest {
     /// No manifest.
     Missing,
     /// A good one.
-    Good,
+    Good {
+        /// How many of its entries could not be read. They are kept as they are.
+        unreadable: usize,
+    },
     /// A damaged one.
     Damaged {
         /// What is wrong with it.
@@ -42,7 +47,7 @@ impl Inventory {
         let found = match Manifest::read(folder)? {
             OnDisk::Good(manifest) => {
                 state.manifest = manifest;
-                FoundManifest::Good
+                FoundManifest::Good { unreadable: state.manifest.unreadable() }
             }
             OnDisk::Missing => FoundManifest::Missing,
             OnDisk::Damaged(reason) => {
@@ -95,8 +100,8 @@ impl Inventory {
         }
         let mut state = self.state();
         for entry in entries {
-            let entry = match state.manifest.created(entry.name) {
-                Some(created) => entry.with_created(created),
+            let entry = match state.manifest.entry(entry.name) {
+                Some(before) => entry.in_place_of(before),
                 None => entry,
             };
             state.manifest.insert(entry);
@@ -105,6 +110,26 @@ impl Inventory {
             Manifest::put_aside(folder)?;
         }
         state.manifest.write(folder)
+    }
+
+    /// Whether a version may encrypt new data; `None` if it is not known.
+    pub(super) fn is_trusted(&self, name: KeyName) -> Option<bool> {
+        self.state().manifest.is_trusted(name)
+    }
+
+    /// Whether the manifest was copied here, and not written since.
+    pub(super) fn is_copy(&self) -> bool {
+        self.state().manifest.is_copy()
+    }
+
+    /// The entry of a version.
+    pub(super) fn entry(&self, name: KeyName) -> Option<Entry> {
+        self.state().manifest.entry(name).cloned()
+    }
+
+    /// The master keys of all versions that may encrypt new data.
+    pub(super) fn master_keys(&self) -> BTreeSet<String> {
+        self.state().manifest.master_keys()
     }
 
     /// The highest version of a key that was ever here.

@@ -1,5 +1,6 @@
 //! What the JSON documents beside the wrapped keys have in common: key files of format 2, and the manifest.
 
+use std::io;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -45,4 +46,15 @@ pub(super) fn timestamp(time: SystemTime) -> String {
     let seconds = i64::try_from(since.as_secs()).unwrap_or(0);
     let date_time = aws_smithy_types::DateTime::from_secs(seconds);
     date_time.fmt(aws_smithy_types::date_time::Format::DateTime).unwrap_or_default()
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A document that a person can read.
+pub(super) fn json(document: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(document)?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }

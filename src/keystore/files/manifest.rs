@@ -4,40 +4,27 @@
 //! It lies beside the key files, under a name that mariadb-backup copies along and the plugin that this one replaces
 //! ignores. It holds no secret. If it is lost or damaged, it is made anew from the key files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde_json::{Map, Value};
 
+use super::entry::Entry;
 use super::folder::{Document, KeyFolder};
-use super::json::{AlgorithmName, AnyDocument, timestamp};
-use crate::cipher::Algorithm;
+use super::json::{AlgorithmName, AnyDocument, json};
 use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
-use crate::kms::PlainKey;
 
 /// The entries, by key and version.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Manifest {
     entries: BTreeMap<KeyName, Entry>,
-}
-
-/// What is known of one key version.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The key version.
-    pub name: KeyName,
-    /// When it was made, or first seen.
-    created: String,
-    /// What it encrypts with.
-    algorithm: Algorithm,
-    /// The ARN of the master key that wraps it, as KMS gave it.
-    master_key: Option<String>,
-    /// Of the whole key file, in hexadecimal digits.
-    file_sha256: String,
-    /// Tells whether two wrapped keys hold the same data key.
-    key_check: String,
+    /// Whether it was copied here, with a backup or a clone: the file says as which file it was written.
+    is_copy: bool,
+    /// Entries that cannot be read, damaged or of a later version of the plugin.
+    unreadable: Vec<Value>,
+    /// What else a later version of the plugin has written.
+    other: Map<String, Value>,
 }
 
 /// What lies in the folder.
@@ -73,17 +60,18 @@ impl Manifest {
         match folder.read_document(FILE_NAME) {
             Ok(Document::Missing) => Ok(OnDisk::Missing),
             Ok(Document::NoFile) => Ok(OnDisk::Damaged("it is no file".to_owned())),
-            Ok(Document::Contents(bytes)) => Ok(Self::parse(&bytes)),
+            Ok(Document::File { contents, number }) => Ok(Self::parse(&contents, number)),
             Err(error) => Err(failed("read manifest", folder, error)),
         }
     }
 
     /// Replaces the manifest of a folder. The caller holds the folder's lock.
     pub(super) fn write(&self, folder: &KeyFolder) -> Result<(), KeyStoreError> {
-        let file = File { format: FORMAT, keys: self.entries.values().map(Row::from).collect() };
-        let mut bytes = serde_json::to_vec_pretty(&file).map_err(|error| failed("write", folder, error.into()))?;
-        bytes.push(b'\n');
-        folder.replace_document(FILE_NAME, &bytes)
+        folder.replace_document(FILE_NAME, |inode| {
+            let rows = self.entries.values().map(|entry| serde_json::to_value(Row::from(entry)));
+            let keys = rows.chain(self.unreadable.iter().cloned().map(Ok)).collect::<Result<_, _>>()?;
+            json(&File { format: FORMAT, inode: Some(inode), keys, other: self.other.clone() })
+        })
     }
 
     /// Puts a damaged manifest aside, for a person to look at.
@@ -95,12 +83,14 @@ impl Manifest {
 
     /// Adds an entry, or replaces it.
     pub(super) fn insert(&mut self, entry: Entry) {
+        self.unreadable.retain(|unreadable| name_in(unreadable) != Some(entry.name));
         self.entries.insert(entry.name, entry);
     }
 
     /// Adds the entries of `other`, which are right where the two differ.
     pub(super) fn take_over(&mut self, other: Manifest) {
         self.entries.extend(other.entries);
+        (self.is_copy, self.unreadable, self.other) = (other.is_copy, other.unreadable, other.other);
     }
 
     /// Compares a key file with its entry.
@@ -114,9 +104,25 @@ impl Manifest {
         }
     }
 
-    /// When the version was made or first seen, if there is an entry.
-    pub(super) fn created(&self, name: KeyName) -> Option<&str> {
-        self.entries.get(&name).map(|entry| entry.created.as_str())
+    /// Whether it was copied here, and not written since.
+    pub(super) fn is_copy(&self) -> bool {
+        self.is_copy
+    }
+
+    /// The entry of a version.
+    pub(super) fn entry(&self, name: KeyName) -> Option<&Entry> {
+        self.entries.get(&name)
+    }
+
+    /// Whether the version may encrypt new data; `None` if there is no entry.
+    pub(super) fn is_trusted(&self, name: KeyName) -> Option<bool> {
+        self.entries.get(&name).map(|entry| entry.is_trusted)
+    }
+
+    /// The master keys of all versions that may encrypt new data.
+    pub(super) fn master_keys(&self) -> BTreeSet<String> {
+        let trusted = self.entries.values().filter(|entry| entry.is_trusted);
+        trusted.filter_map(|entry| entry.master_key.clone()).collect()
     }
 
     /// The ARN of the master key that wraps a version, if there is an entry, and KMS has said which it is.
@@ -129,12 +135,18 @@ impl Manifest {
         self.entries.keys().copied()
     }
 
-    /// The highest version of a key that was ever here.
+    /// The highest version of a key that was ever here, whether its entry can be read or not.
     pub(super) fn highest(&self, id: KeyId) -> Option<KeyVersion> {
-        self.names().filter(|name| name.id == id).map(|name| name.version).max()
+        let names = self.names().chain(self.unreadable.iter().filter_map(name_in));
+        names.filter(|name| name.id == id).map(|name| name.version).max()
     }
 
-    fn parse(bytes: &[u8]) -> OnDisk {
+    /// How many entries cannot be read.
+    pub(super) fn unreadable(&self) -> usize {
+        self.unreadable.len()
+    }
+
+    fn parse(bytes: &[u8], inode: u64) -> OnDisk {
         let file: File = match serde_json::from_slice(bytes) {
             Ok(file) => file,
             Err(error) => {
@@ -147,51 +159,22 @@ impl Manifest {
         if file.format > FORMAT {
             return OnDisk::Newer(file.format);
         }
-        let mut manifest = Self::default();
-        for row in file.keys {
-            let Some(name) = KeyName::new(row.key_id, row.key_version) else {
-                return OnDisk::Damaged(format!("it lists key {} version {}", row.key_id, row.key_version));
-            };
-            manifest.insert(row.into_entry(name));
+        let is_copy = file.inode.is_some_and(|written_as| written_as != inode);
+        let mut manifest = Self { is_copy, other: file.other, ..Self::default() };
+        for value in file.keys {
+            match (name_in(&value), Row::deserialize(&value)) {
+                (Some(name), Ok(row)) => manifest.insert(row.into_entry(name)),
+                _ => manifest.unreadable.push(value),
+            }
         }
         OnDisk::Good(manifest)
     }
 }
 
-impl Entry {
-    /// For a key file and the data key in it.
-    pub fn new(name: KeyName, file: &[u8], algorithm: Algorithm, plain: &PlainKey, created: SystemTime) -> Self {
-        Self {
-            name,
-            created: timestamp(created),
-            algorithm,
-            master_key: plain.master_key().map(str::to_owned),
-            file_sha256: hex(&Sha256::digest(file)),
-            key_check: key_check(plain.as_bytes()),
-        }
-    }
-
-    /// What the key version encrypts with.
-    pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-
-    /// The same, but made when `created` says.
-    pub fn with_created(mut self, created: &str) -> Self {
-        created.clone_into(&mut self.created);
-        self
-    }
-}
-
-/// Eight bytes of a digest of the key and a text that no other digest begins with. They tell two keys apart and say
-/// nothing else about a key of 128 random bits or more.
-fn key_check(key: &[u8]) -> String {
-    let digest = Sha256::new().chain_update(b"aws_key_management key check\0").chain_update(key).finalize();
-    hex(digest.get(..8).unwrap_or_default())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Whether a folder has a manifest, good or not.
+pub(super) fn is_there(folder: &KeyFolder) -> Result<bool, KeyStoreError> {
+    let has = folder.has_document(FILE_NAME);
+    has.map_err(|error| failed("read manifest", folder, error))
 }
 
 fn failed(action: &'static str, folder: &KeyFolder, error: io::Error) -> KeyStoreError {
@@ -206,7 +189,18 @@ const FORMAT: u32 = 1;
 #[derive(Serialize, Deserialize)]
 struct File {
     format: u32,
-    keys: Vec<Row>,
+    /// The number of this file: another one is a copy.
+    #[serde(default)]
+    inode: Option<u64>,
+    keys: Vec<Value>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+/// Which version an entry is about, as far as that can be read.
+fn name_in(entry: &Value) -> Option<KeyName> {
+    let number = |name: &str| u32::try_from(entry.get(name)?.as_u64()?).ok();
+    KeyName::new(number("key_id")?, number("key_version")?)
 }
 
 /// An [`Entry`] as it stands in the file.
@@ -219,6 +213,22 @@ struct Row {
     master_key: Option<String>,
     file_sha256: String,
     key_check: String,
+    /// Only there if it is false.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    is_trusted: bool,
+    /// Only there if it is true.
+    #[serde(default, skip_serializing_if = "no")]
+    is_left_behind: bool,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+fn no(value: &bool) -> bool {
+    !value
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl From<&Entry> for Row {
@@ -231,14 +241,28 @@ impl From<&Entry> for Row {
             master_key: entry.master_key.clone(),
             file_sha256: entry.file_sha256.clone(),
             key_check: entry.key_check.clone(),
+            is_trusted: entry.is_trusted,
+            is_left_behind: entry.is_left_behind,
+            other: entry.other.clone(),
         }
     }
 }
 
 impl Row {
     fn into_entry(self, name: KeyName) -> Entry {
-        let Self { created, algorithm, master_key, file_sha256, key_check, .. } = self;
-        Entry { name, created, algorithm: algorithm.into(), master_key, file_sha256, key_check }
+        let Self { created, algorithm, master_key, file_sha256, key_check, is_trusted, is_left_behind, other, .. } =
+            self;
+        Entry {
+            name,
+            created,
+            algorithm: algorithm.into(),
+            master_key,
+            file_sha256,
+            key_check,
+            is_trusted,
+            is_left_behind,
+            other,
+        }
     }
 }
 
@@ -247,9 +271,12 @@ mod tests {
     #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
 
     use std::sync::Arc;
+    use std::time::SystemTime;
 
     use super::*;
+    use crate::cipher::Algorithm;
     use crate::keystore::files::disk::SystemDisk;
+    use crate::kms::PlainKey;
 
     fn name(version: u32) -> KeyName {
         KeyName::new(3, version).expect("a name")
@@ -269,7 +296,11 @@ mod tests {
         manifest.insert(entry(1, b"a", 0x41));
         manifest.insert(entry(2, b"b", 0x42));
         manifest.write(&folder).expect("write");
-        assert!(matches!(Manifest::read(&folder), Ok(OnDisk::Good(read)) if read == manifest));
+        assert!(matches!(Manifest::read(&folder), Ok(OnDisk::Good(read)) if read == manifest && !read.is_copy()));
+        let path = dir.path().join("aws-kms-key.manifest.json");
+        std::fs::copy(&path, dir.path().join("copy")).expect("copy");
+        std::fs::rename(dir.path().join("copy"), &path).expect("rename");
+        assert!(matches!(Manifest::read(&folder), Ok(OnDisk::Good(read)) if read.is_copy()), "a copy is told");
         let text = std::fs::read_to_string(dir.path().join("aws-kms-key.manifest.json")).expect("text");
         assert!(text.contains("\"created\": \"1970-01-01T00:00:00Z\"") && text.contains("key/k"), "{text}");
         assert!(!text.contains("AAAA") && !text.contains("41414141"), "{text}");
@@ -295,11 +326,36 @@ mod tests {
 
     #[test]
     fn damaged_and_newer_manifests_are_told_apart() {
-        for bytes in [&b""[..], b"{", b"[]", b"{\"format\": 1}", b"{\"format\": 1, \"keys\": [{}]}", b"\0\0\0"] {
-            assert!(matches!(Manifest::parse(bytes), OnDisk::Damaged(_)), "{}", String::from_utf8_lossy(bytes));
+        for bytes in [&b""[..], b"{", b"[]", b"{\"format\": 1}", b"\0\0\0"] {
+            assert!(matches!(Manifest::parse(bytes, 1), OnDisk::Damaged(_)), "{}", String::from_utf8_lossy(bytes));
         }
         for bytes in [&b"{\"format\": 2}"[..], b"{\"format\": 9, \"keys\": []}"] {
-            assert!(matches!(Manifest::parse(bytes), OnDisk::Newer(2 | 9)));
+            assert!(matches!(Manifest::parse(bytes, 1), OnDisk::Newer(2 | 9)));
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_has_written_is_kept_and_one_bad_entry_spoils_no_other() {
+        let dir = tempfile::tempdir().expect("dir");
+        let folder = KeyFolder::open(Arc::new(SystemDisk), dir.path(), None).expect("folder");
+        let mut manifest = Manifest::default();
+        manifest.insert(entry(1, b"a", 0x41));
+        manifest.write(&folder).expect("write");
+        let path = dir.path().join(FILE_NAME);
+        let text = std::fs::read_to_string(&path).expect("text");
+        let more = "\"made_by\": \"us\", \"keys\": [{}, {\"key_id\": 3, \"key_version\": 9, \"algorithm\": \"AES_X\"},";
+        let text = text.replace("\"keys\": [", more).replace("\"created\"", "\"colour\": \"red\", \"created\"");
+        std::fs::remove_file(&path).expect("remove");
+        std::fs::write(&path, text).expect("write");
+        let Ok(OnDisk::Good(mut read)) = Manifest::read(&folder) else { panic!("not good") };
+        assert_eq!((read.unreadable(), read.names().count()), (2, 1));
+        assert_eq!(read.highest(name(1).id), Some(name(9).version), "its number is used");
+        let again = entry(1, b"other", 0x41).in_place_of(read.entry(name(1)).expect("an entry"));
+        read.insert(again);
+        read.write(&folder).expect("write");
+        let text = std::fs::read_to_string(&path).expect("text");
+        for kept in ["\"made_by\": \"us\"", "\"colour\": \"red\"", "AES_X", "{}"] {
+            assert!(text.contains(kept), "{kept}: {text}");
         }
     }
 }

@@ -2,31 +2,49 @@
 //! no KMS, and nothing of what is published.
 
 mod disk;
+mod entry;
 mod folder;
 mod inventory;
 mod json;
 mod key_file;
+mod lock;
 mod manifest;
+mod memory;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use disk::{Disk, SystemDisk};
 #[cfg(all(test, not(feature = "model")))]
 pub use disk::{Kind, Listed, LockFile, NewFile};
+pub use entry::Entry;
 pub use inventory::FoundManifest;
 pub use key_file::KeyFile;
-pub use manifest::{Entry, Finding};
+pub use manifest::Finding;
 
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
-use folder::{FolderLock, KeyFolder};
+use folder::KeyFolder;
 use inventory::{Inventory, Place};
+use lock::FolderLock;
+use memory::Memory;
 
 /// The key files of one folder, and its manifest.
 pub struct KeyFiles {
     folder: KeyFolder,
     inventory: Inventory,
-    is_writable: bool,
+    /// `None` where nothing is written.
+    memory: Option<Memory>,
+}
+
+/// Where key files lie.
+pub struct Folders<'a> {
+    /// The key folder, which must exist.
+    pub keys: &'a Path,
+    /// A second folder to read key files from, if it is there.
+    pub also: Option<&'a Path>,
+    /// The datadir, which remembers what was in the key folder. `None`: nothing is written, now or later.
+    pub datadir: Option<&'a Path>,
 }
 
 /// The right to add files, which one server at a time has. Whoever has it knows what the manifest on the disk says.
@@ -47,17 +65,16 @@ pub struct StoredKey {
 }
 
 impl KeyFiles {
-    /// Opens a folder, which must exist, and reads its manifest. `also` is a second folder to read key files from, if it is
-    /// there. Writes nothing, now or later, if not `is_writable`.
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        folder: &Path,
-        also: Option<&Path>,
-        is_writable: bool,
-    ) -> Result<(Self, FoundManifest), KeyStoreError> {
-        let folder = KeyFolder::open(disk, folder, also)?;
-        let (inventory, manifest) = Inventory::open(&folder, is_writable)?;
-        Ok((Self { folder, inventory, is_writable }, manifest))
+    /// Opens the folders and reads the manifest. Fails if the keys of the datadir lie elsewhere.
+    pub fn open(disk: Arc<dyn Disk>, folders: &Folders<'_>) -> Result<(Self, FoundManifest), KeyStoreError> {
+        let folder = KeyFolder::open(disk.clone(), folders.keys, folders.also)?;
+        let datadir = folders.datadir.map(|datadir| KeyFolder::open(disk, datadir, None)).transpose()?;
+        let memory = datadir.map(Memory::new);
+        if let Some(memory) = &memory {
+            memory.check(&folder)?;
+        }
+        let (inventory, manifest) = Inventory::open(&folder, memory.is_some())?;
+        Ok((Self { folder, inventory, memory }, manifest))
     }
 
     /// The folder.
@@ -107,9 +124,50 @@ impl KeyFiles {
         self.inventory.check(found)
     }
 
-    /// Takes over what the manifest on the disk says, which another server with the same folder may have changed.
+    /// Whether the manifest says that a version was left behind: see [`KeyFiles::left_behind`].
+    pub fn is_left_behind(&self, name: KeyName) -> bool {
+        self.inventory.entry(name).is_some_and(|entry| entry.is_left_behind)
+    }
+
+    /// Whether the manifest was copied here, with a backup or a clone, and not written since.
+    pub fn is_copy(&self) -> bool {
+        self.inventory.is_copy()
+    }
+
+    /// The entries of versions that are missing since the folder was copied. A backup that was taken while keys were rotated
+    /// can hold a manifest that lists a version whose file was made too late to be copied, and so too late for any data in
+    /// it. Such a version is higher than all of its key that are `present`.
+    pub fn left_behind(&self, missing: &[KeyName], present: &[KeyName]) -> Vec<Entry> {
+        let is_copy = self.is_copy();
+        let highest = |id| present.iter().filter(|name| name.id == id).max().copied();
+        let entry = |name: &KeyName| {
+            let entry = self.inventory.entry(*name)?;
+            let is_newer = highest(name.id).is_some_and(|highest| *name > highest);
+            (entry.is_left_behind || (is_copy && is_newer)).then_some(entry)
+        };
+        missing.iter().filter_map(entry).collect()
+    }
+
+    /// Whether a version may encrypt new data, as far as the manifest knows; `None` if it does not know the version.
+    pub fn is_trusted(&self, name: KeyName) -> Option<bool> {
+        self.inventory.is_trusted(name)
+    }
+
+    /// The master keys of all versions that may encrypt new data, as far as the manifest knows.
+    pub fn master_keys(&self) -> BTreeSet<String> {
+        self.inventory.master_keys()
+    }
+
+    /// Takes over what the manifest on the disk says, which another server with the same folder may have changed. Fails if
+    /// the folder is not the one any more where the keys of the datadir lie: it was unmounted, or exchanged.
     pub fn refresh(&self) -> Result<(), KeyStoreError> {
-        if self.is_writable { self.inventory.refresh(&self.folder).map(drop) } else { Ok(()) }
+        self.ask_disk().map(drop)
+    }
+
+    fn ask_disk(&self) -> Result<Place, KeyStoreError> {
+        let Some(memory) = &self.memory else { return Ok(Place::Free) };
+        memory.check(&self.folder)?;
+        self.inventory.refresh(&self.folder)
     }
 
     /// Fails if no key may be made here, as far as is known since [`KeyFiles::refresh`].
@@ -121,9 +179,14 @@ impl KeyFiles {
     /// made here.
     pub fn begin_adding(&self) -> Result<Adding<'_>, KeyStoreError> {
         let lock = self.folder.lock()?;
-        let place = self.inventory.refresh(&self.folder)?;
+        let place = self.ask_disk()?;
         self.check_may_add()?;
         Ok(Adding { files: self, place, _lock: lock })
+    }
+
+    /// Whether the datadir remembers that its keys lie here.
+    pub fn is_remembered(&self) -> Result<bool, KeyStoreError> {
+        self.memory.as_ref().map_or(Ok(true), |memory| memory.is_up_to_date(&self.folder))
     }
 
     /// Makes sure that key files which were found here, and not made, are on the disk. Answers those for which it failed.
@@ -133,18 +196,36 @@ impl KeyFiles {
 
     /// Removes temporary files that a stopped server left behind. Answers how many.
     pub fn remove_leftovers(&self) -> Result<usize, KeyStoreError> {
-        self.folder.remove_leftovers()
+        let datadir = self.memory.as_ref().map(Memory::datadir).filter(|datadir| datadir.path() != self.path());
+        Ok(self.folder.remove_leftovers()? + datadir.map_or(Ok(0), KeyFolder::remove_leftovers)?)
     }
 }
 
 impl Adding<'_> {
-    /// Makes a key file, which must not exist. When this returns, it is whole and on the disk.
+    /// Makes a key file, which must not exist. When this returns, it is whole and on the disk, and the datadir remembers
+    /// that it has keys.
     pub fn write(&self, name: KeyName, contents: &[u8]) -> Result<(), KeyStoreError> {
-        self.files.folder.write_new(name, contents)
+        let id = self.name_folder()?;
+        self.files.folder.write_new(name, contents)?;
+        self.remember_folder(id)
+    }
+
+    /// Lets the datadir remember that its keys lie here. There are some.
+    pub fn remember(&self) -> Result<(), KeyStoreError> {
+        self.remember_folder(self.name_folder()?)
     }
 
     /// Records key versions in the manifest. What could not be written is written with the next entries.
     pub fn record(&self, entries: Vec<Entry>) -> Result<(), KeyStoreError> {
         self.files.inventory.add(&self.files.folder, self.place, entries)
+    }
+
+    fn name_folder(&self) -> Result<Option<String>, KeyStoreError> {
+        self.files.memory.as_ref().map(|memory| memory.name(&self.files.folder)).transpose()
+    }
+
+    fn remember_folder(&self, id: Option<String>) -> Result<(), KeyStoreError> {
+        let Some((memory, id)) = self.files.memory.as_ref().zip(id) else { return Ok(()) };
+        memory.remember(&self.files.folder, id)
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct KeyTable {
 #[derive(Clone)]
 struct Key {
     id: KeyId,
+    /// The highest version that may be the latest.
+    latest: Option<KeyVersion>,
     /// Ascending.
     versions: Vec<(KeyVersion, DataKey)>,
 }
@@ -41,7 +43,8 @@ impl KeyTable {
     }
 
     pub(super) fn latest(&self, id: KeyId) -> Option<KeyVersion> {
-        self.versions(id)?.last().map(|(version, _)| *version)
+        let place = self.keys.binary_search_by_key(&id, |key| key.id).ok()?;
+        self.keys.get(place)?.latest
     }
 
     pub(super) fn key(&self, name: KeyName) -> Option<&DataKey> {
@@ -55,11 +58,11 @@ impl KeyTable {
     }
 
     /// Adds a key, unless its version is there already.
-    pub(super) fn insert(&mut self, name: KeyName, data_key: DataKey) {
+    pub(super) fn insert(&mut self, name: KeyName, data_key: DataKey, may_be_latest: bool) {
         let place = match self.keys.binary_search_by_key(&name.id, |key| key.id) {
             Ok(place) => place,
             Err(place) => {
-                self.keys.insert(place, Key { id: name.id, versions: Vec::new() });
+                self.keys.insert(place, Key { id: name.id, latest: None, versions: Vec::new() });
                 place
             }
         };
@@ -71,6 +74,9 @@ impl KeyTable {
             self.ctr_versions.insert(place, name);
         }
         key.versions.insert(place, (name.version, data_key));
+        if may_be_latest {
+            key.latest = key.latest.max(Some(name.version));
+        }
     }
 
     fn versions(&self, id: KeyId) -> Option<&[(KeyVersion, DataKey)]> {

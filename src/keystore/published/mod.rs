@@ -80,7 +80,16 @@ impl PublishedKeys {
 
     /// Adds keys, all at once, if their epoch has not ended. A version that is there already stays as it is. Answers those
     /// that were not.
-    pub fn publish(&self, epoch: Epoch, mut keys: Vec<(KeyName, DataKey)>) -> BTreeSet<KeyName> {
+    pub fn publish(&self, epoch: Epoch, keys: Vec<(KeyName, DataKey)>) -> BTreeSet<KeyName> {
+        self.add(epoch, keys, true)
+    }
+
+    /// The same, but none of these is ever the latest version of its key.
+    pub fn publish_for_reading(&self, epoch: Epoch, keys: Vec<(KeyName, DataKey)>) -> BTreeSet<KeyName> {
+        self.add(epoch, keys, false)
+    }
+
+    fn add(&self, epoch: Epoch, mut keys: Vec<(KeyName, DataKey)>, may_be_latest: bool) -> BTreeSet<KeyName> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if self.epoch() != epoch {
             return BTreeSet::new();
@@ -95,12 +104,12 @@ impl PublishedKeys {
         self.table.update(|now| {
             let mut table = now.cloned().unwrap_or_default();
             for (name, key) in &keys {
-                table.insert(*name, key.clone());
+                table.insert(*name, key.clone(), may_be_latest);
             }
             table
         });
-        for (name, _) in &keys {
-            self.latest.raise(name.id, name.version);
+        if may_be_latest {
+            keys.iter().for_each(|(name, _)| self.latest.raise(name.id, name.version));
         }
         keys.into_iter().map(|(name, _)| name).collect()
     }
@@ -159,6 +168,22 @@ mod tests {
         assert_eq!(keys.with_key(name(7, 4), |_| ()), None);
         assert_eq!(keys.latest(name(2, 1).id), None);
         assert_eq!(keys.ids(), [name(1, 1).id, name(7, 1).id]);
+    }
+
+    #[test]
+    fn a_version_that_is_there_for_reading_is_never_the_latest() {
+        let keys = PublishedKeys::new();
+        keys.publish_for_reading(Epoch::default(), vec![(name(7, 9), key(9))]);
+        assert_eq!(keys.latest(name(7, 9).id), None);
+        keys.publish(Epoch::default(), vec![(name(7, 2), key(2))]);
+        assert_eq!(keys.latest(name(7, 9).id), Some(name(7, 2).version));
+        assert_eq!(keys.with_key(name(7, 9), |key| key.as_bytes().to_vec()), Some(vec![9; 16]));
+        // Nor where the words have no room for an id.
+        for id in 1..=3000 {
+            keys.publish(Epoch::default(), vec![(name(id * 4099, 1), key(1))]);
+            keys.publish_for_reading(Epoch::default(), vec![(name(id * 4099, 2), key(2))]);
+        }
+        assert!((1..=3000).all(|id| keys.latest(name(id * 4099, 1).id) == Some(name(1, 1).version)));
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn a_new_key_of_a_server_that_is_starting_waits_for_a_kms_that_is_late() {
         "{:?}",
         setup.log.0
     );
-    assert_eq!(setup.files(), [LOCK, "aws-kms-key.1.1", MANIFEST]);
+    assert_eq!(setup.files(), [LOCK, "aws-kms-key.1.1", FOLDER_ID, MANIFEST]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::MANIFEST;
 use crate::keystore::files::{Disk, Kind, Listed, LockFile, NewFile};
 
 /// Clones are the same disk.
@@ -22,8 +23,8 @@ pub(super) struct Faults {
     pub(super) forgotten_sync: Option<usize>,
     /// This sync fails.
     pub(super) failing_sync: Option<usize>,
-    /// No file can be replaced.
-    pub(super) nothing_is_replaced: bool,
+    /// The manifest cannot be replaced.
+    pub(super) manifest_stays: bool,
 }
 
 /// What a power failure spares of what was not synced.
@@ -36,7 +37,7 @@ pub(super) struct Spared {
 /// What the thread that was interrupted by a power failure ends with.
 pub(super) struct PowerFailure;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     folders: BTreeSet<PathBuf>,
     /// A file's place here is what names stand for.
@@ -50,18 +51,23 @@ struct State {
     is_off: bool,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Contents {
     now: Vec<u8>,
     synced: Vec<u8>,
 }
 
 impl LossyDisk {
-    /// With one folder, which is empty.
-    pub(super) fn new(folder: &str) -> Self {
+    /// With these folders, which are empty.
+    pub(super) fn new(folders: &[&str]) -> Self {
         let disk = Self::default();
-        disk.state().folders.insert(folder.into());
+        disk.state().folders.extend(folders.iter().map(PathBuf::from));
         disk
+    }
+
+    /// Another disk with the same on it, synced and not.
+    pub(super) fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.state().clone())))
     }
 
     /// Counts changes and syncs anew.
@@ -159,7 +165,8 @@ impl Disk for LossyDisk {
         if state.folders.contains(path) {
             return Ok(Kind::Folder);
         }
-        Ok(Kind::File { bytes: state.files[state.find(path)?].now.len() as u64 })
+        let file = state.find(path)?;
+        Ok(Kind::File { bytes: state.files[file].now.len() as u64, number: file as u64 })
     }
 
     fn read(&self, path: &Path, at_most: u64) -> Result<Vec<u8>> {
@@ -226,6 +233,10 @@ struct Temporary {
 }
 
 impl NewFile for Temporary {
+    fn number(&self) -> Result<u64> {
+        Ok(self.file as u64)
+    }
+
     fn write(&mut self, contents: &[u8]) -> Result<()> {
         self.disk.change().files[self.file].now.extend(contents);
         Ok(())
@@ -250,7 +261,7 @@ impl NewFile for Temporary {
     }
 
     fn rename_over(self: Box<Self>, path: &Path) -> Result<()> {
-        if self.disk.state().faults.nothing_is_replaced {
+        if self.disk.state().faults.manifest_stays && path.ends_with(MANIFEST) {
             return Err(Error::other("the disk failed"));
         }
         self.disk.rename(&self.path, path)

@@ -2,12 +2,15 @@
 
 #![allow(clippy::expect_used, clippy::panic)] // clippy sees no tests in the helpers
 
+mod copied;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod first_keys;
 mod found_at_start;
 mod hanging_kms;
 mod lossy_disk;
+mod memory;
+mod planted;
 mod power_failure;
 mod retry;
 mod rotate;
@@ -28,13 +31,15 @@ use crate::kms::{Class, KeySpec, MasterKeyId};
 /// A key store in a folder of its own.
 struct Setup {
     folder: tempfile::TempDir,
+    datadir: tempfile::TempDir,
     kms: Arc<TestKms>,
     log: &'static Log,
 }
 
 impl Setup {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("folder"), kms: Arc::default(), log: Box::leak(Box::default()) }
+        let [folder, datadir] = [(); 2].map(|()| tempfile::tempdir().expect("folder"));
+        Self { folder, datadir, kms: Arc::default(), log: Box::leak(Box::default()) }
     }
 
     fn open(&self) -> Result<KeyStore, KeyStoreError> {
@@ -57,6 +62,7 @@ impl Setup {
         };
         Opening {
             folder: self.folder.path(),
+            datadir: self.datadir.path(),
             also: None,
             kms,
             published: Box::leak(Box::default()),
@@ -117,6 +123,8 @@ impl Reporter for Log {
 
 const LOCK: &str = ".aws-kms-key.lock";
 const MANIFEST: &str = "aws-kms-key.manifest.json";
+const FOLDER_ID: &str = "aws-kms-key.folder.json";
+const MEMORY: &str = "aws-kms-key.datadir.json";
 
 fn id(number: u32) -> KeyId {
     KeyId::new(number).expect("an id")
@@ -136,7 +144,7 @@ fn a_key_is_made_when_it_is_first_used_and_never_again() {
     let store = setup.open().expect("open");
     assert_eq!(store.latest_or_new(id(7)).expect("new"), version(1));
     assert_eq!(setup.kms.calls(), [Generate, Decrypt]);
-    assert_eq!(setup.files(), [LOCK, "aws-kms-key.7.1", MANIFEST]);
+    assert_eq!(setup.files(), [LOCK, "aws-kms-key.7.1", FOLDER_ID, MANIFEST]);
     assert_eq!(store.latest_or_new(id(7)).expect("old"), version(1));
     assert_eq!(setup.kms.calls(), []);
 }
@@ -202,7 +210,7 @@ fn a_key_whose_file_is_damaged_is_reported_and_not_made_anew() {
     assert!(setup.log.has("error: key not loaded: key 1 version 1: KMS Decrypt failed"), "{:?}", setup.log.0);
     assert!(setup.log.has("aws-kms-key.2.1 is empty. Restore the file from a backup"), "{:?}", setup.log.0);
     assert!(!setup.kms.calls().contains(&Generate));
-    assert_eq!(setup.files(), [LOCK, "aws-kms-key.1.1", "aws-kms-key.2.1", "aws-kms-key.3.1", MANIFEST]);
+    assert_eq!(setup.files(), [LOCK, "aws-kms-key.1.1", "aws-kms-key.2.1", "aws-kms-key.3.1", FOLDER_ID, MANIFEST]);
 }
 
 #[test]
@@ -229,7 +237,7 @@ fn a_version_that_nobody_knows_changes_nothing() {
     assert!(store.load(KeyName::new(9, 1).expect("name")).is_err());
     assert_eq!((store.published.latest(id(1)), store.published.latest(id(9))), (Some(version(1)), None));
     assert_eq!(setup.kms.calls(), []);
-    assert_eq!(setup.files(), [LOCK, "aws-kms-key.1.1", MANIFEST]);
+    assert_eq!(setup.files(), [LOCK, "aws-kms-key.1.1", FOLDER_ID, MANIFEST]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::lossy_disk::{Faults, LossyDisk, PowerFailure, Spared};
 use super::*;
 
 const FOLDER: &str = "/keys";
+const DATADIR: &str = "/data";
 
 /// What one server does until the power fails.
 struct Story {
@@ -26,13 +27,15 @@ struct Story {
 type Seen = BTreeMap<KeyName, Vec<u8>>;
 
 fn open(disk: &LossyDisk) -> (KeyStore, Setup) {
-    try_open(disk).expect("open")
+    let setup = Setup::new();
+    let store = try_open(disk, &setup, Box::leak(Box::default())).expect("open");
+    (store, setup)
 }
 
-fn try_open(disk: &LossyDisk) -> Result<(KeyStore, Setup), KeyStoreError> {
-    let setup = Setup::new();
-    let opening = Opening { folder: Path::new(FOLDER), ..setup.opening(Role::Server, setup.kms.clone()) };
-    KeyStore::open_on(Arc::new(disk.clone()), opening).map(|store| (store, setup))
+fn try_open(disk: &LossyDisk, setup: &Setup, published: &'static PublishedKeys) -> Result<KeyStore, KeyStoreError> {
+    let opening = setup.opening(Role::Server, setup.kms.clone());
+    let (folder, datadir) = (Path::new(FOLDER), Path::new(DATADIR));
+    KeyStore::open_on(Arc::new(disk.clone()), Opening { folder, datadir, published, ..opening })
 }
 
 fn published(keys: &PublishedKeys) -> Seen {
@@ -44,7 +47,7 @@ fn published(keys: &PublishedKeys) -> Seen {
 
 impl Story {
     fn begin(&self) -> LossyDisk {
-        let disk = LossyDisk::new(FOLDER);
+        let disk = LossyDisk::new(&[FOLDER, DATADIR]);
         (self.before)(&disk);
         disk.power_comes_back(Spared { names: true, contents: true });
         (self.since)(&disk);
@@ -54,28 +57,23 @@ impl Story {
     /// Lets the power fail at each step, with each kind of loss. Answers how many steps there are, or what was found to be
     /// wrong afterwards.
     fn survives(&self) -> Result<usize, String> {
+        let begin = self.begin();
         for step in 1.. {
-            let mut is_through = false;
+            let disk = begin.copy();
+            disk.set_faults(Faults { power_fails_at: Some(step), ..self.faults.clone() });
+            let keys: &'static PublishedKeys = Box::leak(Box::default());
+            let work = || (self.work)(&try_open(&disk, &Setup::new(), keys).expect("open"), &disk);
+            let is_through = match catch_unwind(AssertUnwindSafe(work)) {
+                Ok(()) => true,
+                Err(end) if end.is::<PowerFailure>() => false,
+                Err(panic) => resume_unwind(panic),
+            };
+            let seen = published(keys);
+            keys.clear();
             for (names, contents) in [(false, false), (false, true), (true, false), (true, true)] {
-                let spared = Spared { names, contents };
-                let disk = self.begin();
-                disk.set_faults(Faults { power_fails_at: Some(step), ..self.faults.clone() });
-                let keys: &'static PublishedKeys = Box::leak(Box::default());
-                let work = || {
-                    let setup = Setup::new();
-                    let opening = setup.opening(Role::Server, setup.kms.clone());
-                    let opening = Opening { folder: Path::new(FOLDER), published: keys, ..opening };
-                    (self.work)(&KeyStore::open_on(Arc::new(disk.clone()), opening).expect("open"), &disk);
-                };
-                is_through = match catch_unwind(AssertUnwindSafe(work)) {
-                    Ok(()) => true,
-                    Err(end) if end.is::<PowerFailure>() => false,
-                    Err(panic) => resume_unwind(panic),
-                };
-                let seen = published(keys);
-                keys.clear();
+                let (disk, spared) = (disk.copy(), Spared { names, contents });
                 disk.power_comes_back(spared);
-                self.check(&disk, seen).map_err(|error| format!("at step {step}, {spared:?}: {error}"))?;
+                self.check(&disk, &seen).map_err(|error| format!("at step {step}, {spared:?}: {error}"))?;
             }
             if is_through {
                 return Ok(step);
@@ -85,13 +83,17 @@ impl Story {
     }
 
     /// All that was ever published is there, and what is there is whole; no number is used again.
-    fn check(&self, disk: &LossyDisk, seen: Seen) -> Result<(), String> {
+    fn check(&self, disk: &LossyDisk, seen: &Seen) -> Result<(), String> {
         let is_copy_lost = |line: &str| {
             let losses = ["is empty", "is gone"].map(|loss| format!("aws-kms-key.1.1 {loss}"));
             self.is_copied && seen.is_empty() && losses.iter().any(|loss| line.contains(loss))
         };
-        let (store, setup) = match try_open(disk) {
-            Ok(opened) => opened,
+        if !seen.is_empty() && disk.kind(&Path::new(DATADIR).join(MEMORY)).is_err() {
+            return Err("the datadir does not remember that it has keys".to_owned());
+        }
+        let setup = Setup::new();
+        let store = match try_open(disk, &setup, Box::leak(Box::default())) {
+            Ok(store) => store,
             // It was the only key.
             Err(error) if is_copy_lost(&error.to_string()) => return Ok(()),
             Err(error) => return Err(error.to_string()),
@@ -103,13 +105,13 @@ impl Story {
         if let Some(line) = log.iter().find(|line| !is_expected(line)) {
             return Err(line.clone());
         }
-        for (name, key) in &seen {
+        for (name, key) in seen {
             if found.get(name) != Some(key) {
                 return Err(format!("{name} was published, and is another or none"));
             }
             let adopted = format!("adopted {name}:");
             let is_new = |line: &String| line.contains(&adopted) || line.contains("there is no manifest");
-            if log.iter().any(is_new) && !self.faults.nothing_is_replaced {
+            if log.iter().any(is_new) && !self.faults.manifest_stays {
                 return Err(format!("{name} was published, and is not in the manifest"));
             }
         }
@@ -146,7 +148,7 @@ fn first_key_at_the_second_try() -> Story {
         store.forget_failures();
         store.latest_or_new(id(1)).expect("found");
     };
-    Story { work, faults: Faults { failing_sync: Some(2), ..Faults::default() }, ..first_key() }
+    Story { work, faults: Faults { failing_sync: Some(4), ..Faults::default() }, ..first_key() }
 }
 
 fn rotation() -> Story {
@@ -183,7 +185,7 @@ fn file_restored() -> Story {
 }
 
 fn without_a_manifest(story: Story) -> Story {
-    Story { faults: Faults { nothing_is_replaced: true, ..story.faults }, ..story }
+    Story { faults: Faults { manifest_stays: true, ..story.faults }, ..story }
 }
 
 #[test]
@@ -201,20 +203,21 @@ fn what_was_published_is_whole_after_a_power_failure_at_any_step() {
 /// Each of these syncs is taken out, and is missed: so the test above would find it.
 #[test]
 fn without_any_one_of_the_syncs_something_would_be_lost() {
-    // The new file, its name; the manifest, its name.
-    needs(first_key, &[1, 3, 4], 4);
-    // At start, the old file and its name, which are on the disk already.
+    // Each with its name: the folder's id (whose name the next sync of the folder makes last, too), the new file, the
+    // datadir's memory, the manifest.
+    needs(first_key, &[1, 3, 4, 5, 6, 7, 8], 8);
+    // At start, the old file, which is on the disk already. Then the new one (see below), and the manifest.
     needs(rotation, &[3, 5, 6], 6);
     // The sync of the manifest's name makes the key file's name last, too. Here there is none.
     needs(|| without_a_manifest(rotation()), &[3, 4], 5);
-    // Also those that are found: the file, its name; the manifest, its name.
-    needs(file_found_at_start, &[1, 3, 4], 4);
-    needs(|| without_a_manifest(file_found_at_start()), &[1, 2], 3);
-    needs(file_found_later, &[1, 3, 4], 4);
-    needs(|| without_a_manifest(file_found_later()), &[1, 2], 3);
+    // Also those that are found: the file (whose name is made last with the next), the folder's id, and so on.
+    for story in [file_found_at_start as fn() -> Story, file_found_later] {
+        needs(story, &[1, 3, 4, 5, 6, 7, 8], 8);
+    }
+    // The file and its name.
     needs(file_restored, &[1, 2], 2);
-    // The two of the first try; the name is what the second try makes last.
-    needs(|| without_a_manifest(first_key_at_the_second_try()), &[1, 4], 5);
+    // The name is not made last at the first try, but at the second.
+    needs(|| without_a_manifest(first_key_at_the_second_try()), &[1, 3, 6, 7, 8], 9);
 }
 
 /// `count` is how many syncs there are, `needed` those that something depends on.

@@ -10,7 +10,7 @@ fn a_rotation_that_fails_at_any_call_leaves_nothing_behind_and_the_next_one_work
     for (call, class) in [(Generate, Class::Denied), (Decrypt, Class::Denied), (Decrypt, Class::Transient)] {
         setup.kms.fail_next(&[(call, class)]);
         assert!(store.rotate(id(1)).is_err());
-        assert_eq!(setup.files(), [LOCK, "aws-kms-key.1.1", MANIFEST]);
+        assert_eq!(setup.files(), [LOCK, "aws-kms-key.1.1", FOLDER_ID, MANIFEST]);
         assert_eq!(store.published.latest(id(1)), Some(version(1)));
     }
     assert_eq!(store.rotate(id(1)).expect("rotate"), version(2));

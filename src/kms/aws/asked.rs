@@ -8,20 +8,43 @@ use aws_sdk_kms::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_kms::error::BoxError;
 use url::Url;
 
-/// Notes the endpoint of one call, when its request is sent.
+/// Notes the endpoint of one call, when its request is sent, for the client's later calls too.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    now: Arc<OnceLock<Url>>,
+    ever: Endpoint,
+}
+
+/// Where a client has sent its requests to, once it has.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Asked(Arc<OnceLock<Url>>);
+pub(super) struct Endpoint(Arc<OnceLock<Url>>);
+
+impl Endpoint {
+    /// Scheme, host and port.
+    pub(super) fn name(&self) -> Option<Box<str>> {
+        self.0.get().map(name)
+    }
+}
 
 impl Asked {
+    /// For a call with the client whose endpoint this is.
+    pub(super) fn new(ever: Endpoint) -> Self {
+        Self { now: Arc::default(), ever }
+    }
+
     /// Scheme, host and port. `None` if nothing was sent: then the time went by, or the call failed, before that.
-    pub(super) fn endpoint(&self) -> Option<String> {
-        self.0.get().map(|url| url.origin().ascii_serialization())
+    pub(super) fn endpoint(&self) -> Option<Box<str>> {
+        self.now.get().map(name)
     }
 
     /// The region of the endpoint's name, if it is one of AWS.
     pub(super) fn region(&self) -> Option<&str> {
-        self.0.get().and_then(Url::host_str).and_then(region_of)
+        self.now.get().and_then(Url::host_str).and_then(region_of)
     }
+}
+
+fn name(url: &Url) -> Box<str> {
+    url.origin().ascii_serialization().into()
 }
 
 impl Intercept for Asked {
@@ -36,8 +59,9 @@ impl Intercept for Asked {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if let Ok(url) = Url::parse(context.request().uri()) {
-            // All attempts of a call go to the same endpoint.
-            let _ = self.0.set(url);
+            // All attempts of a call, and all calls of a client, go to the same endpoint.
+            let _ = self.ever.0.set(url.clone());
+            let _ = self.now.set(url);
         }
         Ok(())
     }

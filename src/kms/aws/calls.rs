@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::asked::Asked;
 use super::client::{Connected, Connection};
 use super::errors::failed;
-use crate::kms::{Call, Class, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
+use crate::kms::{Call, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 impl Connection {
     pub(super) async fn generate_data_key(
@@ -42,13 +42,13 @@ impl Connection {
             KeySpec::Aes128 => DataKeySpec::Aes128,
             KeySpec::Aes256 => DataKeySpec::Aes256,
         };
-        let asked = Asked::default();
+        let asked = Asked::new(client.endpoint.clone());
         let request = client.client.generate_data_key_without_plaintext().key_id(master_key.as_str()).key_spec(spec);
         let answer = request.customize().interceptor(asked.clone()).send().await;
         let answer = self.checked(CALL, client, &asked, answer)?;
         let blob = answer.ciphertext_blob.map(Blob::into_inner).unwrap_or_default();
         if blob.is_empty() {
-            return Err(KmsError::new(CALL, Class::Transient, "KMS answered without a wrapped key"));
+            return Err(client.error(CALL, "KMS answered without a wrapped key"));
         }
         Ok(WrappedKey::new(blob))
     }
@@ -66,7 +66,7 @@ impl Connection {
     async fn decrypt_with(&self, client: &Arc<Connected>, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
         const CALL: Call = Call::Decrypt;
         let context = wrapped.encryption_context();
-        let asked = Asked::default();
+        let asked = Asked::new(client.endpoint.clone());
         let request = client
             .client
             .decrypt()
@@ -76,7 +76,7 @@ impl Connection {
         let answer = self.checked(CALL, client, &asked, answer)?;
         let key = answer.plaintext.map(Blob::into_inner).unwrap_or_default();
         if key.is_empty() {
-            return Err(KmsError::new(CALL, Class::Transient, "KMS answered without a key"));
+            return Err(client.error(CALL, "KMS answered without a key"));
         }
         Ok(PlainKey::new(key, answer.key_id))
     }
@@ -112,23 +112,27 @@ pub(super) async fn decrypt_all(
     keys: Vec<WrappedKey>,
     until: Instant,
 ) -> Vec<Result<PlainKey, KmsError>> {
-    let mut answers: Vec<Result<PlainKey, KmsError>> = keys.iter().map(|_| Err(no_answer(Call::Decrypt))).collect();
-    // Whatever is still under way at `until` is dropped, and its answer stays "no answer in time".
-    let _ = tokio::time::timeout_at(until.into(), collect(connection, &keys, &mut answers)).await;
-    answers
+    let mut answers: Vec<Option<Result<PlainKey, KmsError>>> = keys.iter().map(|_| None).collect();
+    // Whatever is still under way at `until` is dropped.
+    let _ = tokio::time::timeout_at(until.into(), collect(&connection, &keys, &mut answers)).await;
+    answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(connection.no_answer(Call::Decrypt)))).collect()
 }
 
-async fn collect(connection: Arc<Connection>, keys: &[WrappedKey], answers: &mut [Result<PlainKey, KmsError>]) {
+async fn collect(
+    connection: &Arc<Connection>,
+    keys: &[WrappedKey],
+    answers: &mut [Option<Result<PlainKey, KmsError>>],
+) {
     let mut asked: Vec<usize> = (0..keys.len()).collect();
-    match ask(&connection, keys, &asked, answers).await {
+    match ask(connection, keys, &asked, answers).await {
         Ok(client) => {
-            asked.retain(|index| matches!(answers.get(*index), Some(Err(error)) if client.is_outdated(error)))
+            asked.retain(|index| matches!(answers.get(*index), Some(Some(Err(error))) if client.is_outdated(error)))
         }
-        Err(error) => return answers.iter_mut().for_each(|answer| *answer = Err(error.clone())),
+        Err(error) => return answers.iter_mut().for_each(|answer| *answer = Some(Err(error.clone()))),
     }
     if !asked.is_empty() {
         // If there is no new client, the answers that are there say why.
-        let _ = ask(&connection, keys, &asked, answers).await;
+        let _ = ask(connection, keys, &asked, answers).await;
     }
 }
 
@@ -137,7 +141,7 @@ async fn ask(
     connection: &Arc<Connection>,
     keys: &[WrappedKey],
     which: &[usize],
-    answers: &mut [Result<PlainKey, KmsError>],
+    answers: &mut [Option<Result<PlainKey, KmsError>>],
 ) -> Result<Arc<Connected>, KmsError> {
     let client = connection.client(Call::Decrypt).await?;
     let places = Arc::new(Semaphore::new(PARALLEL_DECRYPTS));
@@ -153,15 +157,10 @@ async fn ask(
         if let Ok((index, answer)) = done
             && let Some(place) = answers.get_mut(index)
         {
-            *place = answer;
+            *place = Some(answer);
         }
     }
     Ok(client)
-}
-
-/// Of a call that was given up.
-pub(super) fn no_answer(call: Call) -> KmsError {
-    KmsError::new(call, Class::Transient, "no answer in time")
 }
 
 /// Decrypt calls under way at the same time: 1000 keys at 20 ms each take 0.7 s instead of 21 s, and KMS's request

@@ -9,9 +9,11 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::config::{AppName, Region, SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_http_client::HttpClientError;
 
+use super::asked::Endpoint;
 use super::certificates::Trusted;
 use super::credentials::Chain;
 use super::settings::{AwsSettings, Timeouts};
+use super::text::identifier;
 use super::{aws_files, http};
 use crate::kms::{Call, Class, KmsError};
 
@@ -33,6 +35,8 @@ pub(super) struct Connected {
     region_is_set: bool,
     /// Whether KMS has done what it was asked for: then the region is right.
     has_worked: AtomicBool,
+    /// Where a request was sent, once one was.
+    pub(super) endpoint: Endpoint,
     /// Which CAs it trusts, for messages.
     pub(super) trusted: String,
 }
@@ -40,6 +44,12 @@ pub(super) struct Connected {
 impl Connected {
     pub(super) fn region_is_certain(&self) -> bool {
         self.region_is_set || self.has_worked.load(Ordering::Relaxed)
+    }
+
+    /// Of a call that was answered as no call should be, or not at all.
+    pub(super) fn error(&self, call: Call, detail: &str) -> KmsError {
+        let (region, endpoint) = (Some(identifier(&self.region)), self.endpoint.name());
+        KmsError { region, endpoint, ..KmsError::new(call, Class::Transient, detail) }
     }
 
     /// Whether a call that has failed is worth another try at once, with a new client: AWS does not take the credentials
@@ -65,6 +75,18 @@ impl Connection {
             self.keep(&client);
         }
         Ok(client)
+    }
+
+    /// Of a call that was given up, of which nothing else is known.
+    pub(super) fn no_answer(&self, call: Call) -> KmsError {
+        const DETAIL: &str = "no answer in time";
+        match &*self.kept() {
+            Some(client) => client.error(call, DETAIL),
+            None => KmsError {
+                region: self.settings.region.as_deref().map(identifier),
+                ..KmsError::new(call, Class::Transient, DETAIL)
+            },
+        }
     }
 
     /// To be told of a client with which a call has succeeded.
@@ -105,8 +127,14 @@ impl Connection {
             let chain = SharedCredentialsProvider::new(Chain::new(providers));
             config = config.into_builder().credentials_provider(chain).build();
         }
-        let (client, has_worked) = (Client::new(&config), AtomicBool::new(false));
-        Ok(Connected { client, region, region_is_set, has_worked, trusted: trusted.summary })
+        Ok(Connected {
+            client: Client::new(&config),
+            region,
+            region_is_set,
+            has_worked: AtomicBool::new(false),
+            endpoint: Endpoint::default(),
+            trusted: trusted.summary,
+        })
     }
 
     /// What the SDK finds where it always looks. Without `region`, it looks for one too.

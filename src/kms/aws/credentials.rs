@@ -1,6 +1,6 @@
 //! The search for credentials: the SDK's whole chain, and why it found none.
 
-use std::env;
+use std::env::{self, VarError};
 use std::error::Error;
 use std::sync::OnceLock;
 
@@ -16,6 +16,7 @@ use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 
 use super::codes::class_of_sts_code;
+use super::errors::Reason;
 use super::text::chain;
 use super::{aws_files, certificates};
 use crate::kms::Class;
@@ -28,7 +29,7 @@ use crate::kms::Class;
 #[derive(Debug)]
 pub(super) struct Chain {
     providers: SharedCredentialsProvider,
-    failure: OnceLock<Failure>,
+    failure: OnceLock<Reason>,
 }
 
 impl Chain {
@@ -41,7 +42,7 @@ impl Chain {
             return Err(CredentialsError::provider_error(failure.clone()));
         }
         self.providers.provide_credentials().await.map_err(|error| {
-            let failure = Failure::of(&error);
+            let failure = reason(&error);
             CredentialsError::provider_error(self.failure.get_or_init(|| failure).clone())
         })
     }
@@ -60,43 +61,26 @@ impl ProvideCredentials for Chain {
     }
 }
 
-/// A search that found nothing.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{detail}")]
-pub(super) struct Failure {
-    pub(super) class: Class,
-    pub(super) code: Option<String>,
-    pub(super) request_id: Option<String>,
-    pub(super) detail: String,
+/// The reason that [`Chain`] gave, if it is behind the failure of a call.
+pub(super) fn reason_behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Reason> {
+    chain(error).find_map(|error| error.downcast_ref())
 }
 
-impl Failure {
-    /// The one that is behind the failure of a call, if there is one.
-    pub(super) fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
-        chain(error).find_map(|error| error.downcast_ref())
+fn reason(error: &CredentialsError) -> Reason {
+    if let Some((class, detail)) = certificates::refused(error) {
+        return Reason::new(class, detail);
     }
-
-    fn of(error: &CredentialsError) -> Self {
-        if let Some((class, detail)) = certificates::refused(error) {
-            return Self { class, code: None, request_id: None, detail };
-        }
-        let role = |error| {
-            refused_role::<AssumeRoleError>(error).or_else(|| refused_role::<AssumeRoleWithWebIdentityError>(error))
-        };
-        chain(error).find_map(role).unwrap_or_else(|| Self {
-            class: Class::NoCredentials,
-            code: None,
-            request_id: None,
-            detail: reason(error),
-        })
-    }
+    let role = |error| {
+        refused_role::<AssumeRoleError>(error).or_else(|| refused_role::<AssumeRoleWithWebIdentityError>(error))
+    };
+    chain(error).find_map(role).unwrap_or_else(|| Reason::new(Class::NoCredentials, explanation(error)))
 }
 
 /// What STS has answered. An STS that did not answer is a network that is down, as for any other source of credentials.
-fn refused_role<E: ProvideErrorMetadata + Error + 'static>(error: &(dyn Error + 'static)) -> Option<Failure> {
+fn refused_role<E: ProvideErrorMetadata + Error + 'static>(error: &(dyn Error + 'static)) -> Option<Reason> {
     let SdkError::ServiceError(service) = error.downcast_ref::<SdkError<E, HttpResponse>>()? else { return None };
     let code = service.err().code()?;
-    Some(Failure {
+    Some(Reason {
         class: class_of_sts_code(code, Some(service.raw().status().as_u16())),
         code: Some(code.to_owned()),
         request_id: service.err().meta().request_id().map(str::to_owned),
@@ -106,7 +90,7 @@ fn refused_role<E: ProvideErrorMetadata + Error + 'static>(error: &(dyn Error + 
 
 /// What an operator has to know of a search that found nothing: files that cannot be read, which the SDK takes for
 /// empty, and then what the sources say that somebody has meant to be used.
-fn reason(error: &CredentialsError) -> String {
+fn explanation(error: &CredentialsError) -> String {
     let mut reasons = aws_files::unreadable();
     match chain(error).find_map(|error| error.downcast_ref::<ProviderChainError<CredentialsError>>()) {
         Some(all) => {
@@ -147,11 +131,28 @@ fn causes(error: &CredentialsError) -> String {
 }
 
 fn cause(error: &(dyn Error + 'static)) -> String {
-    match error.downcast_ref() {
-        // Its text is the whole answer, with headers and body.
-        Some(ImdsError::ErrorResponse(answer)) => {
-            format!("the metadata service answered with HTTP status {}", answer.response().status())
-        }
-        _ => error.to_string(),
+    // The text of these two is the whole answer, with headers and body, and the value of the variable.
+    if let Some(ImdsError::ErrorResponse(answer)) = error.downcast_ref() {
+        return format!("the metadata service answered with HTTP status {}", answer.response().status());
+    }
+    if let Some(VarError::NotUnicode(_)) = error.downcast_ref() {
+        return "a variable of the environment is not valid Unicode".to_owned();
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    #[test]
+    fn the_value_of_a_variable_is_in_no_message() {
+        let value = VarError::NotUnicode(OsString::from_vec(b"SECRET\xff".to_vec()));
+        assert!(value.to_string().contains("SECRET"), "or it needs no care any more");
+        let said = causes(&CredentialsError::unhandled(value));
+        assert_eq!(said, "a variable of the environment is not valid Unicode");
     }
 }

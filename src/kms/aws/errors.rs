@@ -9,32 +9,46 @@ use aws_sdk_kms::operation::RequestId;
 use super::asked::Asked;
 use super::client::Connected;
 use super::codes::{class_of_code, is_about_the_signature};
-use super::text::{causes, one_line};
+use super::text::{causes, identifier, presentable};
 use super::{certificates, credentials, http};
 use crate::kms::{Call, Class, KmsError};
 
-/// The error of a call, which may come from having asked in the wrong region.
+/// The error of a call, with what was asked where.
 pub(super) fn failed<E>(call: Call, client: &Connected, asked: &Asked, error: &SdkError<E, HttpResponse>) -> KmsError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let region = client.region.as_str();
-    let mut failure = classify(call, asked, error);
+    let Reason { mut class, code, request_id, mut detail } = reason(call, asked, error);
+    let endpoint = asked.endpoint();
     // STS may have been the one with that certificate.
-    if failure.class == Class::UntrustedCa {
-        failure.detail = format!("{} ({})", failure.detail, client.trusted);
+    if class == Class::UntrustedCa {
+        detail = format!("{detail} ({})", client.trusted);
     }
-    if failure.class.is_no_answer() && failure.code.is_none() {
-        let endpoint = asked.endpoint().unwrap_or_else(|| "no endpoint".to_owned());
-        let proxy = http::proxy_variable(&endpoint).map(|name| format!(", {name} is set")).unwrap_or_default();
-        failure.detail = format!("{} (asked {endpoint}, region {region}{proxy})", failure.detail);
+    if let (Class::Transient, Some(name)) = (class, endpoint.as_deref().and_then(http::proxy_variable)) {
+        detail = format!("{detail} ({name} is set)");
     }
-    let elsewhere = asked.region().filter(|other| *other != region);
-    if failure.code.as_deref().is_some_and(is_about_the_signature) && elsewhere.is_some() {
-        failure.class = Class::WrongRegion;
+    if code.as_deref().is_some_and(is_about_the_signature) && asked.region().is_some_and(|other| other != client.region)
+    {
+        class = Class::WrongRegion;
     }
-    let may_be_region = matches!(
-        failure.class,
+    if may_be_region(class) && !client.region_is_certain() {
+        class = Class::NoRegion;
+    }
+    KmsError {
+        call,
+        class,
+        code: code.as_deref().map(identifier),
+        request_id: request_id.as_deref().map(identifier),
+        region: Some(identifier(&client.region)),
+        endpoint,
+        detail: presentable(&detail),
+    }
+}
+
+/// Whether a refusal may come from having asked in the wrong region.
+fn may_be_region(class: Class) -> bool {
+    matches!(
+        class,
         Class::Denied
             | Class::NotFound
             | Class::Disabled
@@ -45,50 +59,65 @@ where
             | Class::Corrupt
             | Class::WrongRegion
             | Class::Rejected
-    );
-    if may_be_region && !client.region_is_certain() {
-        failure.class = Class::NoRegion;
-    }
-    failure
+    )
 }
 
-/// Turns the SDK's error into a class and one line of text.
+/// Why something failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{detail}")]
+pub(super) struct Reason {
+    pub(super) class: Class,
+    pub(super) code: Option<String>,
+    pub(super) request_id: Option<String>,
+    pub(super) detail: String,
+}
+
+impl Reason {
+    /// Without an answer of AWS.
+    pub(super) fn new(class: Class, detail: impl Into<String>) -> Self {
+        Self { class, code: None, request_id: None, detail: detail.into() }
+    }
+}
+
+/// The reason for the SDK's error.
 ///
 /// The error's `Debug` form and the SDK's `DisplayErrorContext` hold the raw answer with its body, which for Decrypt may
 /// be the data key. Only codes, messages of the AWS error and `Display` of the causes are used here, and for an answer
 /// that could not be parsed not even those.
-fn classify<E>(call: Call, asked: &Asked, error: &SdkError<E, HttpResponse>) -> KmsError
+fn reason<E>(call: Call, asked: &Asked, error: &SdkError<E, HttpResponse>) -> Reason
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
     if let Some((class, detail)) = certificates::refused(error) {
-        return KmsError::new(call, class, one_line(&detail));
+        return Reason::new(class, detail);
     }
-    if let Some(credentials::Failure { class, code, request_id, detail }) = credentials::Failure::behind(error).cloned()
-    {
-        return KmsError { call, class, code, request_id, detail: one_line(&detail) };
+    if let Some(reason) = credentials::reason_behind(error) {
+        return reason.clone();
     }
-    let request_id = error.request_id().map(str::to_owned);
     let status = error.raw_response().map(|response| response.status().as_u16());
-    let (class, code, detail) = match error {
+    let reason = match error {
         SdkError::ServiceError(service) => match service.err().code() {
             Some(code) => {
                 let said = service.err().message().unwrap_or_default();
-                (class_of_code(call, code, status), Some(code.to_owned()), said.to_owned())
+                Reason { code: Some(code.to_owned()), ..Reason::new(class_of_code(call, code, status), said) }
             }
-            None => (Class::Transient, None, not_kms(status)),
+            None => Reason::new(Class::Transient, not_kms(status)),
         },
-        SdkError::ResponseError(_) => (Class::Transient, None, not_kms(status)),
+        SdkError::ResponseError(_) => Reason::new(Class::Transient, not_kms(status)),
         // Credentials are looked for within the time of each attempt.
         SdkError::TimeoutError(_) if asked.endpoint().is_none() => {
-            (Class::NoCredentials, None, "the search for them did not end in time".to_owned())
+            Reason::new(Class::NoCredentials, "the search for them did not end in time")
         }
-        SdkError::TimeoutError(_) => (Class::Transient, None, "no answer in time".to_owned()),
-        SdkError::DispatchFailure(failure) if failure.is_user() => (Class::Config, None, causes(error)),
-        SdkError::ConstructionFailure(_) => (Class::Config, None, causes(error)),
-        _ => (Class::Transient, None, causes(error)),
+        SdkError::TimeoutError(_) => Reason::new(Class::Transient, "no answer in time"),
+        SdkError::DispatchFailure(failure) if failure.is_user() => Reason::new(Class::Config, causes(error)),
+        // The SDK found no way to make the request: FIPS and an endpoint of one's own, for example.
+        SdkError::DispatchFailure(failure) if failure.is_other() && asked.endpoint().is_none() => {
+            Reason::new(Class::Config, causes(error))
+        }
+        SdkError::ConstructionFailure(_) => Reason::new(Class::Config, causes(error)),
+        _ => Reason::new(Class::Transient, causes(error)),
     };
-    KmsError { call, class, code, request_id, detail: one_line(&detail) }
+    Reason { request_id: error.request_id().map(str::to_owned), ..reason }
 }
 
 /// Of an answer without an AWS error code, which is a proxy's, a wrong endpoint's, or one that was damaged on the way. It

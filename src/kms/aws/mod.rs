@@ -21,7 +21,7 @@ use std::time::Instant;
 pub use settings::{AwsSettings, Remark};
 
 use super::{Call, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
-use calls::{decrypt_all, no_answer};
+use calls::decrypt_all;
 use client::Connection;
 use runtime::Runtime;
 
@@ -49,18 +49,18 @@ impl Kms for AwsKms {
         let task = async move { connection.generate_data_key(&master_key, spec).await };
         self.runtime
             .wait(self.deadline(), task)
-            .unwrap_or_else(|| Err(no_answer(Call::GenerateDataKeyWithoutPlaintext)))
+            .unwrap_or_else(|| Err(self.connection.no_answer(Call::GenerateDataKeyWithoutPlaintext)))
     }
 
     fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
         let (connection, wrapped) = (self.connection.clone(), wrapped.clone());
         let task = async move { connection.decrypt(&wrapped).await };
-        self.runtime.wait(self.deadline(), task).unwrap_or_else(|| Err(no_answer(Call::Decrypt)))
+        self.runtime.wait(self.deadline(), task).unwrap_or_else(|| Err(self.connection.no_answer(Call::Decrypt)))
     }
 
     fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
         let (connection, keys) = (self.connection.clone(), wrapped.to_vec());
         let answers = self.runtime.wait(until, async move { decrypt_all(connection, keys, until).await });
-        answers.unwrap_or_else(|| wrapped.iter().map(|_| Err(no_answer(Call::Decrypt))).collect())
+        answers.unwrap_or_else(|| wrapped.iter().map(|_| Err(self.connection.no_answer(Call::Decrypt))).collect())
     }
 }

@@ -49,6 +49,11 @@ struct Start {
 /// Starts a server with the key files of `folder` and stops it.
 fn start(rig: &Rig, folder: &Path, keys: usize) -> Result<Start> {
     rig.kms.forget_calls()?;
+    // The folder of the start before was another, which the datadir remembers.
+    let memory = rig.home.data().join("aws-kms-key.datadir.json");
+    if memory.exists() {
+        fs::remove_file(memory)?;
+    }
     let keyfile_dir = format!("aws_key_management_keyfile_dir = {}", folder.display());
     let started = Instant::now();
     let server = rig.start(&format!("{}\n{keyfile_dir}", rig::LOAD))?;

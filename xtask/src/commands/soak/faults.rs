@@ -69,7 +69,7 @@ const FAULTS: [(&str, &str); 10] = [
     ("cut", UNREADABLE),
     ("garbage", UNREADABLE),
     ("garbage_with_plaintext", UNREADABLE),
-    ("wrong_length", "bytes"),
+    ("wrong_length", "KMS made a key of 15 bytes"),
 ];
 
 /// Those that a start waits for.

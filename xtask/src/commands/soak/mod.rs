@@ -6,6 +6,7 @@ mod faults;
 mod two_servers;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -120,11 +121,15 @@ impl<'a> Career<'a> {
     fn life(&mut self, server: &Server<'_>, faults: &Faults<'_>, rows: &Rows, keys: &mut KeyFiles) -> Result<()> {
         let rotator = Rotator::new(self.rng.fork(), keys.ids()).every(ROTATION_PAUSE);
         let (writer, session) = (server.session()?, server.session()?);
+        let is_stopping = &AtomicBool::new(false);
         let attempts = thread::scope(|threads| {
             let writing = threads.spawn(|| rows.write_until_lost(writer));
-            let rotating = threads.spawn(|| rotator.work_until_lost(server, session, |said| faults.excuse(said)));
+            // A statement that a shutdown cuts off may be refused before the connection is lost.
+            let excused = |said: &str| is_stopping.load(Ordering::Relaxed) || faults.excuse(said);
+            let rotating = threads.spawn(move || rotator.work_until_lost(server, session, excused));
             let troubles = self.troubles(faults, rows);
-            // Whatever came of them: without a server the clients end.
+            is_stopping.store(true, Ordering::Relaxed);
+            // Whatever came of the troubles: without a server the clients end.
             let ended = if self.rng.u32(..4) == 0 {
                 self.happened.orderly_restarts += 1;
                 faults.clear().and_then(|()| server.stop())

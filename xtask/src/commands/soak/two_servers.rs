@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,12 +63,16 @@ fn work(servers: &[Server<'_>; 2], rows: &[Rows; 2], keys: &Path, time: Duration
     let known: Vec<u32> = load::on_disk(keys)?.into_keys().map(|(id, _)| id).collect();
     let sessions = servers.each_ref().map(|server| Ok((server.session()?, server.session()?)));
     let sessions = sessions.into_iter().collect::<Result<Vec<_>>>()?;
+    let is_stopping = AtomicBool::new(false);
     thread::scope(|threads| {
         let mut clients = Vec::new();
+        // A statement that a shutdown cuts off may be refused before the connection is lost.
+        let is_stopping = &is_stopping;
+        let excused = |_: &str| is_stopping.load(Ordering::Relaxed);
         for ((server, rows), (writer, session)) in servers.iter().zip(rows).zip(sessions) {
             let rotator = Rotator::new(rng.fork(), known.clone());
             clients.push(threads.spawn(move || rows.write_until_lost(writer)));
-            clients.push(threads.spawn(move || rotator.work_until_lost(server, session, |_| false).map(drop)));
+            clients.push(threads.spawn(move || rotator.work_until_lost(server, session, excused).map(drop)));
         }
         let end = Instant::now() + time;
         let waited = (|| {
@@ -76,6 +81,7 @@ fn work(servers: &[Server<'_>; 2], rows: &[Rows; 2], keys: &Path, time: Duration
             }
             Ok(())
         })();
+        is_stopping.store(true, Ordering::Relaxed);
         // Without a server the clients end.
         let stopped: Vec<Result<()>> = servers.iter().map(Server::stop).collect();
         for client in clients {

@@ -11,19 +11,14 @@ use crate::machine::paths;
 use crate::rig::Installation;
 use crate::{run, terminal};
 
-/// A Debian release, and the C library that its programs are run with.
+/// A Debian release.
 pub struct Release {
     /// Debian's name for it.
     pub codename: &'static str,
     package: &'static str,
-    c_library: CLibrary,
-}
-
-enum CLibrary {
-    /// The release is newer than this system: its programs need its own.
-    Own,
-    /// The release is older: the system's will do, and the plugin, which was built here, needs it.
-    System,
+    /// Newer than this system: its programs need its own C library. For an older one the system's will do, and the plugin,
+    /// which was built here, needs it.
+    is_newer: bool,
 }
 
 /// The releases other than the one that this system is.
@@ -34,13 +29,7 @@ pub fn other_releases() -> Result<Vec<Release>> {
         format!("servers of other Debian releases can be tried on one of Debian's {known}; this system is {here:?}")
     })?;
     let releases = RELEASES.iter().enumerate().filter(|(index, _)| *index != position);
-    Ok(releases
-        .map(|(index, (codename, package))| Release {
-            codename,
-            package,
-            c_library: if index > position { CLibrary::Own } else { CLibrary::System },
-        })
-        .collect())
+    Ok(releases.map(|(index, (codename, package))| Release { codename, package, is_newer: index > position }).collect())
 }
 
 impl Release {
@@ -81,7 +70,7 @@ impl Release {
         let archives = apt.path().join("cache/archives");
         for file in paths::names_in(&archives)?.iter().filter(|file| file.ends_with(".deb")) {
             let package = file.split('_').next().unwrap_or_default();
-            if matches!(self.c_library, CLibrary::Own) || !C_LIBRARY.contains(&package) {
+            if self.is_newer || !C_LIBRARY.contains(&package) {
                 run::quietly("dpkg-deb", &cmd!("dpkg-deb", "--extract", archives.join(file), tree))?;
             }
         }
@@ -93,14 +82,12 @@ impl Release {
         let program = tree.join("usr/sbin/mariadbd").into_os_string();
         let libraries = library_folders(tree)?;
         let path = std::env::join_paths(&libraries)?;
-        Ok(match self.c_library {
-            CLibrary::Own => vec![loader(&libraries)?.into(), "--library-path".into(), path, program],
-            CLibrary::System => {
-                let mut setting = OsString::from("LD_LIBRARY_PATH=");
-                setting.push(path);
-                vec!["env".into(), setting, program]
-            }
-        })
+        if self.is_newer {
+            return Ok(vec![loader(&libraries)?.into(), "--library-path".into(), path, program]);
+        }
+        let mut setting = OsString::from("LD_LIBRARY_PATH=");
+        setting.push(path);
+        Ok(vec!["env".into(), setting, program])
     }
 }
 

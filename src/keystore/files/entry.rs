@@ -1,0 +1,75 @@
+//! What is known of one key version, and kept in the manifest.
+
+use std::time::SystemTime;
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::json::{hex, timestamp};
+use crate::cipher::Algorithm;
+use crate::keystore::KeyName;
+use crate::kms::PlainKey;
+
+/// What is known of one key version.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key version.
+    pub name: KeyName,
+    /// When it was made, or first seen.
+    pub(super) created: String,
+    /// What it encrypts with.
+    pub(super) algorithm: Algorithm,
+    /// The ARN of the master key that wraps it, as KMS gave it.
+    pub(super) master_key: Option<String>,
+    /// Of the whole key file, in hexadecimal digits.
+    pub(super) file_sha256: String,
+    /// Tells whether two wrapped keys hold the same data key.
+    pub(super) key_check: String,
+    /// Whether the key may encrypt new data. Not if it turned up under a master key that nobody knew here.
+    pub is_trusted: bool,
+    /// Whether its file was left behind when the folder was copied: see [`super::KeyFiles::left_behind`].
+    pub is_left_behind: bool,
+    /// What a later version of the plugin has written of it.
+    pub(super) other: Map<String, Value>,
+}
+
+impl Entry {
+    /// For a key file and the data key in it.
+    pub fn new(name: KeyName, file: &[u8], algorithm: Algorithm, plain: &PlainKey, created: SystemTime) -> Self {
+        Self {
+            name,
+            created: timestamp(created),
+            algorithm,
+            master_key: plain.master_key().map(str::to_owned),
+            file_sha256: hex(&Sha256::digest(file)),
+            key_check: key_check(plain.as_bytes()),
+            is_trusted: true,
+            is_left_behind: false,
+            other: Map::new(),
+        }
+    }
+
+    /// The ARN of the master key that wraps it, if KMS gave it.
+    pub fn master_key(&self) -> Option<&str> {
+        self.master_key.as_deref()
+    }
+
+    /// What the key version encrypts with.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The same, but made when `before` says, and with what that says beyond.
+    pub(super) fn in_place_of(mut self, before: &Self) -> Self {
+        self.created.clone_from(&before.created);
+        self.other.clone_from(&before.other);
+        self
+    }
+}
+
+/// Eight bytes of a digest of the key and a text that no other digest begins with. They tell two keys apart and say
+/// nothing else about a key of 128 random bits or more.
+fn key_check(key: &[u8]) -> String {
+    let digest = Sha256::new().chain_update(b"aws_key_management key check\0").chain_update(key).finalize();
+    hex(digest.get(..8).unwrap_or_default())
+}

@@ -1,0 +1,112 @@
+//! Key files that turn up under a master key that nobody knows here: they can be read, and never become the latest version.
+
+use super::super::test_kms::OTHER_MASTER_KEY;
+use super::*;
+
+/// A server with key 1, into whose folder somebody puts files, wrapped by a master key of his own.
+fn used() -> Setup {
+    let setup = Setup::new();
+    setup.open().expect("open").latest_or_new(id(1)).expect("new");
+    setup
+}
+
+impl Setup {
+    fn plant(&self, file: &str, byte: u8) {
+        self.put(file, &[&b"other:"[..], &[byte; 16]].concat());
+    }
+
+    fn open_with(&self, master_key: &str) -> KeyStore {
+        let opening = self.opening(Role::Server, self.kms.clone());
+        opening.new_keys.change(|recipe| recipe.master_key = MasterKeyId::parse(master_key));
+        KeyStore::open(opening).expect("open")
+    }
+
+    fn warns_of(&self, key: &str) -> bool {
+        let log = std::mem::take(&mut *self.log.0.lock().expect("log"));
+        let warning = log.iter().find(|line| line.starts_with(&format!("warning: {key}: its file has turned up here")));
+        warning.is_some_and(|line| {
+            line.contains(OTHER_MASTER_KEY) && line.contains("are wrapped by arn:aws:kms:us-east-1:1:")
+        })
+    }
+}
+
+#[test]
+fn a_planted_version_is_readable_but_never_the_latest_at_any_start() {
+    let setup = used();
+    setup.plant("aws-kms-key.1.7", 7);
+    for _ in 0..3 {
+        let store = setup.open().expect("open");
+        assert_eq!((store.published.latest(id(1)), key(&store, 1, 7)), (Some(version(1)), Some(vec![7; 16])));
+        assert!(setup.warns_of("key 1 version 7"));
+    }
+    let store = setup.open().expect("open");
+    assert_eq!(store.rotate(id(1)).expect("rotate"), version(8));
+    // It does not make its master key known.
+    setup.plant("aws-kms-key.1.9", 9);
+    let store = setup.open().expect("open");
+    assert_eq!(store.published.latest(id(1)), Some(version(8)));
+    assert!(setup.warns_of("key 1 version 9"));
+}
+
+#[test]
+fn a_planted_version_that_is_found_while_the_server_runs_is_not_the_latest_either() {
+    let setup = used();
+    let store = setup.open().expect("open");
+    setup.plant("aws-kms-key.1.7", 7);
+    store.load(KeyName::new(1, 7).expect("a name")).expect("readable");
+    assert_eq!((store.published.latest(id(1)), key(&store, 1, 7)), (Some(version(1)), Some(vec![7; 16])));
+    assert!(setup.warns_of("key 1 version 7"));
+}
+
+#[test]
+fn a_key_of_which_there_are_only_planted_versions_gets_one_of_its_own() {
+    let setup = used();
+    setup.plant("aws-kms-key.5.1", 5);
+    setup.plant("aws-kms-key.200.1", 200);
+    let store = setup.open().expect("open");
+    assert_eq!(store.published.latest(id(5)), None);
+    assert_eq!(store.latest_or_new(id(5)).expect("made"), version(2));
+    assert_eq!(key(&store, 5, 1), Some(vec![5; 16]));
+    assert!(matches!(store.latest_or_new(id(200)), Err(KeyStoreError::NotAllowed(_))));
+    // Also if it turns up later.
+    setup.plant("aws-kms-key.6.3", 6);
+    assert_eq!(store.latest_or_new(id(6)).expect("made"), version(4));
+}
+
+#[test]
+fn whoever_names_the_master_key_accepts_what_it_wraps() {
+    let setup = used();
+    setup.plant("aws-kms-key.1.7", 7);
+    setup.open().expect("open");
+    assert!(setup.warns_of("key 1 version 7"));
+    for master_key in [OTHER_MASTER_KEY, "alias/test"] {
+        let store = setup.open_with(master_key);
+        assert_eq!(store.published.latest(id(1)), Some(version(7)), "{master_key}");
+        assert!(!setup.warns_of("key 1 version 7"));
+    }
+    // From now on it is known.
+    setup.plant("aws-kms-key.1.9", 9);
+    assert_eq!(setup.open().expect("open").published.latest(id(1)), Some(version(9)));
+}
+
+#[test]
+fn keys_of_another_plugin_are_all_taken_over_whatever_wraps_them() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
+    setup.plant("aws-kms-key.1.2", 2);
+    for _ in 0..2 {
+        assert_eq!(setup.open().expect("open").published.latest(id(1)), Some(version(2)));
+    }
+}
+
+#[test]
+fn a_key_that_was_wrapped_anew_by_another_master_key_stays_the_latest() {
+    let setup = used();
+    let bytes = key(&setup.open().expect("open"), 1, 1).expect("the key");
+    fs::remove_file(setup.folder.path().join("aws-kms-key.1.1")).expect("remove");
+    setup.put("aws-kms-key.1.1", &[&b"other:"[..], &bytes].concat());
+    for _ in 0..2 {
+        assert_eq!(setup.open().expect("open").published.latest(id(1)), Some(version(1)));
+        assert!(!setup.warns_of("key 1 version 1"));
+    }
+}

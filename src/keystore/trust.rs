@@ -1,0 +1,68 @@
+//! Which of the keys that were found may encrypt new data. Who can write into the key folder can put a file there with a
+//! higher number, wrapped by a master key of his own; it must not become the latest version.
+
+use std::collections::BTreeSet;
+
+use super::files::{Finding, KeyFiles};
+use super::load::AcceptedKey;
+use crate::kms::MasterKeyId;
+
+/// What is known of master keys: from the manifest, which has those of all key versions that were made or accepted here,
+/// and from the configuration.
+pub struct KnownMasterKeys<'a> {
+    in_manifest: BTreeSet<String>,
+    configured: Option<&'a MasterKeyId>,
+}
+
+impl<'a> KnownMasterKeys<'a> {
+    /// `configured` is what new keys are wrapped by.
+    pub fn new(files: &KeyFiles, configured: Option<&'a MasterKeyId>) -> Self {
+        let in_manifest = files.master_keys().iter().map(|arn| without_region(arn)).collect();
+        Self { in_manifest, configured }
+    }
+
+    /// Whether a key that was found may encrypt new data. At the first start on key files of another plugin, or without a
+    /// manifest, nothing is known, and all may.
+    pub fn trust(&self, files: &KeyFiles, found: &AcceptedKey) -> bool {
+        let Some(arn) = found.entry.master_key() else { return true };
+        let is_known = self.in_manifest.is_empty() || self.in_manifest.contains(&without_region(arn));
+        let was_trusted = || files.is_trusted(found.entry.name) == Some(true) && found.finding != Finding::New;
+        is_known || was_trusted() || self.configured.is_some_and(|configured| names(configured, arn))
+    }
+}
+
+/// Whether the setting is this key's id or ARN. What an alias stands for, only KMS knows.
+fn names(configured: &MasterKeyId, arn: &str) -> bool {
+    let configured = configured.as_str();
+    arn.rsplit_once(":key/").is_some_and(|(_, id)| id == configured)
+        || without_region(configured) == without_region(arn)
+}
+
+/// The replicas of a multi-region key are one key: their ARNs differ in the region.
+fn without_region(arn: &str) -> String {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    match parts[..] {
+        [arn, partition, service, _, account, key] if key.starts_with("key/mrk-") => {
+            [arn, partition, service, "", account, key].join(":")
+        }
+        _ => arn.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_names_a_master_key_by_its_id_or_its_arn_in_any_region_of_a_multi_region_key() {
+        let arn = "arn:aws:kms:eu-west-1:1:key/mrk-1234";
+        let names = |setting: &str, arn| names(&MasterKeyId::parse(setting).expect("a name"), arn);
+        for setting in ["mrk-1234", arn, "arn:aws:kms:us-east-1:1:key/mrk-1234"] {
+            assert!(names(setting, arn), "{setting}");
+        }
+        for setting in ["mrk-123", "1234", "alias/mrk-1234", "arn:aws:kms:eu-west-1:2:key/mrk-1234"] {
+            assert!(!names(setting, arn), "{setting}");
+        }
+        assert!(!names("arn:aws:kms:us-east-1:1:key/1234", "arn:aws:kms:eu-west-1:1:key/1234"));
+    }
+}
