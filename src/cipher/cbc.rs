@@ -3,9 +3,9 @@
 use aes::Block;
 
 use super::cbc_blocks::ChainedBlocks;
+use super::message_end::MessageEnd;
 use super::pending::Pending;
 use super::schedule::{DecryptSchedule, EncryptSchedule};
-use super::tail::Tail;
 use super::wiped::Wiped;
 use super::{BLOCK_LEN, CipherError, Padding};
 
@@ -50,10 +50,10 @@ impl<D: Direction> Cbc<D> {
     }
 
     #[inline(always)]
-    pub(super) fn finish(&mut self) -> Result<Tail, CipherError> {
+    pub(super) fn finish(&mut self) -> Result<MessageEnd, CipherError> {
         match self.padding {
             Padding::Pkcs7 => D::last_block(self),
-            Padding::None if self.pending.len() == 0 => Ok(Tail::empty()),
+            Padding::None if self.pending.len() == 0 => Ok(MessageEnd::empty()),
             Padding::None => self.masked_tail(),
         }
     }
@@ -61,10 +61,10 @@ impl<D: Direction> Cbc<D> {
     /// The server's way with a last partial block, in both directions: XOR with the encrypted IV of the message, not
     /// with the chaining value.
     #[inline(never)]
-    fn masked_tail(&self) -> Result<Tail, CipherError> {
+    fn masked_tail(&self) -> Result<MessageEnd, CipherError> {
         let mut mask = Wiped::new([*self.iv]);
         self.direction.encrypt(&mut *mask)?;
-        Ok(Tail::first(self.pending.xor(&mask[0]), self.pending.len()))
+        Ok(MessageEnd::first(self.pending.xor(&mask[0]), self.pending.len()))
     }
 
     /// The next block of the chain.
@@ -85,7 +85,7 @@ pub(super) trait Direction: Sized {
     fn run(&self, blocks: ChainedBlocks<'_>);
 
     /// Ends a message with padding.
-    fn last_block(cbc: &mut Cbc<Self>) -> Result<Tail, CipherError>;
+    fn last_block(cbc: &mut Cbc<Self>) -> Result<MessageEnd, CipherError>;
 
     /// Encrypts each block for itself, in both directions.
     fn encrypt(&self, blocks: &mut [Block]) -> Result<(), CipherError>;
@@ -112,9 +112,9 @@ impl Direction for Encryption {
     }
 
     #[inline(never)]
-    fn last_block(cbc: &mut Cbc<Self>) -> Result<Tail, CipherError> {
+    fn last_block(cbc: &mut Cbc<Self>) -> Result<MessageEnd, CipherError> {
         let last = Wiped::new(cbc.pending.padded());
-        Ok(Tail::whole(cbc.one_block(&last)))
+        Ok(MessageEnd::whole(cbc.one_block(&last)))
     }
 
     #[inline(always)]
@@ -151,7 +151,7 @@ impl Direction for Decryption {
     }
 
     #[inline(never)]
-    fn last_block(cbc: &mut Cbc<Self>) -> Result<Tail, CipherError> {
+    fn last_block(cbc: &mut Cbc<Self>) -> Result<MessageEnd, CipherError> {
         let last = *cbc.pending.whole().ok_or(CipherError::Truncated)?;
         let plain = Wiped::new(cbc.one_block(&last));
         let fill = usize::from(plain[BLOCK_LEN - 1]);
@@ -159,7 +159,7 @@ impl Direction for Decryption {
         if fill == 0 || plain[len..].iter().any(|&byte| usize::from(byte) != fill) {
             return Err(CipherError::BadPadding);
         }
-        Ok(Tail::first(*plain, len))
+        Ok(MessageEnd::first(*plain, len))
     }
 
     #[inline(always)]

@@ -6,8 +6,8 @@ use aes::Block;
 use super::blocks::{xor, xor_blocks};
 use super::ctr::{Combine, Ctr, Xor};
 use super::ghash::Ghash;
+use super::message_end::MessageEnd;
 use super::schedule::EncryptSchedule;
-use super::tail::Tail;
 use super::wiped::{Wipe, Wiped};
 use super::{BLOCK_LEN, CipherError};
 
@@ -31,8 +31,8 @@ impl GcmEncrypt {
     }
 
     #[inline(never)]
-    pub(super) fn finish(&mut self) -> Tail {
-        Tail::whole(self.gcm.tag())
+    pub(super) fn finish(&mut self) -> MessageEnd {
+        MessageEnd::whole(self.gcm.tag())
     }
 }
 
@@ -73,10 +73,10 @@ impl GcmDecrypt {
         Ok(output.len())
     }
 
-    pub(super) fn finish(&mut self) -> Result<Tail, CipherError> {
+    pub(super) fn finish(&mut self) -> Result<MessageEnd, CipherError> {
         match self.state {
             Decryption::Waiting => Err(CipherError::Truncated),
-            Decryption::Done => Ok(Tail::empty()),
+            Decryption::Done => Ok(MessageEnd::empty()),
             Decryption::Failed => Err(CipherError::Tampered),
         }
     }

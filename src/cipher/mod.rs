@@ -24,13 +24,13 @@ mod gcm;
 mod ghash;
 #[cfg(test)]
 mod made_up_backends;
+mod message_end;
 mod pending;
 mod schedule;
-mod tail;
 mod wiped;
 
 pub use error::CipherError;
-pub use tail::Tail;
+pub use message_end::MessageEnd;
 
 use cbc::{Cbc, Decryption, Encryption};
 use ctr::Ctr;
@@ -146,11 +146,11 @@ impl Context {
 
     /// Ends the message and returns its last bytes. The context is of no use afterwards.
     #[inline(always)]
-    pub fn finish(&mut self) -> Result<Tail, CipherError> {
+    pub fn finish(&mut self) -> Result<MessageEnd, CipherError> {
         match &mut self.mode {
             Mode::CbcEncrypt(cbc) => cbc.finish(),
             Mode::CbcDecrypt(cbc) => cbc.finish(),
-            Mode::Ctr(_) => Ok(Tail::empty()),
+            Mode::Ctr(_) => Ok(MessageEnd::empty()),
             Mode::GcmEncrypt(gcm) => Ok(gcm.finish()),
             Mode::GcmDecrypt(gcm) => gcm.finish(),
         }

@@ -119,7 +119,7 @@ mod tests {
     use zeroize::ZeroizeOnDrop;
 
     use super::*;
-    use crate::cipher::{Algorithm, Context, Direction, Padding, Tail};
+    use crate::cipher::{Algorithm, Context, Direction, MessageEnd, Padding};
 
     #[test]
     fn what_is_dropped_is_wiped() {
@@ -192,7 +192,7 @@ mod tests {
                 assert_eq!(count::of(|| drop(tail)), (expected, ()), "{padding:?} {direction:?}");
             }
         }
-        assert_eq!(count::of(|| drop(Tail::whole(Block::default()))).0, 16);
+        assert_eq!(count::of(|| drop(MessageEnd::whole(Block::default()))).0, 16);
     }
 
     #[test]

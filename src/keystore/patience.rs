@@ -1,4 +1,4 @@
-//! How long, and in which steps, a start waits for KMS.
+//! The pauses and the notes of a wait for KMS. When a start gives up, [`super::start`] says.
 
 use std::time::{Duration, Instant};
 

@@ -6,7 +6,7 @@ mod key_table;
 mod model;
 mod secret_memory;
 mod swap;
-mod words;
+mod version_words;
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -18,7 +18,7 @@ use super::{KeyId, KeyName, KeyVersion};
 use crate::cipher::Algorithm;
 use key_table::KeyTable;
 use swap::{Mutex, Swap};
-use words::Words;
+use version_words::VersionWords;
 
 /// Where the callbacks look keys up. Outlives every [`super::KeyStore`], so that a look-up needs no handle to one.
 ///
@@ -27,9 +27,9 @@ use words::Words;
 pub struct PublishedKeys {
     table: Swap<KeyTable>,
     /// The latest version of an id: what InnoDB asks on every page write.
-    latest: Words,
+    latest: VersionWords,
     /// The versions that encrypt with AES_CTR: what every message asks.
-    ctr_versions: Words,
+    ctr_versions: VersionWords,
     /// Held by who publishes or withdraws. Readers do not know of it.
     writer: Mutex<()>,
 }
@@ -42,7 +42,12 @@ pub struct Epoch(u64);
 impl PublishedKeys {
     /// Nothing is published.
     pub const fn new() -> Self {
-        Self { table: Swap::empty(), latest: Words::new(), ctr_versions: Words::new(), writer: Mutex::new(()) }
+        Self {
+            table: Swap::empty(),
+            latest: VersionWords::new(),
+            ctr_versions: VersionWords::new(),
+            writer: Mutex::new(()),
+        }
     }
 
     /// The highest version of a key that was published. Wait-free.

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use super::swap::AtomicU64;
 use crate::keystore::{KeyId, KeyName, KeyVersion};
 
-/// Words of an id, above, and a version. Ids are above 0, so 0 is an empty slot.
+/// VersionWords of an id, above, and a version. Ids are above 0, so 0 is an empty slot.
 ///
-/// A table answers one of two questions: which version an id has ([`Words::version_of`], [`Words::raise`]), or whether a
-/// name is in it ([`Words::contains`], [`Words::insert`]).
-pub(super) struct Words([AtomicU64; SLOTS]);
+/// A table answers one of two questions: which version an id has ([`VersionWords::version_of`], [`VersionWords::raise`]), or whether a
+/// name is in it ([`VersionWords::contains`], [`VersionWords::insert`]).
+pub(super) struct VersionWords([AtomicU64; SLOTS]);
 
-impl Words {
+impl VersionWords {
     pub(super) const fn new() -> Self {
         Self([const { AtomicU64::new(0) }; SLOTS])
     }
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_version_is_found_and_only_rises() {
-        let latest = Words::new();
+        let latest = VersionWords::new();
         for (raised, found) in [(2, 2), (1, 2), (3, 3)] {
             latest.raise(id(7), version(raised));
             assert_eq!(latest.version_of(id(7)), Some(version(found)));
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_thousand_keys_have_room_and_what_has_none_is_not_found_wrongly() {
-        let latest = Words::new();
+        let latest = VersionWords::new();
         for number in 1..=1000 {
             latest.raise(id(number), version(number));
         }
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_name_is_in_the_set_from_insert_to_clear() {
-        let set = Words::new();
+        let set = VersionWords::new();
         set.insert(name(7, 2));
         let answers = || [name(7, 2), name(7, 1), name(2, 7)].map(|name| set.contains(name));
         assert_eq!(answers(), [Some(true), Some(false), Some(false)]);
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn no_name_that_was_inserted_is_denied_however_full_the_set_is() {
-        let set = Words::new();
+        let set = VersionWords::new();
         let names = || (1..=100).flat_map(|id| (1..=100).map(move |version| name(id, version)));
         names().for_each(|name| set.insert(name));
         assert!(names().all(|name| set.contains(name) != Some(false)));

@@ -7,12 +7,12 @@ use aes::Block;
 use super::wiped::Wiped;
 
 /// What is written at the end of a message: at most 16 bytes, which are wiped when this is dropped.
-pub struct Tail {
+pub struct MessageEnd {
     block: Wiped<Block>,
     len: usize,
 }
 
-impl Tail {
+impl MessageEnd {
     #[inline(always)]
     pub(super) fn empty() -> Self {
         Self::first(Block::default(), 0)
@@ -35,7 +35,7 @@ impl Tail {
     }
 }
 
-impl Deref for Tail {
+impl Deref for MessageEnd {
     type Target = [u8];
 
     #[inline(always)]
