@@ -13,11 +13,15 @@ pub(super) fn start(store: &Arc<KeyStore>, server: &Server) {
         return;
     }
     let mut jobs = vec![store.retry_job()];
-    if server.is_starting() && !server.is_bootstrap() {
+    let raises_again = server.is_starting() && !server.is_bootstrap();
+    if raises_again {
         jobs.push(Box::new(signals::RaiseWhenStarted) as Box<dyn Job>);
     }
     match Background::start(store.bell(), jobs, &ErrorLog) {
-        Ok(background) => *BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner) = Some(background),
+        Ok(background) => {
+            *BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner) = Some(background);
+            signals::set_raised_again(raises_again);
+        }
         Err(error) => ErrorLog.warning(&format!(
             "no thread could be started for work in the background ({error}): keys that failed are tried again only when \
              they are asked for"
@@ -27,6 +31,7 @@ pub(super) fn start(store: &Arc<KeyStore>, server: &Server) {
 
 /// Ends it, within a second. The waits of the plugin have to end already: see [`super::waiting::Phase::Ending`].
 pub(super) fn end() {
+    signals::set_raised_again(false);
     drop(BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner).take());
 }
 

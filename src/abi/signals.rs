@@ -3,9 +3,8 @@
 //! From its first moments on, the server's main thread has them blocked. Its thread for signals takes them, and that one is
 //! made after the plugins were initialised (`start_signal_handler` in sql/mysqld.cc): until then, they stay pending.
 
-use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
@@ -16,13 +15,12 @@ use crate::keystore::Job;
 
 /// A signal that is to stop the server, and that nobody has taken yet.
 pub(super) fn pending_stop() -> Option<Signal> {
-    let mut pending = MaybeUninit::uninit();
+    // The system may write no more of the set than the signals that it has.
+    let mut pending = *SigSet::empty().as_ref();
     // SAFETY: the pointer is to a live local of the right type.
-    if unsafe { libc::sigpending(pending.as_mut_ptr()) } != 0 {
+    if unsafe { libc::sigpending(&raw mut pending) } != 0 {
         return None;
     }
-    // SAFETY: sigpending has succeeded, so it has written the set.
-    let pending = unsafe { pending.assume_init() };
     // SAFETY: the set is one of the system's own.
     let pending = unsafe { SigSet::from_sigset_t_unchecked(pending) };
     STOPS.into_iter().find(|stop| pending.contains(*stop))
@@ -50,7 +48,11 @@ pub(super) fn let_through(stop: Signal) {
 
 /// Takes a pending signal, and raises it again when the server is up ([`RaiseWhenStarted`]). For a start that waits for a
 /// key when storage engines are at work already: they are to be ended in order, which the server can do once it is up.
+/// Without a thread to raise it again, it stays pending.
 pub(super) fn put_aside() {
+    if !IS_RAISED_AGAIN.load(Ordering::SeqCst) {
+        return;
+    }
     let Some(stop) = pending_stop() else { return };
     let mut set = SigSet::empty();
     set.add(stop);
@@ -65,6 +67,11 @@ pub(super) fn put_aside() {
 /// Whether a signal was put aside, and not raised again yet.
 pub(super) fn is_put_aside() -> bool {
     PUT_ASIDE.load(Ordering::SeqCst) != 0
+}
+
+/// Whether there is a thread that raises again what is put aside.
+pub(super) fn set_raised_again(is_raised_again: bool) {
+    IS_RAISED_AGAIN.store(is_raised_again, Ordering::SeqCst);
 }
 
 /// Raises again what was put aside, when the server is up.
@@ -88,6 +95,7 @@ impl Job for RaiseWhenStarted {
 }
 
 static PUT_ASIDE: AtomicI32 = AtomicI32::new(0);
+static IS_RAISED_AGAIN: AtomicBool = AtomicBool::new(false);
 
 const STOPS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT];
 
@@ -109,7 +117,9 @@ mod tests {
         assert_eq!(pending_stop(), None, "it stops no server");
         nix::sys::signal::raise(Signal::SIGINT).expect("raised");
         assert_eq!(pending_stop(), Some(Signal::SIGINT));
-        assert!(!is_put_aside());
+        put_aside();
+        assert_eq!((pending_stop(), is_put_aside()), (Some(Signal::SIGINT), false), "nobody would raise it again");
+        set_raised_again(true);
         put_aside();
         assert_eq!((pending_stop(), is_put_aside()), (None, true));
         PUT_ASIDE.store(0, Ordering::SeqCst);

@@ -15,8 +15,12 @@ pub(super) fn must_end() -> bool {
         return true;
     }
     let server = Server::current();
+    // The plugin's own thread has a signal to raise again, which waits behind its other jobs.
+    if own_threads::is_current() {
+        return signals::is_put_aside();
+    }
     // A signal ends mariadb-backup, waiting or not.
-    if own_threads::is_current() || server.role() == Role::Backup {
+    if server.role() == Role::Backup {
         return false;
     }
     if server.is_starting() {

@@ -114,13 +114,13 @@ impl Server {
         }
     }
 
-    /// Whether the statement of the calling thread was killed; on a thread that executes none, whether the server goes down.
+    /// Whether the server goes down, or the statement of the calling thread was killed.
     pub(in crate::abi) fn ends_waits(&self) -> bool {
-        match (self.statement(), self.thd_killed) {
-            (Some(statement), Some(thd_killed)) => thd_killed(statement) != 0,
-            (Some(_), None) => false,
-            (None, _) => self.abort_loop.is_some_and(is_set),
-        }
+        // A thread of InnoDB's background may count as one of a statement that nobody kills, and is joined by the shutdown.
+        let goes_down = self.abort_loop.is_some_and(is_set);
+        let is_killed =
+            || self.statement().zip(self.thd_killed).is_some_and(|(statement, thd_killed)| thd_killed(statement) != 0);
+        goes_down || is_killed()
     }
 
     fn statement(&self) -> Option<&'static Thd> {

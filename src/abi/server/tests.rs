@@ -128,18 +128,21 @@ fn a_server_is_starting_until_it_takes_connections_and_mariadb_backup_is_not() {
 }
 
 #[test]
-fn waits_end_when_the_statement_is_killed_and_without_one_when_the_server_goes_down() {
+fn waits_end_when_the_statement_is_killed_and_when_the_server_goes_down() {
     static ABORT_LOOP: AtomicU8 = AtomicU8::new(0);
     let server = made_up(|name| match name.to_bytes() {
         b"abort_loop" => ABORT_LOOP.as_ptr().cast(),
         b"thd_killed" => thd_killed as *mut c_void,
         _ => a_server(name),
     });
-    assert!(!server.ends_waits());
-    ABORT_LOOP.store(1, Ordering::Relaxed);
-    assert!(server.ends_waits());
-    THD.set(1);
-    assert!(!server.ends_waits(), "the statement goes on until it is killed");
+    for thd in [0, 1] {
+        THD.set(thd);
+        ABORT_LOOP.store(0, Ordering::Relaxed);
+        assert!(!server.ends_waits(), "{thd}");
+        ABORT_LOOP.store(1, Ordering::Relaxed);
+        assert!(server.ends_waits(), "{thd}");
+    }
+    ABORT_LOOP.store(0, Ordering::Relaxed);
     KILLED.set(1);
     assert!(server.ends_waits());
     assert!(!made_up(a_server).ends_waits(), "without the symbols");
