@@ -1,4 +1,5 @@
-//! The SDK's client of KMS, made when it is first needed.
+//! The connection to KMS: the SDK's client, with the region and the credentials that were found. It is made when it is
+//! first needed, kept, and made anew when what it was made from may have changed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use aws_smithy_http_client::HttpClientError;
 
 use super::asked::Endpoint;
 use super::certificates::Trusted;
-use super::credentials::Chain;
+use super::credential_failures::Chain;
 use super::settings::{AwsSettings, Timeouts};
 use super::text::identifier;
 use super::{aws_files, http};
