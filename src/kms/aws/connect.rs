@@ -40,9 +40,16 @@ pub(super) struct Connected {
     pub(super) endpoint: Endpoint,
     /// Which CAs it trusts, for messages.
     pub(super) trusted: String,
+    /// Where its credentials come from. None in a configuration without any source.
+    chain: Option<Chain>,
 }
 
 impl Connected {
+    /// Whether it can be of no more use: without credentials, each of its calls ends as the first one did.
+    fn is_spent(&self) -> bool {
+        self.chain.as_ref().is_some_and(Chain::has_failed)
+    }
+
     pub(super) fn region_is_certain(&self) -> bool {
         self.region_is_set || self.has_worked.load(Ordering::Relaxed)
     }
@@ -68,7 +75,9 @@ impl Connection {
 
     /// The client that is kept, or a new one.
     pub(super) async fn client(&self, call: Call) -> Result<Arc<Connected>, KmsError> {
-        if let Some(client) = &*self.kept() {
+        if let Some(client) = &*self.kept()
+            && !client.is_spent()
+        {
             return Ok(client.clone());
         }
         let client = self.connect().await.map(Arc::new).map_err(|error| KmsError::new(call, Class::Config, &error))?;
@@ -98,7 +107,7 @@ impl Connection {
     }
 
     /// To be told of a client with which a call has failed. Where credentials or certificates may have been the reason,
-    /// the next call reads all of them anew.
+    /// the next call reads all of them anew; where none were found, it does so anyway.
     pub(super) fn failed(&self, client: &Arc<Connected>, error: &KmsError) {
         let mut kept = self.kept();
         if error.class.is_of_what_was_read() && kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, client)) {
@@ -108,7 +117,10 @@ impl Connection {
 
     /// Another task may have been faster: its client is as good.
     fn keep(&self, client: &Arc<Connected>) {
-        self.kept().get_or_insert_with(|| client.clone());
+        let mut kept = self.kept();
+        if kept.as_ref().is_none_or(|kept| kept.is_spent()) {
+            *kept = Some(client.clone());
+        }
     }
 
     fn kept(&self) -> MutexGuard<'_, Option<Arc<Connected>>> {
@@ -124,9 +136,10 @@ impl Connection {
             config = self.config(&http, Some("us-east-1")).await;
         }
         let region = config.region().map(Region::to_string).unwrap_or_default();
-        if let Some(providers) = config.credentials_provider() {
-            let chain = SharedCredentialsProvider::new(Chain::new(providers));
-            config = config.into_builder().credentials_provider(chain).build();
+        let chain = config.credentials_provider().map(Chain::new);
+        if let Some(chain) = &chain {
+            let provider = SharedCredentialsProvider::new(chain.clone());
+            config = config.into_builder().credentials_provider(provider).build();
         }
         Ok(Connected {
             client: Client::new(&config),
@@ -135,6 +148,7 @@ impl Connection {
             has_worked: AtomicBool::new(false),
             endpoint: Endpoint::default(),
             trusted: trusted.summary,
+            chain,
         })
     }
 
