@@ -122,6 +122,29 @@ fn renewed_credentials_are_used_as_soon_as_aws_refuses_the_old_ones() {
 }
 
 #[test]
+fn other_credentials_are_looked_for_by_the_call_after_a_refusal_that_may_be_of_the_identity() {
+    let name = "credentials::other_credentials_are_looked_for_by_the_call_after_a_refusal_that_may_be_of_the_identity";
+    with_files(name, &[("AWS_SHARED_CREDENTIALS_FILE", "credentials")], &[], |folder| {
+        let emulator = Emulator::start();
+        let kms = connect(emulator.url(), None);
+        let identity = |key: &str| std::fs::write(format!("{folder}/credentials"), profile(key)).unwrap();
+        identity("AKIAFIRST");
+        let wrapped = generate(&kms, MASTER_KEY, KeySpec::Aes128).unwrap_or_else(|error| panic!("{error}"));
+        for (code, class, old, new) in [
+            ("AccessDeniedException", Class::Denied, "AKIAFIRST", "AKIASECOND"),
+            ("NotFoundException", Class::NotFound, "AKIASECOND", "AKIATHIRD"),
+        ] {
+            emulator.fault(&format!(r#"{{"kind": "code", "code": "{code}", "access_key": "{old}"}}"#));
+            identity(new);
+            let before = emulator.count("Decrypt");
+            check(&kms.decrypt(&wrapped).err().unwrap(), class, Some(code), "");
+            assert_eq!(emulator.count("Decrypt") - before, 1, "no second try at once after {code}");
+            kms.decrypt(&wrapped).unwrap_or_else(|error| panic!("the call after {code}: {error}"));
+        }
+    });
+}
+
+#[test]
 fn a_passing_failure_of_sts_is_gone_with_the_next_call_once_sts_has_recovered() {
     let name = "credentials::a_passing_failure_of_sts_is_gone_with_the_next_call_once_sts_has_recovered";
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
