@@ -6,11 +6,13 @@ mod child;
 #[path = "support/http_stub.rs"]
 mod http_stub;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Mutex;
 
 use aws_key_management::kms::aws::{AwsKms, AwsSettings, sdk_log};
 use aws_key_management::kms::{Class, Kms, WrappedKey};
-use child::with_environment;
+use child::{with_environment, with_raw_environment};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
@@ -49,6 +51,31 @@ fn an_answer_of_the_token_service_that_cannot_be_read_is_in_no_line_of_the_log()
             for secret in ["SECRET", "U0VDUkVU"] {
                 assert!(!text.contains(secret), "{text}");
             }
+        }
+    });
+}
+
+#[test]
+fn the_value_of_a_variable_that_is_not_unicode_is_in_no_line_of_the_log() {
+    let name = "the_value_of_a_variable_that_is_not_unicode_is_in_no_line_of_the_log";
+    let environment =
+        [("AWS_ACCESS_KEY_ID", OsStr::new("AKIAEXAMPLE")), ("SECRET_ACCESS_KEY", OsStr::from_bytes(b"SECRET\xff"))];
+    with_raw_environment(name, &environment, || {
+        sdk_log::install(sink);
+        sdk_log::set_level(LevelFilter::TRACE);
+        let settings = AwsSettings {
+            region: Some("us-east-1".into()),
+            endpoint_url: Some("http://127.0.0.1:9".into()),
+            ..AwsSettings::default()
+        };
+        let error =
+            AwsKms::new(settings).unwrap().decrypt(&WrappedKey::new(vec![1; 100])).err().expect("no credentials");
+        assert_eq!(error.class, Class::NoCredentials, "{error}");
+        let lines = LINES.lock().unwrap().join("\n");
+        let left_out = lines.lines().find(|line| line.starts_with("WARN") && line.contains("left out"));
+        assert!(left_out.is_some_and(|line| line.contains("aws_config")), "the provider warned:\n{lines}");
+        for text in [&lines, &error.to_string(), &format!("{error:?}")] {
+            assert!(!text.contains("SECRET"), "{text}");
         }
     });
 }

@@ -125,11 +125,18 @@ impl Class {
     }
 
     /// Whether the reason may be in what is read once for many calls: credentials, the files that they come from, and
-    /// the certificates of CAs.
+    /// the certificates of CAs. An identity that may not use the master key, or whose account does not have it, may be
+    /// another one by now.
     pub(super) fn is_of_what_was_read(self) -> bool {
         matches!(
             self,
-            Self::NoCredentials | Self::BadCredentials | Self::RoleRefused | Self::UntrustedCa | Self::BadCertificate
+            Self::NoCredentials
+                | Self::BadCredentials
+                | Self::RoleRefused
+                | Self::Denied
+                | Self::NotFound
+                | Self::UntrustedCa
+                | Self::BadCertificate
         )
     }
 

@@ -1,6 +1,9 @@
 //! Credentials that turn up late, are renewed, or cannot be read: the next call sees what there is then, and a message
 //! names the cause.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
 use super::*;
 
 #[test]
@@ -119,6 +122,70 @@ fn renewed_credentials_are_used_as_soon_as_aws_refuses_the_old_ones() {
 }
 
 #[test]
+fn other_credentials_are_looked_for_by_the_call_after_a_refusal_that_may_be_of_the_identity() {
+    let name = "credentials::other_credentials_are_looked_for_by_the_call_after_a_refusal_that_may_be_of_the_identity";
+    with_files(name, &[("AWS_SHARED_CREDENTIALS_FILE", "credentials")], &[], |folder| {
+        let emulator = Emulator::start();
+        let kms = connect(emulator.url(), None);
+        let identity = |key: &str| std::fs::write(format!("{folder}/credentials"), profile(key)).unwrap();
+        identity("AKIAFIRST");
+        let wrapped = generate(&kms, MASTER_KEY, KeySpec::Aes128).unwrap_or_else(|error| panic!("{error}"));
+        for (code, class, old, new) in [
+            ("AccessDeniedException", Class::Denied, "AKIAFIRST", "AKIASECOND"),
+            ("NotFoundException", Class::NotFound, "AKIASECOND", "AKIATHIRD"),
+        ] {
+            emulator.fault(&format!(r#"{{"kind": "code", "code": "{code}", "access_key": "{old}"}}"#));
+            identity(new);
+            let before = emulator.count("Decrypt");
+            check(&kms.decrypt(&wrapped).err().unwrap(), class, Some(code), "");
+            assert_eq!(emulator.count("Decrypt") - before, 1, "no second try at once after {code}");
+            kms.decrypt(&wrapped).unwrap_or_else(|error| panic!("the call after {code}: {error}"));
+        }
+    });
+}
+
+#[test]
+fn a_passing_failure_of_sts_is_gone_with_the_next_call_once_sts_has_recovered() {
+    let name = "credentials::a_passing_failure_of_sts_is_gone_with_the_next_call_once_sts_has_recovered";
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let sts = format!("http://{closed}");
+    let role = [("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/db"), ("AWS_ENDPOINT_URL_STS", sts.as_str())];
+    with_files(name, &[("AWS_WEB_IDENTITY_TOKEN_FILE", "token")], &role, |folder| {
+        std::fs::write(format!("{folder}/token"), "a token").unwrap();
+        let refusal = Arc::new(Mutex::new(None));
+        let (asked, refused) = (Arc::new(AtomicUsize::new(0)), refusal.clone());
+        let count = asked.clone();
+        let sts = std::env::var("AWS_ENDPOINT_URL_STS").unwrap();
+        http_stub::serve_with(STS_REQUEST, sts.strip_prefix("http://").unwrap(), move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            let refused: Option<(u16, &str)> = *refused.lock().unwrap();
+            match refused {
+                Some((status, code)) => (status, refused_with(code)),
+                None => (200, assumed("AssumeRoleWithWebIdentity")),
+            }
+        });
+        let emulator = Emulator::start();
+        for (status, code, class) in [
+            (400, "Throttling", Class::Throttled),
+            (400, "IDPCommunicationError", Class::Internal),
+            (500, "InternalFailure", Class::Internal),
+            (400, "RequestExpired", Class::Clock),
+        ] {
+            let kms = connect(emulator.url(), None);
+            *refusal.lock().unwrap() = Some((status, code));
+            for call in 1..=2 {
+                let before = asked.load(Ordering::Relaxed);
+                check(&generate(&kms, MASTER_KEY, KeySpec::Aes128).err().unwrap(), class, Some(code), "STS: later");
+                assert!(asked.load(Ordering::Relaxed) > before, "{code}: STS was asked by call {call}");
+            }
+            *refusal.lock().unwrap() = None;
+            let wrapped = generate(&kms, MASTER_KEY, KeySpec::Aes128).unwrap_or_else(|error| panic!("{error}"));
+            kms.decrypt(&wrapped).unwrap_or_else(|error| panic!("{error}"));
+        }
+    });
+}
+
+#[test]
 fn a_token_of_a_web_identity_that_turns_up_late_is_used_by_the_next_call() {
     let name = "credentials::a_token_of_a_web_identity_that_turns_up_late_is_used_by_the_next_call";
     let sts = format!("http://{}", http_stub::serve("127.0.0.1:0", |_| (200, assumed("AssumeRoleWithWebIdentity"))));
@@ -212,3 +279,13 @@ fn assumed(call: &str) -> String {
          <AccessKeyId>ASIAASSUMED</AccessKeyId></Credentials></{call}Result></{call}Response>"
     )
 }
+
+fn refused_with(code: &str) -> String {
+    format!(
+        "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type>\
+         <Code>{code}</Code><Message>later</Message></Error><RequestId>8ae9e8f6</RequestId></ErrorResponse>"
+    )
+}
+
+/// The head of the same answer.
+const STS_REQUEST: &str = "x-amzn-RequestId: 8ae9e8f6\r\n";

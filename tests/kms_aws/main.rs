@@ -15,6 +15,8 @@ mod proxy;
 mod surroundings;
 
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_key_management::kms::aws::{AwsKms, AwsSettings};
@@ -162,6 +164,51 @@ fn a_region_that_the_metadata_tell_late_is_used_when_they_do() {
         });
         let wrapped = generate(&kms, MASTER_KEY, KeySpec::Aes128).unwrap_or_else(|error| panic!("{error}"));
         kms.decrypt(&wrapped).unwrap_or_else(|error| panic!("{error}"));
+    });
+}
+
+#[test]
+fn a_region_that_has_proven_right_stays_so_when_credentials_are_read_anew() {
+    let name = "a_region_that_has_proven_right_stays_so_when_credentials_are_read_anew";
+    with_environment(name, CREDENTIALS, || {
+        let emulator = Emulator::start();
+        let endpoint_url = Some(emulator.url().to_owned());
+        let kms = AwsKms::new(AwsSettings { endpoint_url, ..AwsSettings::default() }).expect("a runtime");
+        let wrapped = generate(&kms, MASTER_KEY, KeySpec::Aes128).expect("us-east-1, which nobody has set, is right");
+        for kind in ["expired_token", "access_denied"] {
+            emulator.fault(&format!(r#"{{"kind": "{kind}", "times": 2}}"#));
+            assert_ne!(kms.decrypt(&wrapped).err().unwrap().class, Class::NoRegion);
+            emulator.clear_faults();
+            let error = kms.decrypt(&WrappedKey::new(vec![1; 100])).err().unwrap();
+            check(&error, Class::Corrupt, Some("InvalidCiphertextException"), "region us-east-1");
+        }
+    });
+}
+
+#[test]
+fn a_region_that_has_worked_is_used_while_the_metadata_do_not_tell_it() {
+    let name = "a_region_that_has_worked_is_used_while_the_metadata_do_not_tell_it";
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let metadata = format!("http://{closed}");
+    let instance = [("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &metadata)];
+    with_environment(name, &[CREDENTIALS, &instance].concat(), || {
+        let told = Arc::new(AtomicBool::new(true));
+        let tells = told.clone();
+        let metadata = std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap();
+        http_stub::serve(metadata.strip_prefix("http://").unwrap(), move |request| match request {
+            _ if !tells.load(Ordering::Relaxed) => (404, "not yet".into()),
+            _ if request.contains("placement/region") => (200, "eu-central-1".into()),
+            _ => (200, "token".into()),
+        });
+        let emulator = Emulator::start_with(&format!("{MASTER_KEY}=eu-central-1"));
+        let endpoint_url = Some(emulator.url().to_owned());
+        let kms = AwsKms::new(AwsSettings { endpoint_url, ..AwsSettings::default() }).expect("a runtime");
+        let wrapped = generate(&kms, MASTER_KEY, KeySpec::Aes128).unwrap_or_else(|error| panic!("{error}"));
+        told.store(false, Ordering::Relaxed);
+        emulator.fault(r#"{"kind": "expired_token", "times": 1}"#);
+        kms.decrypt(&wrapped).unwrap_or_else(|error| panic!("with a new client: {error}"));
+        let error = kms.decrypt(&WrappedKey::new(vec![1; 100])).err().unwrap();
+        check(&error, Class::Corrupt, Some("InvalidCiphertextException"), "region eu-central-1");
     });
 }
 

@@ -1,6 +1,7 @@
 //! Runs a test in a process of its own, with an environment of its own: the AWS SDK reads the environment, and a process
 //! cannot change its own safely once it has threads.
 
+use std::ffi::OsStr;
 use std::process::Command;
 
 const IN_CHILD: &str = "AWS_KEY_MANAGEMENT_TEST_CHILD";
@@ -8,6 +9,13 @@ const IN_CHILD: &str = "AWS_KEY_MANAGEMENT_TEST_CHILD";
 /// In the test named `test`: runs `body` in a child process whose environment has no AWS settings, proxies and
 /// certificates but `environment`, no files of the user, and no instance metadata.
 pub fn with_environment(test: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
+    let environment: Vec<(&str, &OsStr)> = environment.iter().map(|(name, value)| (*name, OsStr::new(value))).collect();
+    with_raw_environment(test, &environment, body);
+}
+
+/// The same, with values that may be no text.
+#[allow(dead_code)] // not every test needs it
+pub fn with_raw_environment(test: &str, environment: &[(&str, &OsStr)], body: impl FnOnce()) {
     if std::env::var_os(IN_CHILD).is_some() {
         return body();
     }

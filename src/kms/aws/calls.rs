@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::asked::Asked;
-use super::client::{Connected, Connection};
+use super::connect::{Connected, Connection};
 use super::errors::failed;
 use crate::kms::{Call, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
 

@@ -7,10 +7,10 @@ use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::operation::RequestId;
 
 use super::asked::Asked;
-use super::client::Connected;
 use super::codes::{class_of_code, is_about_the_signature};
+use super::connect::Connected;
 use super::text::{causes, identifier, presentable};
-use super::{certificates, credentials, http};
+use super::{certificates, credential_failures, http};
 use crate::kms::{Call, Class, KmsError};
 
 /// The error of a call, with what was asked where.
@@ -91,7 +91,7 @@ where
     if let Some((class, detail)) = certificates::refused(error) {
         return Reason::new(class, detail);
     }
-    if let Some(reason) = credentials::reason_behind(error) {
+    if let Some(reason) = credential_failures::reason_behind(error) {
         return reason.clone();
     }
     let status = error.raw_response().map(|response| response.status().as_u16());

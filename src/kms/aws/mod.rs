@@ -4,9 +4,9 @@ mod asked;
 mod aws_files;
 mod calls;
 mod certificates;
-mod client;
 mod codes;
-mod credentials;
+mod connect;
+mod credential_failures;
 mod errors;
 mod http;
 mod runtime;
@@ -22,7 +22,7 @@ pub use settings::{AwsSettings, Remark};
 
 use super::{Call, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 use calls::decrypt_all;
-use client::Connection;
+use connect::Connection;
 use runtime::Runtime;
 
 /// AWS KMS, over HTTPS.

@@ -3,7 +3,7 @@
 //! Apart from a few warnings, most of them about credentials, the SDK speaks at Debug (about 20 lines a call) and Trace
 //! (60). Some of what it says holds secrets: raw answers of KMS and of the token services with their bodies, requests
 //! with their headers. So only lines of parts that are known to be harmless are shown, and of those no value that
-//! looks like a raw answer.
+//! looks like a raw answer or like a variable of the environment.
 
 use std::fmt::{self, Write};
 use std::sync::OnceLock;
@@ -56,6 +56,9 @@ const HARMLESS_TARGETS: &[&str] = &[
 const RAW_MARKS: &[&str] =
     &["SdkBody", "Response {", "Request {", "raw:", "body:", "Token", "SecretAccessKey", "Plaintext"];
 
+/// The error about a variable of the environment that is not Unicode, which holds its value.
+const VARIABLE_MARKS: &[&str] = &["NotUnicode", "not valid unicode"];
+
 /// Longer lines are cut, in bytes.
 const LONGEST_LINE: usize = 2000;
 
@@ -104,7 +107,7 @@ impl Visit for Line {
         let mut text = String::new();
         // Writing to a String cannot fail; a value's own Debug can, and then what it wrote stands.
         let _ = write!(text, "{value:?}");
-        if RAW_MARKS.iter().any(|mark| text.contains(mark)) {
+        if RAW_MARKS.iter().chain(VARIABLE_MARKS).any(|mark| text.contains(mark)) {
             text = "(left out, as it may hold secrets)".to_owned();
         }
         let name = if field.name() == "message" { String::new() } else { format!("{}=", field.name()) };

@@ -1,4 +1,5 @@
-//! The SDK's client of KMS, made when it is first needed.
+//! The connection to KMS: the SDK's client, with the region and the credentials that were found. It is made when it is
+//! first needed, kept, and made anew when what it was made from may have changed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use aws_smithy_http_client::HttpClientError;
 
 use super::asked::Endpoint;
 use super::certificates::Trusted;
-use super::credentials::Chain;
+use super::credential_failures::Chain;
 use super::settings::{AwsSettings, Timeouts};
 use super::text::identifier;
 use super::{aws_files, http};
@@ -21,8 +22,16 @@ use crate::kms::{Call, Class, KmsError};
 pub(super) struct Connection {
     settings: AwsSettings,
     pub(super) timeouts: Timeouts,
+    kept: Mutex<Kept>,
+}
+
+/// What one call leaves to the next.
+#[derive(Default)]
+struct Kept {
     /// Kept when its region is certain.
-    kept: Mutex<Option<Arc<Connected>>>,
+    client: Option<Arc<Connected>>,
+    /// The last one in which KMS has done what it was asked for. It outlives its client.
+    region_that_worked: Option<String>,
 }
 
 /// A client, with what its failures are judged by.
@@ -30,20 +39,36 @@ pub(super) struct Connected {
     pub(super) client: Client,
     /// The region that it signs for.
     pub(super) region: String,
-    /// Whether somebody has set the region. If not, the client is made anew for the next call: at the start of an
-    /// instance, the metadata that tell the region may turn up late.
-    region_is_set: bool,
+    /// Whether somebody has set the region, or it has worked before. If not, the client is made anew for the next call:
+    /// at the start of an instance, the metadata that tell the region may turn up late.
+    region_is_known: bool,
     /// Whether KMS has done what it was asked for: then the region is right.
     has_worked: AtomicBool,
     /// Where a request was sent, once one was.
     pub(super) endpoint: Endpoint,
     /// Which CAs it trusts, for messages.
     pub(super) trusted: String,
+    /// Where its credentials come from. None in a configuration without any source.
+    chain: Option<Chain>,
+}
+
+impl Kept {
+    /// Another task may have been faster: its client is as good.
+    fn keep(&mut self, client: &Arc<Connected>) {
+        if self.client.as_ref().is_none_or(|kept| kept.is_spent()) {
+            self.client = Some(client.clone());
+        }
+    }
 }
 
 impl Connected {
+    /// Whether it can be of no more use: without credentials, each of its calls ends as the first one did.
+    fn is_spent(&self) -> bool {
+        self.chain.as_ref().is_some_and(Chain::has_failed)
+    }
+
     pub(super) fn region_is_certain(&self) -> bool {
-        self.region_is_set || self.has_worked.load(Ordering::Relaxed)
+        self.region_is_known || self.has_worked.load(Ordering::Relaxed)
     }
 
     /// Of a call that was answered as no call should be, or not at all.
@@ -67,12 +92,14 @@ impl Connection {
 
     /// The client that is kept, or a new one.
     pub(super) async fn client(&self, call: Call) -> Result<Arc<Connected>, KmsError> {
-        if let Some(client) = &*self.kept() {
+        if let Some(client) = &self.kept().client
+            && !client.is_spent()
+        {
             return Ok(client.clone());
         }
         let client = self.connect().await.map(Arc::new).map_err(|error| KmsError::new(call, Class::Config, &error))?;
-        if client.region_is_set {
-            self.keep(&client);
+        if client.region_is_known {
+            self.kept().keep(&client);
         }
         Ok(client)
     }
@@ -80,7 +107,7 @@ impl Connection {
     /// Of a call that was given up, of which nothing else is known.
     pub(super) fn no_answer(&self, call: Call) -> KmsError {
         const DETAIL: &str = "no answer in time";
-        match &*self.kept() {
+        match &self.kept().client {
             Some(client) => client.error(call, DETAIL),
             None => KmsError {
                 region: self.settings.region.as_deref().map(identifier),
@@ -92,25 +119,23 @@ impl Connection {
     /// To be told of a client with which a call has succeeded.
     pub(super) fn worked(&self, client: &Arc<Connected>) {
         if !client.has_worked.swap(true, Ordering::Relaxed) {
-            self.keep(client);
+            let mut kept = self.kept();
+            kept.region_that_worked = Some(client.region.clone());
+            kept.keep(client);
         }
     }
 
-    /// To be told of a client with which a call has failed. Where credentials or certificates may have been the reason,
-    /// the next call reads all of them anew.
+    /// To be told of a client with which a call has failed. Where credentials, the identity that they are of, or
+    /// certificates may have been the reason, the next call reads all of them anew; where none were found, it does so
+    /// anyway.
     pub(super) fn failed(&self, client: &Arc<Connected>, error: &KmsError) {
         let mut kept = self.kept();
-        if error.class.is_of_what_was_read() && kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, client)) {
-            *kept = None;
+        if error.class.is_of_what_was_read() && kept.client.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, client)) {
+            kept.client = None;
         }
     }
 
-    /// Another task may have been faster: its client is as good.
-    fn keep(&self, client: &Arc<Connected>) {
-        self.kept().get_or_insert_with(|| client.clone());
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Option<Arc<Connected>>> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -118,22 +143,26 @@ impl Connection {
         let trusted = Trusted::read();
         let http = http::client(&trusted)?;
         let mut config = self.config(&http, self.settings.region.as_deref()).await;
-        let region_is_set = config.region().is_some();
-        if !region_is_set {
-            config = self.config(&http, Some("us-east-1")).await;
+        let mut region_is_known = config.region().is_some();
+        if !region_is_known {
+            let worked = self.kept().region_that_worked.clone();
+            region_is_known = worked.is_some();
+            config = self.config(&http, Some(worked.as_deref().unwrap_or("us-east-1"))).await;
         }
         let region = config.region().map(Region::to_string).unwrap_or_default();
-        if let Some(providers) = config.credentials_provider() {
-            let chain = SharedCredentialsProvider::new(Chain::new(providers));
-            config = config.into_builder().credentials_provider(chain).build();
+        let chain = config.credentials_provider().map(Chain::new);
+        if let Some(chain) = &chain {
+            let provider = SharedCredentialsProvider::new(chain.clone());
+            config = config.into_builder().credentials_provider(provider).build();
         }
         Ok(Connected {
             client: Client::new(&config),
             region,
-            region_is_set,
+            region_is_known,
             has_worked: AtomicBool::new(false),
             endpoint: Endpoint::default(),
             trusted: trusted.summary,
+            chain,
         })
     }
 

@@ -1,8 +1,8 @@
-//! The search for credentials: the SDK's whole chain, and why it found none.
+//! Why the SDK's whole chain of sources found no credentials.
 
 use std::env::{self, VarError};
 use std::error::Error;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use aws_config::imds::client::error::ImdsError;
 use aws_config::meta::ProviderChainError;
@@ -21,20 +21,25 @@ use super::text::chain;
 use super::{aws_files, certificates};
 use crate::kms::Class;
 
-/// The SDK's chain of providers, for one client.
+/// The SDK's chain of providers, for one client. Its clones are the same chain.
 ///
 /// It keeps files, and parts of what it has found, for as long as it lives: a profile that could not be used says the
 /// second time only that its error was "already taken". So after a failure it is not asked again: the failure stands for
-/// all calls with this client, and a new client has a new chain.
-#[derive(Debug)]
+/// all calls that have this client, and [`Chain::has_failed`] tells that the next call needs a new one.
+#[derive(Clone, Debug)]
 pub(super) struct Chain {
     providers: SharedCredentialsProvider,
-    failure: OnceLock<Reason>,
+    failure: Arc<OnceLock<Reason>>,
 }
 
 impl Chain {
     pub(super) fn new(providers: SharedCredentialsProvider) -> Self {
-        Self { providers, failure: OnceLock::new() }
+        Self { providers, failure: Arc::default() }
+    }
+
+    /// Whether it was asked and found nothing, whatever the reason was.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.get().is_some()
     }
 
     async fn find(&self) -> Result {
