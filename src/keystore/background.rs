@@ -55,7 +55,7 @@ impl Background {
 
 impl Drop for Background {
     /// The waits of the jobs have to end now ([`crate::waits`]), which the caller has seen to. A job that hangs all the
-    /// same, such as on a network folder, is left to itself after [`LONGEST_END`].
+    /// same, such as on a network folder, is left to itself after `LONGEST_END`.
     fn drop(&mut self) {
         let mut state = self.bell.state();
         state.must_end = true;

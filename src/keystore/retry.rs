@@ -112,7 +112,7 @@ impl Retry {
 }
 
 impl KeyStore {
-    /// The job of this key store: see [`Retry`].
+    /// The job of this key store: see `Retry`.
     pub fn retry_job(self: &Arc<Self>) -> Box<dyn Job> {
         Box::new(Retry::new(self.clone()))
     }
