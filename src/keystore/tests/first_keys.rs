@@ -9,7 +9,10 @@ fn starting(setup: &Setup) -> KeyStore {
 #[test]
 fn a_new_key_of_a_server_that_is_starting_waits_for_a_kms_that_is_late() {
     let setup = Setup::new();
-    let store = starting(&setup);
+    // More than all pauses together.
+    let startup_timeout = Duration::from_secs(20);
+    let opening = setup.opening(Role::Server, setup.kms.clone());
+    let store = KeyStore::open(Opening { is_starting: || true, startup_timeout, ..opening }).expect("open");
     setup.kms.fail_next(&[
         (Generate, Class::Transient),
         (Generate, Class::NoCredentials),
@@ -18,7 +21,7 @@ fn a_new_key_of_a_server_that_is_starting_waits_for_a_kms_that_is_late() {
     ]);
     assert_eq!(store.latest_or_new(id(1)).expect("made"), version(1));
     assert!(
-        setup.log.has("note: waiting for KMS, for up to 3 s more: key 1 version 1: KMS Generate"),
+        setup.log.has("note: waiting for KMS, for up to 20 s more: key 1 version 1: KMS Generate"),
         "{:?}",
         setup.log.0
     );

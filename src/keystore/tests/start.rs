@@ -28,7 +28,10 @@ fn a_start_waits_for_kms_and_for_credentials_that_turn_up_late() {
     let setup = Setup::new();
     setup.put_key("aws-kms-key.1.1", 1);
     setup.kms.fail_next(&[(Decrypt, Class::Transient), (Decrypt, Class::NoCredentials), (Decrypt, Class::Throttled)]);
-    let store = setup.open().expect("open");
+    // More than all pauses together.
+    let startup_timeout = Duration::from_secs(20);
+    let opening = Opening { startup_timeout, ..setup.opening(Role::Server, setup.kms.clone()) };
+    let store = KeyStore::open(opening).expect("open");
     assert_eq!(key(&store, 1, 1), Some(vec![1; 16]));
 }
 
