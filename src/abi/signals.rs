@@ -3,7 +3,6 @@
 //! From its first moments on, the server's main thread has them blocked. Its thread for signals takes them, and that one is
 //! made after the plugins were initialised (`start_signal_handler` in sql/mysqld.cc): until then, they stay pending.
 
-use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
@@ -16,13 +15,11 @@ use crate::keystore::Job;
 
 /// A signal that is to stop the server, and that nobody has taken yet.
 pub(super) fn pending_stop() -> Option<Signal> {
-    let mut pending = MaybeUninit::uninit();
+    let mut pending: libc::sigset_t = *SigSet::empty().as_ref();
     // SAFETY: the pointer is to a live local of the right type.
-    if unsafe { libc::sigpending(pending.as_mut_ptr()) } != 0 {
+    if unsafe { libc::sigpending(&raw mut pending) } != 0 {
         return None;
     }
-    // SAFETY: sigpending has succeeded, so it has written the set.
-    let pending = unsafe { pending.assume_init() };
     // SAFETY: the set is one of the system's own.
     let pending = unsafe { SigSet::from_sigset_t_unchecked(pending) };
     STOPS.into_iter().find(|stop| pending.contains(*stop))
