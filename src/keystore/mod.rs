@@ -141,13 +141,19 @@ impl KeyStore {
     /// The caller holds the lock of the key id.
     fn make_next(&self, id: KeyId) -> Result<NewVersion, KeyStoreError> {
         if self.role == Role::Backup {
-            let version = rotate::highest_version(&self.files, self.published, id)?;
-            return Err(KeyStoreError::BackupCreatesNothing(KeyName { id, version }));
+            return Err(self.backup_creates_nothing(id));
         }
         let new = rotate::rotate(&self.files, &*self.kms, self.published, self.new_keys.current(), id);
         let new = new.map_err(|error| given_up(id, error))?;
         self.failures.made(id);
         Ok(new)
+    }
+
+    fn backup_creates_nothing(&self, id: KeyId) -> KeyStoreError {
+        match rotate::highest_version(&self.files, self.published, id) {
+            Ok(version) => KeyStoreError::BackupCreatesNothing(KeyName { id, version }),
+            Err(error) => error,
+        }
     }
 
     /// What new keys are made with; may be changed at any time.
@@ -186,10 +192,11 @@ impl KeyStore {
     fn load_versions(&self, id: KeyId, versions: Vec<KeyVersion>) -> Result<KeyVersion, KeyStoreError> {
         let names: Vec<KeyName> = versions.into_iter().map(|version| KeyName { id, version }).collect();
         let mut refused = self.load_and_publish(&names)?;
+        let is_loaded = |name: &KeyName| self.published.with_key(*name, |_| ()).is_some();
         let answer = match self.published.latest(id) {
             Some(version) => Ok(version),
             // All that there is may only be read.
-            None if refused.is_empty() => self.create_beside(id),
+            None if refused.is_empty() && names.iter().any(is_loaded) => self.create_beside(id),
             // There were files, and none was loaded: so one was refused.
             None => Err(refused.pop().map_or(KeyStoreError::NoSuchKey(id), |refused| refused.error)),
         };
@@ -200,11 +207,14 @@ impl KeyStore {
     /// Makes a version of a key whose other versions turned up here and are not trusted. The caller holds the lock of the
     /// key id.
     fn create_beside(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
+        if self.role == Role::Backup {
+            return Err(self.backup_creates_nothing(id));
+        }
         if !self.new_keys.allows(id) {
             return Err(KeyStoreError::NotAllowed(id));
         }
         let recipe = self.new_keys.current();
-        rotate::rotate(&self.files, &*self.kms, self.published, recipe, id).map(|new| self.publish_new(new))
+        rotate::create_beside(&self.files, &*self.kms, self.published, recipe, id).map(|new| self.publish_new(new))
     }
 
     /// Answers what failed, for whatever reason. The caller holds the lock of the key id.
@@ -257,7 +267,11 @@ impl KeyStore {
         let configured = self.new_keys.current().master_key;
         match self.role {
             Role::Server => adopt::adopt(&self.files, configured.as_ref(), report, left_behind),
-            Role::Backup => Adoption::default(),
+            Role::Backup => {
+                let has_latest = |id| self.published.latest(id).is_some();
+                report.judge_for_backup(&self.files, configured.as_ref(), has_latest);
+                Adoption::default()
+            }
         }
     }
 

@@ -21,6 +21,21 @@ pub fn rotate(
     create::create(files, kms, recipe, id, || next_version(files, published, id))
 }
 
+/// Makes the next version of a key of which there are only versions that may not encrypt. Fails if there should be others:
+/// data that was encrypted with them would be given up silently. The caller holds the lock of the key id.
+pub fn create_beside(
+    files: &KeyFiles,
+    kms: &dyn Kms,
+    published: &PublishedKeys,
+    recipe: Recipe,
+    id: KeyId,
+) -> Result<NewVersion, KeyStoreError> {
+    create::create(files, kms, recipe, id, || match files.missing_trusted(id)? {
+        Some(gone) => Err(KeyStoreError::Gone(gone, files.path_of(gone))),
+        None => next_version(files, published, id),
+    })
+}
+
 /// Rotates all of `ids`; those that fail do not keep the others from being tried, unless these would fail like it. If KMS
 /// does not answer, a second key is tried: to find that out for each of many would take many minutes. Ends between two keys
 /// when the statement is killed.

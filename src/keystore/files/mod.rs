@@ -154,6 +154,13 @@ impl KeyFiles {
         self.inventory.is_trusted(name)
     }
 
+    /// A version of a key that may encrypt new data, as the manifest says, but has no file.
+    pub fn missing_trusted(&self, id: KeyId) -> Result<Option<KeyName>, KeyStoreError> {
+        let present = self.versions(id)?;
+        let mut recorded = self.recorded().into_iter().filter(|name| name.id == id);
+        Ok(recorded.find(|name| self.is_trusted(*name) == Some(true) && !present.contains(&name.version)))
+    }
+
     /// The master keys of all versions that may encrypt new data, as far as the manifest knows.
     pub fn master_keys(&self) -> BTreeSet<String> {
         self.inventory.master_keys()

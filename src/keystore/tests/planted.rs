@@ -49,6 +49,56 @@ fn a_planted_version_is_readable_but_never_the_latest_at_any_start() {
 }
 
 #[test]
+fn mariadb_backup_does_not_encrypt_with_a_planted_version_whether_the_manifest_knows_it_or_not() {
+    let setup = used();
+    setup.plant("aws-kms-key.1.7", 7);
+    for is_in_manifest in [false, true] {
+        if is_in_manifest {
+            setup.open().expect("open");
+        }
+        let before = (setup.files(), read(&setup, MANIFEST));
+        let backup = setup.open_as(Role::Backup, setup.kms.clone()).expect("open");
+        assert_eq!((backup.published.latest(id(1)), key(&backup, 1, 7)), (Some(version(1)), Some(vec![7; 16])));
+        // Also if it turns up later.
+        setup.plant("aws-kms-key.1.8", 8);
+        backup.load(KeyName::new(1, 8).expect("a name")).expect("readable");
+        assert_eq!((backup.published.latest(id(1)), key(&backup, 1, 8)), (Some(version(1)), Some(vec![8; 16])));
+        fs::remove_file(setup.folder.path().join("aws-kms-key.1.8")).expect("remove");
+        assert_eq!((setup.files(), read(&setup, MANIFEST)), before, "it writes nothing");
+    }
+}
+
+#[test]
+fn mariadb_backup_goes_on_with_what_there_is_where_a_key_has_only_planted_versions() {
+    let setup = used();
+    setup.plant("aws-kms-key.5.1", 51);
+    setup.plant("aws-kms-key.5.2", 52);
+    setup.open().expect("open");
+    let backup = setup.open_as(Role::Backup, setup.kms.clone()).expect("open");
+    assert_eq!((backup.published.latest(id(5)), key(&backup, 5, 1)), (Some(version(2)), Some(vec![51; 16])));
+    setup.plant("aws-kms-key.6.3", 6);
+    assert_eq!(backup.latest_or_new(id(6)).expect("found"), version(3));
+    assert!(!setup.kms.calls()[2..].contains(&Generate));
+}
+
+#[test]
+fn a_planted_version_does_not_make_a_key_anew_whose_own_files_are_gone() {
+    let setup = used();
+    setup.open().expect("open").latest_or_new(id(7)).expect("made");
+    fs::remove_file(setup.folder.path().join("aws-kms-key.7.1")).expect("remove");
+    let store = setup.open().expect("open");
+    setup.plant("aws-kms-key.7.2", 72);
+    let files = setup.files();
+    for _ in 0..2 {
+        store.forget_failures();
+        let error = store.latest_or_new(id(7)).expect_err("its data needs version 1").to_string();
+        assert!(error.contains("aws-kms-key.7.1 is gone. Restore the file from a backup"), "{error}");
+        assert_eq!((setup.files(), store.published.latest(id(7))), (files.clone(), None));
+    }
+    assert_eq!(key(&store, 7, 2), Some(vec![72; 16]));
+}
+
+#[test]
 fn a_planted_version_that_is_found_while_the_server_runs_is_not_the_latest_either() {
     let setup = used();
     let store = setup.open().expect("open");
