@@ -152,6 +152,11 @@ impl LoadReport {
         accepted.map(|accepted| (accepted.entry.name, accepted.key.clone())).collect()
     }
 
+    /// Whether one of the keys may encrypt new data.
+    pub fn has_usable(&self) -> bool {
+        self.accepted.iter().any(|accepted| accepted.entry.is_trusted)
+    }
+
     /// Finds out which keys may encrypt new data. What the manifest says otherwise is news.
     pub fn judge(&mut self, files: &KeyFiles, configured: Option<&MasterKeyId>) {
         let known = KnownMasterKeys::new(files, configured);

@@ -95,7 +95,7 @@ impl KeyStore {
             return Ok(version);
         }
         self.failures.check(id, None)?;
-        let some_are_usable = || !self.published.ids().is_empty();
+        let some_are_usable = || self.published.ids().into_iter().any(|id| self.published.latest(id).is_some());
         let found = self.first_keys.wait_for(&self.messages, some_are_usable, || self.load_or_create(id));
         found.map_err(|error| given_up(id, error)).inspect_err(|error| self.failed(id, None, error))
     }
@@ -268,10 +268,19 @@ impl KeyStore {
         match self.role {
             Role::Server => adopt::adopt(&self.files, configured.as_ref(), report, left_behind),
             Role::Backup => {
-                let has_latest = |id| self.published.latest(id).is_some();
-                report.judge_for_backup(&self.files, configured.as_ref(), has_latest);
+                self.judge(report);
                 Adoption::default()
             }
+        }
+    }
+
+    /// Finds out which keys may encrypt new data.
+    fn judge(&self, report: &mut LoadReport) {
+        let configured = self.new_keys.current().master_key;
+        let has_latest = |id| self.published.latest(id).is_some();
+        match self.role {
+            Role::Server => report.judge(&self.files, configured.as_ref()),
+            Role::Backup => report.judge_for_backup(&self.files, configured.as_ref(), has_latest),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::super::test_kms::OTHER_MASTER_KEY;
 use super::*;
+use crate::kms::AtStart;
 
 /// A server with key 1, into whose folder somebody puts files, wrapped by a master key of his own.
 fn used() -> Setup {
@@ -96,6 +97,39 @@ fn a_planted_version_does_not_make_a_key_anew_whose_own_files_are_gone() {
         assert_eq!((setup.files(), store.published.latest(id(7))), (files.clone(), None));
     }
     assert_eq!(key(&store, 7, 2), Some(vec![72; 16]));
+}
+
+#[test]
+fn planted_versions_do_not_count_as_usable_keys() {
+    let setup = used();
+    setup.plant("aws-kms-key.5.1", 5);
+    // The server's own key is refused, which is waited for while there is no key to go on with.
+    let own = key(&setup.open().expect("open"), 1, 1).and_then(|key| key.last().copied()).expect("the key");
+    assert_eq!(Class::Denied.at_start(), AtStart::WaitWhileNoneIsUsable);
+    setup.kms.fail_next(&[(Decrypt, Class::Denied)]);
+    let store = setup.open().expect("it has waited");
+    assert_eq!(store.published.latest(id(1)), Some(version(1)));
+    assert!(setup.log.has("note: waiting for KMS"), "{:?}", setup.log.0);
+    // Nor is a start with nothing else a start.
+    setup.kms.refuse(own, Class::Corrupt);
+    let error = setup.open().err().expect("none is usable").to_string();
+    assert!(error.starts_with("not one of the 2 key version(s)") && error.contains("key 1 version 1"), "{error}");
+    // mariadb-backup reads what there is.
+    assert!(setup.open_as(Role::Backup, setup.kms.clone()).is_ok());
+}
+
+#[test]
+fn a_first_key_waits_for_kms_while_there_are_only_planted_versions() {
+    let setup = used();
+    let store = KeyStore { first_keys: FirstKeys::new(|| true, Duration::from_secs(3)), ..setup.open().expect("open") };
+    let own = KeyName::new(1, 1).expect("a name");
+    assert!(store.published.with_key(own, |_| ()).is_some());
+    store.published.clear();
+    let store = KeyStore { epoch: store.published.begin(), ..store };
+    setup.plant("aws-kms-key.9.7", 9);
+    store.load(KeyName::new(9, 7).expect("a name")).expect("readable");
+    setup.kms.fail_next(&[(Generate, Class::Denied)]);
+    assert_eq!(store.latest_or_new(id(2)).expect("it has waited"), version(1));
 }
 
 #[test]
