@@ -78,9 +78,11 @@ pub fn create(
     Ok(NewVersion { name: entry.name, key, recipe, entry, not_locked: hidden.not_locked })
 }
 
-/// Records versions that were made in the manifest. Without its entry a version is as good: the next start adopts it.
+/// Records versions that were made in the manifest. If it fails, they are recorded with the next ones. Without its entry a
+/// version is as good, as long as the manifest knows its master key: the next start adopts it.
 pub fn record(files: &KeyFiles, new: &[NewVersion]) -> Result<(), KeyStoreError> {
-    let entries = new.iter().map(|new| new.entry.clone()).collect();
+    let entries: Vec<Entry> = new.iter().map(|new| new.entry.clone()).collect();
+    files.note(entries.clone());
     let recorded = files.begin_adding().and_then(|adding| adding.record(entries));
     failpoint!("after_manifest");
     recorded

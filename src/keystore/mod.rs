@@ -67,6 +67,7 @@ use key_locks::KeyLocks;
 use load::{LoadReport, RefusedKey};
 use messages::Messages;
 use published::Epoch;
+use rotate::Made;
 
 /// All data keys of one server.
 pub struct KeyStore {
@@ -124,18 +125,28 @@ impl KeyStore {
     }
 
     /// Rotates all keys; those that fail do not keep the others from being tried, unless KMS does not answer twice in a
-    /// row. All new versions are recorded in one go, and become the latest at the end. Answers how many keys there are.
+    /// row. The new versions are recorded many at once, and become the latest at the end. Answers how many keys there are.
     pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
         let ids = rotate::all_ids(&self.files, self.published)?;
-        let mut made = Vec::new();
-        let rotated = rotate::rotate_each(&ids, |id| {
-            let lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id));
-            let new = lock.and_then(|_lock| self.make_next(id));
-            made.push(new.inspect_err(|error| self.messages.rotation_failed(error))?);
-            Ok(())
-        });
-        self.publish_all_new(&made);
+        let mut made = Made::default();
+        let rotated = rotate::rotate_each(&ids, |id| self.rotate_one_of_many(id, &mut made));
+        self.record(made.unrecorded());
+        self.publish_all_new(&made.versions);
         rotated.map(|()| ids.len())
+    }
+
+    fn rotate_one_of_many(&self, id: KeyId, made: &mut Made) -> Result<(), KeyStoreError> {
+        let lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id));
+        let new = lock.and_then(|_lock| self.make_next(id));
+        let new = new.inspect_err(|error| self.messages.rotation_failed(error))?;
+        // A start after a crash would not trust versions under a master key that the manifest does not know.
+        let has_known_master_key = new.entry.master_key().is_none_or(|arn| self.files.master_keys().contains(arn));
+        made.versions.push(new);
+        if !has_known_master_key || made.has_many_unrecorded() {
+            self.record(made.unrecorded());
+            made.recorded = made.versions.len();
+        }
+        Ok(())
     }
 
     /// The caller holds the lock of the key id.
@@ -244,18 +255,24 @@ impl KeyStore {
     }
 
     fn publish_new(&self, new: NewVersion) -> KeyVersion {
-        let version = new.name.version;
-        self.publish_all_new(&[new]);
+        let (version, new) = (new.name.version, [new]);
+        self.record(&new);
+        self.publish_all_new(&new);
         version
     }
 
-    /// Records and publishes versions whose files are on the disk.
+    fn record(&self, new: &[NewVersion]) {
+        if !new.is_empty()
+            && let Err(error) = create::record(&self.files, new)
+        {
+            self.messages.not_recorded(new, &error);
+        }
+    }
+
+    /// Publishes versions whose files are on the disk.
     fn publish_all_new(&self, new: &[NewVersion]) {
         if new.is_empty() {
             return;
-        }
-        if let Err(error) = create::record(&self.files, new) {
-            self.messages.not_recorded(new, &error);
         }
         failpoint!("before_publish");
         self.published.publish(self.epoch, new.iter().map(|new| (new.name, new.key.clone())).collect());

@@ -68,6 +68,27 @@ pub fn rotate_each(
     }
 }
 
+/// What a rotation of all keys has made.
+#[derive(Default)]
+pub struct Made {
+    /// In the order in which they were made.
+    pub versions: Vec<NewVersion>,
+    /// How many of them are recorded.
+    pub recorded: usize,
+}
+
+impl Made {
+    /// Those that are to be recorded.
+    pub fn unrecorded(&self) -> &[NewVersion] {
+        self.versions.get(self.recorded..).unwrap_or_default()
+    }
+
+    /// Whether so many are not recorded that it is time.
+    pub fn has_many_unrecorded(&self) -> bool {
+        self.unrecorded().len() >= RECORDED_AT_ONCE
+    }
+}
+
 /// Whether a rotation of another key, under the same master key and in the same folder, would fail like it.
 fn is_the_same_for_all_keys(error: &KeyStoreError) -> bool {
     match error {
@@ -132,6 +153,9 @@ pub fn highest_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -
 fn next_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
     highest_version(files, published, id)?.next().ok_or(KeyStoreError::NoVersionLeft(id))
 }
+
+/// So many versions are made before they are recorded: the manifest is written as a whole.
+const RECORDED_AT_ONCE: usize = 50;
 
 #[cfg(test)]
 mod tests {

@@ -183,6 +183,12 @@ impl KeyFiles {
         self.inventory.check_may_add()
     }
 
+    /// Takes entries of versions that are to be recorded, whether that will work or not: what is not written is written with
+    /// the next ones.
+    pub fn note(&self, entries: Vec<Entry>) {
+        self.inventory.note(entries);
+    }
+
     /// Waits, but not for ever, until nobody else adds files, and asks the manifest on the disk. Fails if no key may be
     /// made here.
     pub fn begin_adding(&self) -> Result<Adding<'_>, KeyStoreError> {
