@@ -55,7 +55,7 @@ pub use new_keys::{AllowedKeyIds, NewKeys, Recipe};
 pub use opening::{Opening, Role};
 pub use published::{DataKey, PublishedKeys};
 
-use crate::kms::Kms;
+use crate::kms::{Kms, MasterKeyId};
 use crate::waits;
 use adopt::Adoption;
 use backoff::Backoff;
@@ -67,7 +67,7 @@ use key_locks::KeyLocks;
 use load::{LoadReport, RefusedKey};
 use messages::Messages;
 use published::Epoch;
-use rotate::Made;
+use rotate::{Beside, Made};
 
 /// All data keys of one server.
 pub struct KeyStore {
@@ -152,19 +152,12 @@ impl KeyStore {
     /// The caller holds the lock of the key id.
     fn make_next(&self, id: KeyId) -> Result<NewVersion, KeyStoreError> {
         if self.role == Role::Backup {
-            return Err(self.backup_creates_nothing(id));
+            return Err(rotate::backup_creates_nothing(&self.files, self.published, id));
         }
         let new = rotate::rotate(&self.files, &*self.kms, self.published, self.new_keys.current(), id);
         let new = new.map_err(|error| given_up(id, error))?;
         self.failures.made(id);
         Ok(new)
-    }
-
-    fn backup_creates_nothing(&self, id: KeyId) -> KeyStoreError {
-        match rotate::highest_version(&self.files, self.published, id) {
-            Ok(version) => KeyStoreError::BackupCreatesNothing(KeyName { id, version }),
-            Err(error) => error,
-        }
     }
 
     /// What new keys are made with; may be changed at any time.
@@ -219,13 +212,21 @@ impl KeyStore {
     /// key id.
     fn create_beside(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
         if self.role == Role::Backup {
-            return Err(self.backup_creates_nothing(id));
+            return Err(rotate::backup_creates_nothing(&self.files, self.published, id));
         }
         if !self.new_keys.allows(id) {
             return Err(KeyStoreError::NotAllowed(id));
         }
         let recipe = self.new_keys.current();
-        rotate::create_beside(&self.files, &*self.kms, self.published, recipe, id).map(|new| self.publish_new(new))
+        let (names, configured) = match rotate::create_beside(&self.files, &*self.kms, self.published, recipe, id)? {
+            Beside::Made(new) => return Ok(self.publish_new(new)),
+            Beside::UnderConfigured(names, configured) => (names, configured),
+        };
+        let mut refused = self.load_found_under(Some(&configured), &names, LONGEST_LOAD)?;
+        let latest = self.published.latest(id).inspect(|latest| {
+            self.messages.accepted(KeyName { id, version: *latest }, &configured);
+        });
+        latest.ok_or_else(|| refused.pop().map_or(KeyStoreError::NoSuchKey(id), |refused| refused.error))
     }
 
     /// Answers what failed, for whatever reason. The caller holds the lock of the key id.
@@ -239,9 +240,19 @@ impl KeyStore {
 
     /// Loads key files and publishes the keys. Answers what failed, for whatever reason.
     fn load_found(&self, names: &[KeyName], longest: Duration) -> Result<Vec<RefusedKey>, KeyStoreError> {
+        self.load_found_under(self.new_keys.current().master_key.as_ref(), names, longest)
+    }
+
+    /// The same; `configured` is the master key that is configured.
+    fn load_found_under(
+        &self,
+        configured: Option<&MasterKeyId>,
+        names: &[KeyName],
+        longest: Duration,
+    ) -> Result<Vec<RefusedKey>, KeyStoreError> {
         self.files.refresh()?;
         let mut report = load::load(&self.files, &*self.kms, names, Instant::now() + longest);
-        let adoption = self.adopt(&mut report, &[]);
+        let adoption = self.adopt(configured, &mut report, &[]);
         let published = self.publish(&report);
         report.accepted.retain(|accepted| published.contains(&accepted.entry.name));
         let (at_last, loaded): (Vec<_>, Vec<_>) =
@@ -280,24 +291,22 @@ impl KeyStore {
     }
 
     /// mariadb-backup reads what it finds, and makes nothing with it that is to last.
-    fn adopt(&self, report: &mut LoadReport, left_behind: &[Entry]) -> Adoption {
-        let configured = self.new_keys.current().master_key;
+    fn adopt(&self, configured: Option<&MasterKeyId>, report: &mut LoadReport, left_behind: &[Entry]) -> Adoption {
         match self.role {
-            Role::Server => adopt::adopt(&self.files, configured.as_ref(), report, left_behind),
+            Role::Server => adopt::adopt(&self.files, configured, report, left_behind),
             Role::Backup => {
-                self.judge(report);
+                self.judge(configured, report);
                 Adoption::default()
             }
         }
     }
 
     /// Finds out which keys may encrypt new data.
-    fn judge(&self, report: &mut LoadReport) {
-        let configured = self.new_keys.current().master_key;
+    fn judge(&self, configured: Option<&MasterKeyId>, report: &mut LoadReport) {
         let has_latest = |id| self.published.latest(id).is_some();
         match self.role {
-            Role::Server => report.judge(&self.files, configured.as_ref()),
-            Role::Backup => report.judge_for_backup(&self.files, configured.as_ref(), has_latest),
+            Role::Server => report.judge(&self.files, configured),
+            Role::Backup => report.judge_for_backup(&self.files, configured, has_latest),
         }
     }
 

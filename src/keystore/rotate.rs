@@ -6,8 +6,8 @@ use super::create::{self, NewVersion};
 use super::files::KeyFiles;
 use super::new_keys::Recipe;
 use super::published::PublishedKeys;
-use super::{KeyId, KeyStoreError, KeyVersion};
-use crate::kms::{Class, Kms};
+use super::{KeyId, KeyName, KeyStoreError, KeyVersion, trust};
+use crate::kms::{Class, Kms, MasterKeyId};
 use crate::waits;
 
 /// Makes the next version of a key. If it fails, nothing has changed. The caller holds the lock of the key id.
@@ -21,19 +21,40 @@ pub fn rotate(
     create::create(files, kms, recipe, id, || next_version(files, published, id))
 }
 
+/// What comes of a key of which there are only versions that may not encrypt.
+pub enum Beside {
+    /// A version of its own.
+    Made(NewVersion),
+    /// Nothing was made: these versions are wrapped by the master key that is configured, which has just turned out to be
+    /// this one.
+    UnderConfigured(Vec<KeyName>, MasterKeyId),
+}
+
 /// Makes the next version of a key of which there are only versions that may not encrypt. Fails if there should be others:
-/// data that was encrypted with them would be given up silently. The caller holds the lock of the key id.
+/// data that was encrypted with them would be given up silently. What an alias stands for, the new key shows: if that is
+/// what wraps the versions that are there, none is made. The caller holds the lock of the key id.
 pub fn create_beside(
     files: &KeyFiles,
     kms: &dyn Kms,
     published: &PublishedKeys,
     recipe: Recipe,
     id: KeyId,
-) -> Result<NewVersion, KeyStoreError> {
-    create::create(files, kms, recipe, id, || match files.missing_trusted(id)? {
+) -> Result<Beside, KeyStoreError> {
+    let number = || match files.missing_trusted(id)? {
         Some(gone) => Err(KeyStoreError::Gone(gone, files.path_of(gone))),
         None => next_version(files, published, id),
-    })
+    };
+    let generated = create::generate(files, kms, recipe, id, number)?;
+    if let Some(arn) = generated.master_key()
+        && let Some(configured) = MasterKeyId::parse(arn)
+    {
+        let mut names: Vec<KeyName> = files.versions(id)?.into_iter().map(|version| KeyName { id, version }).collect();
+        names.retain(|name| files.master_key(*name).is_some_and(|of_file| trust::is_same_master_key(&of_file, arn)));
+        if !names.is_empty() {
+            return Ok(Beside::UnderConfigured(names, configured));
+        }
+    }
+    create::store(files, id, number, generated).map(Beside::Made)
 }
 
 /// Rotates all of `ids`; those that fail do not keep the others from being tried, unless these would fail like it. If KMS
@@ -148,6 +169,14 @@ pub fn highest_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -
     let in_folder = files.versions(id)?.last().copied();
     let highest = published.latest(id).max(in_folder).max(files.highest_recorded(id));
     highest.ok_or(KeyStoreError::NoSuchKey(id))
+}
+
+/// Why mariadb-backup does not make another version of a key.
+pub fn backup_creates_nothing(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -> KeyStoreError {
+    match highest_version(files, published, id) {
+        Ok(version) => KeyStoreError::BackupCreatesNothing(KeyName { id, version }),
+        Err(error) => error,
+    }
 }
 
 fn next_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -> Result<KeyVersion, KeyStoreError> {

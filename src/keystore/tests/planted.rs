@@ -1,5 +1,7 @@
 //! Key files that turn up under a master key that nobody knows here: they can be read, and never become the latest version.
 
+use std::sync::atomic::Ordering;
+
 use super::super::test_kms::OTHER_MASTER_KEY;
 use super::*;
 use crate::kms::AtStart;
@@ -171,6 +173,25 @@ fn whoever_names_the_master_key_accepts_what_it_wraps() {
     // From now on it is known.
     setup.plant("aws-kms-key.1.9", 9);
     assert_eq!(setup.open().expect("open").published.latest(id(1)), Some(version(9)));
+}
+
+#[test]
+fn a_version_under_the_master_key_that_an_alias_stands_for_is_accepted_when_the_key_is_first_used() {
+    let setup = used();
+    let store = setup.open().expect("open");
+    setup.plant("aws-kms-key.5.1", 51);
+    setup.put("aws-kms-key.5.2", b"other:0123456789abcdef");
+    // Since then the alias has been pointed at the master key that wraps them.
+    setup.kms.has_other_master_key.store(true, Ordering::Relaxed);
+    assert_eq!(store.latest_or_new(id(5)).expect("accepted"), version(2));
+    assert!(!setup.files().contains(&"aws-kms-key.5.3".to_owned()), "no version is made");
+    assert_eq!(key(&store, 5, 2), Some(b"0123456789abcdef".to_vec()));
+    assert!(setup.log.has("note: key 5 version 2 is accepted"), "{:?}", setup.log.0);
+    setup.warns_of("key 5 version 1");
+    // That lasts.
+    let store = setup.open().expect("open");
+    assert_eq!(store.published.latest(id(5)), Some(version(2)));
+    assert!(!setup.log.has("has turned up"), "{:?}", setup.log.0);
 }
 
 #[test]
