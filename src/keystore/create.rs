@@ -47,6 +47,22 @@ fn first_version(files: &KeyFiles, id: KeyId) -> Result<KeyVersion, KeyStoreErro
     }
 }
 
+/// A data key that KMS has made. It has no file, and nothing is lost if it gets none.
+pub struct Generated {
+    file: KeyFile,
+    plain: PlainKey,
+    key: DataKey,
+    recipe: Recipe,
+    not_locked: Option<io::Error>,
+}
+
+impl Generated {
+    /// The ARN of the master key that wraps it, if KMS gave it.
+    pub fn master_key(&self) -> Option<&str> {
+        self.plain.master_key()
+    }
+}
+
 /// Makes a version that does not exist yet. `number` says which; it is asked a second time under the folder's lock, since
 /// another server with the same folder may have made one meanwhile. The caller holds the lock of the key id, and has
 /// checked that it may.
@@ -57,6 +73,18 @@ pub fn create(
     id: KeyId,
     number: impl Fn() -> Result<KeyVersion, KeyStoreError>,
 ) -> Result<NewVersion, KeyStoreError> {
+    let generated = generate(files, kms, recipe, id, &number)?;
+    store(files, id, number, generated)
+}
+
+/// The first half of [`create`]: writes nothing.
+pub fn generate(
+    files: &KeyFiles,
+    kms: &dyn Kms,
+    recipe: Recipe,
+    id: KeyId,
+    number: impl Fn() -> Result<KeyVersion, KeyStoreError>,
+) -> Result<Generated, KeyStoreError> {
     files.refresh()?;
     files.check_may_add()?;
     let name = KeyName { id, version: number()? };
@@ -74,30 +102,32 @@ pub fn create(
     let mut hidden = hide(&[(plain.as_bytes(), recipe.algorithm)]).map_err(|_| KeyStoreError::NoMemory(name))?;
     let key = hidden.keys.pop().ok_or(KeyStoreError::NoMemory(name))?;
     let file = KeyFile { algorithm: recipe.algorithm, wrapped };
-    let entry = store(files, id, number, &file, &plain)?;
-    Ok(NewVersion { name: entry.name, key, recipe, entry, not_locked: hidden.not_locked })
+    Ok(Generated { file, plain, key, recipe, not_locked: hidden.not_locked })
 }
 
-/// Records versions that were made in the manifest. Without its entry a version is as good: the next start adopts it.
-pub fn record(files: &KeyFiles, new: &[NewVersion]) -> Result<(), KeyStoreError> {
-    let entries = new.iter().map(|new| new.entry.clone()).collect();
-    let recorded = files.begin_adding().and_then(|adding| adding.record(entries));
-    failpoint!("after_manifest");
-    recorded
-}
-
-/// Writes the key file. Answers what the manifest is to say of it.
-fn store(
+/// The second half of [`create`]: writes the key file.
+pub fn store(
     files: &KeyFiles,
     id: KeyId,
     number: impl Fn() -> Result<KeyVersion, KeyStoreError>,
-    file: &KeyFile,
-    plain: &PlainKey,
-) -> Result<Entry, KeyStoreError> {
+    generated: Generated,
+) -> Result<NewVersion, KeyStoreError> {
+    let Generated { file, plain, key, recipe, not_locked } = generated;
     let created = SystemTime::now();
     let adding = files.begin_adding()?;
     let name = KeyName { id, version: number()? };
     let contents = file.to_bytes(name, created)?;
     adding.write(name, &contents)?;
-    Ok(Entry::new(name, &contents, file.algorithm, plain, created))
+    let entry = Entry::new(name, &contents, file.algorithm, &plain, created);
+    Ok(NewVersion { name, key, recipe, entry, not_locked })
+}
+
+/// Records versions that were made in the manifest. If it fails, they are recorded with the next ones. Without its entry a
+/// version is as good, as long as the manifest knows its master key: the next start adopts it.
+pub fn record(files: &KeyFiles, new: &[NewVersion]) -> Result<(), KeyStoreError> {
+    let entries: Vec<Entry> = new.iter().map(|new| new.entry.clone()).collect();
+    files.note(entries.clone());
+    let recorded = files.begin_adding().and_then(|adding| adding.record(entries));
+    failpoint!("after_manifest");
+    recorded
 }

@@ -1,13 +1,14 @@
 //! From key files to keys: read, unwrap, compare with the manifest, and put into secret memory. Publishes nothing and
 //! tells nobody: what came of it is a report.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::{Instant, SystemTime};
 
 use super::files::{Entry, Finding, KeyFiles, StoredKey};
 use super::published::{Hidden, hide};
 use super::trust::KnownMasterKeys;
-use super::{DataKey, KeyName, KeyStoreError};
+use super::{DataKey, KeyId, KeyName, KeyStoreError};
 use crate::kms::{Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 /// What came of some key files.
@@ -151,6 +152,11 @@ impl LoadReport {
         accepted.map(|accepted| (accepted.entry.name, accepted.key.clone())).collect()
     }
 
+    /// Whether one of the keys may encrypt new data.
+    pub fn has_usable(&self) -> bool {
+        self.accepted.iter().any(|accepted| accepted.entry.is_trusted)
+    }
+
     /// Finds out which keys may encrypt new data. What the manifest says otherwise is news.
     pub fn judge(&mut self, files: &KeyFiles, configured: Option<&MasterKeyId>) {
         let known = KnownMasterKeys::new(files, configured);
@@ -159,6 +165,26 @@ impl LoadReport {
             let name = accepted.entry.name;
             let is_judged_anew = files.is_trusted(name).is_some_and(|before| before != accepted.entry.is_trusted);
             accepted.has_new_marks = is_judged_anew || files.is_left_behind(name);
+        }
+    }
+
+    /// The same for mariadb-backup, which writes nothing down, so that what the manifest says stays. `has_latest` says of
+    /// which keys a version may encrypt already. Where there is none that may, all may: to prepare a backup, the server's
+    /// data needs a latest version, and any does.
+    pub fn judge_for_backup(
+        &mut self,
+        files: &KeyFiles,
+        configured: Option<&MasterKeyId>,
+        has_latest: impl Fn(KeyId) -> bool,
+    ) {
+        self.judge(files, configured);
+        for AcceptedKey { entry, .. } in &mut self.accepted {
+            entry.is_trusted &= files.is_trusted(entry.name) != Some(false);
+        }
+        let trusted = self.accepted.iter().filter(|accepted| accepted.entry.is_trusted);
+        let with_trusted: BTreeSet<KeyId> = trusted.map(|accepted| accepted.entry.name.id).collect();
+        for AcceptedKey { entry, .. } in &mut self.accepted {
+            entry.is_trusted |= !with_trusted.contains(&entry.name.id) && !has_latest(entry.name.id);
         }
     }
 

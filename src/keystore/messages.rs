@@ -12,7 +12,7 @@ use super::files::{Finding, FoundManifest};
 use super::load::{AcceptedKey, LoadReport, RefusedKey};
 use super::start::Survey;
 use super::{KeyName, KeyStoreError};
-use crate::kms::KmsError;
+use crate::kms::{KmsError, MasterKeyId};
 
 /// Takes what an operator has to know. Called on the server's threads, and on the plugin's own.
 pub trait Reporter: Send + Sync {
@@ -150,6 +150,13 @@ impl Messages {
                 known.join(", ")
             ));
         }
+    }
+
+    /// A key that was not trusted may encrypt new data from now on.
+    pub fn accepted(&self, name: KeyName, configured: &MasterKeyId) {
+        self.0.note(&format!(
+            "{name} is accepted for new data: aws_key_management_master_key_id stands for {configured}, which wraps its file"
+        ));
     }
 
     /// Keys that were loaded while the server runs.

@@ -55,7 +55,7 @@ pub use new_keys::{AllowedKeyIds, NewKeys, Recipe};
 pub use opening::{Opening, Role};
 pub use published::{DataKey, PublishedKeys};
 
-use crate::kms::Kms;
+use crate::kms::{Kms, MasterKeyId};
 use crate::waits;
 use adopt::Adoption;
 use backoff::Backoff;
@@ -67,6 +67,7 @@ use key_locks::KeyLocks;
 use load::{LoadReport, RefusedKey};
 use messages::Messages;
 use published::Epoch;
+use rotate::{Beside, Made};
 
 /// All data keys of one server.
 pub struct KeyStore {
@@ -95,7 +96,7 @@ impl KeyStore {
             return Ok(version);
         }
         self.failures.check(id, None)?;
-        let some_are_usable = || !self.published.ids().is_empty();
+        let some_are_usable = || self.published.ids().into_iter().any(|id| self.published.latest(id).is_some());
         let found = self.first_keys.wait_for(&self.messages, some_are_usable, || self.load_or_create(id));
         found.map_err(|error| given_up(id, error)).inspect_err(|error| self.failed(id, None, error))
     }
@@ -124,25 +125,34 @@ impl KeyStore {
     }
 
     /// Rotates all keys; those that fail do not keep the others from being tried, unless KMS does not answer twice in a
-    /// row. All new versions are recorded in one go, and become the latest at the end. Answers how many keys there are.
+    /// row. The new versions are recorded many at once, and become the latest at the end. Answers how many keys there are.
     pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
         let ids = rotate::all_ids(&self.files, self.published)?;
-        let mut made = Vec::new();
-        let rotated = rotate::rotate_each(&ids, |id| {
-            let lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id));
-            let new = lock.and_then(|_lock| self.make_next(id));
-            made.push(new.inspect_err(|error| self.messages.rotation_failed(error))?);
-            Ok(())
-        });
-        self.publish_all_new(&made);
+        let mut made = Made::default();
+        let rotated = rotate::rotate_each(&ids, |id| self.rotate_one_of_many(id, &mut made));
+        self.record(made.unrecorded());
+        self.publish_all_new(&made.versions);
         rotated.map(|()| ids.len())
+    }
+
+    fn rotate_one_of_many(&self, id: KeyId, made: &mut Made) -> Result<(), KeyStoreError> {
+        let lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id));
+        let new = lock.and_then(|_lock| self.make_next(id));
+        let new = new.inspect_err(|error| self.messages.rotation_failed(error))?;
+        // A start after a crash would not trust versions under a master key that the manifest does not know.
+        let has_known_master_key = new.entry.master_key().is_none_or(|arn| self.files.master_keys().contains(arn));
+        made.versions.push(new);
+        if !has_known_master_key || made.has_many_unrecorded() {
+            self.record(made.unrecorded());
+            made.recorded = made.versions.len();
+        }
+        Ok(())
     }
 
     /// The caller holds the lock of the key id.
     fn make_next(&self, id: KeyId) -> Result<NewVersion, KeyStoreError> {
         if self.role == Role::Backup {
-            let version = rotate::highest_version(&self.files, self.published, id)?;
-            return Err(KeyStoreError::BackupCreatesNothing(KeyName { id, version }));
+            return Err(rotate::backup_creates_nothing(&self.files, self.published, id));
         }
         let new = rotate::rotate(&self.files, &*self.kms, self.published, self.new_keys.current(), id);
         let new = new.map_err(|error| given_up(id, error))?;
@@ -186,10 +196,11 @@ impl KeyStore {
     fn load_versions(&self, id: KeyId, versions: Vec<KeyVersion>) -> Result<KeyVersion, KeyStoreError> {
         let names: Vec<KeyName> = versions.into_iter().map(|version| KeyName { id, version }).collect();
         let mut refused = self.load_and_publish(&names)?;
+        let is_loaded = |name: &KeyName| self.published.with_key(*name, |_| ()).is_some();
         let answer = match self.published.latest(id) {
             Some(version) => Ok(version),
             // All that there is may only be read.
-            None if refused.is_empty() => self.create_beside(id),
+            None if refused.is_empty() && names.iter().any(is_loaded) => self.create_beside(id),
             // There were files, and none was loaded: so one was refused.
             None => Err(refused.pop().map_or(KeyStoreError::NoSuchKey(id), |refused| refused.error)),
         };
@@ -200,11 +211,22 @@ impl KeyStore {
     /// Makes a version of a key whose other versions turned up here and are not trusted. The caller holds the lock of the
     /// key id.
     fn create_beside(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
+        if self.role == Role::Backup {
+            return Err(rotate::backup_creates_nothing(&self.files, self.published, id));
+        }
         if !self.new_keys.allows(id) {
             return Err(KeyStoreError::NotAllowed(id));
         }
         let recipe = self.new_keys.current();
-        rotate::rotate(&self.files, &*self.kms, self.published, recipe, id).map(|new| self.publish_new(new))
+        let (names, configured) = match rotate::create_beside(&self.files, &*self.kms, self.published, recipe, id)? {
+            Beside::Made(new) => return Ok(self.publish_new(new)),
+            Beside::UnderConfigured(names, configured) => (names, configured),
+        };
+        let mut refused = self.load_found_under(Some(&configured), &names, LONGEST_LOAD)?;
+        let latest = self.published.latest(id).inspect(|latest| {
+            self.messages.accepted(KeyName { id, version: *latest }, &configured);
+        });
+        latest.ok_or_else(|| refused.pop().map_or(KeyStoreError::NoSuchKey(id), |refused| refused.error))
     }
 
     /// Answers what failed, for whatever reason. The caller holds the lock of the key id.
@@ -218,9 +240,19 @@ impl KeyStore {
 
     /// Loads key files and publishes the keys. Answers what failed, for whatever reason.
     fn load_found(&self, names: &[KeyName], longest: Duration) -> Result<Vec<RefusedKey>, KeyStoreError> {
+        self.load_found_under(self.new_keys.current().master_key.as_ref(), names, longest)
+    }
+
+    /// The same; `configured` is the master key that is configured.
+    fn load_found_under(
+        &self,
+        configured: Option<&MasterKeyId>,
+        names: &[KeyName],
+        longest: Duration,
+    ) -> Result<Vec<RefusedKey>, KeyStoreError> {
         self.files.refresh()?;
         let mut report = load::load(&self.files, &*self.kms, names, Instant::now() + longest);
-        let adoption = self.adopt(&mut report, &[]);
+        let adoption = self.adopt(configured, &mut report, &[]);
         let published = self.publish(&report);
         report.accepted.retain(|accepted| published.contains(&accepted.entry.name));
         let (at_last, loaded): (Vec<_>, Vec<_>) =
@@ -234,18 +266,24 @@ impl KeyStore {
     }
 
     fn publish_new(&self, new: NewVersion) -> KeyVersion {
-        let version = new.name.version;
-        self.publish_all_new(&[new]);
+        let (version, new) = (new.name.version, [new]);
+        self.record(&new);
+        self.publish_all_new(&new);
         version
     }
 
-    /// Records and publishes versions whose files are on the disk.
+    fn record(&self, new: &[NewVersion]) {
+        if !new.is_empty()
+            && let Err(error) = create::record(&self.files, new)
+        {
+            self.messages.not_recorded(new, &error);
+        }
+    }
+
+    /// Publishes versions whose files are on the disk.
     fn publish_all_new(&self, new: &[NewVersion]) {
         if new.is_empty() {
             return;
-        }
-        if let Err(error) = create::record(&self.files, new) {
-            self.messages.not_recorded(new, &error);
         }
         failpoint!("before_publish");
         self.published.publish(self.epoch, new.iter().map(|new| (new.name, new.key.clone())).collect());
@@ -253,11 +291,22 @@ impl KeyStore {
     }
 
     /// mariadb-backup reads what it finds, and makes nothing with it that is to last.
-    fn adopt(&self, report: &mut LoadReport, left_behind: &[Entry]) -> Adoption {
-        let configured = self.new_keys.current().master_key;
+    fn adopt(&self, configured: Option<&MasterKeyId>, report: &mut LoadReport, left_behind: &[Entry]) -> Adoption {
         match self.role {
-            Role::Server => adopt::adopt(&self.files, configured.as_ref(), report, left_behind),
-            Role::Backup => Adoption::default(),
+            Role::Server => adopt::adopt(&self.files, configured, report, left_behind),
+            Role::Backup => {
+                self.judge(configured, report);
+                Adoption::default()
+            }
+        }
+    }
+
+    /// Finds out which keys may encrypt new data.
+    fn judge(&self, configured: Option<&MasterKeyId>, report: &mut LoadReport) {
+        let has_latest = |id| self.published.latest(id).is_some();
+        match self.role {
+            Role::Server => report.judge(&self.files, configured),
+            Role::Backup => report.judge_for_backup(&self.files, configured, has_latest),
         }
     }
 

@@ -88,8 +88,10 @@ impl KeyStore {
         let survey = start::survey(files)?;
         messages.survey(files.path(), &survey, |name| files.path_of(name));
         let patience = Patience::new(started + startup_timeout, messages);
-        let mut report = start::load_all(files, &*store.kms, &survey.present, patience)?;
-        let adoption = store.adopt(&mut report, &survey.left_behind);
+        let configured = store.new_keys.current().master_key;
+        let judge = |report: &mut _| store.judge(configured.as_ref(), report);
+        let mut report = start::load_all(files, &*store.kms, &survey.present, patience, judge)?;
+        let adoption = store.adopt(configured.as_ref(), &mut report, &survey.left_behind);
         start::check_any_is_usable(files, &survey, &report)?;
         if survey.present.is_empty() {
             return Ok(store);

@@ -6,8 +6,8 @@ use super::create::{self, NewVersion};
 use super::files::KeyFiles;
 use super::new_keys::Recipe;
 use super::published::PublishedKeys;
-use super::{KeyId, KeyStoreError, KeyVersion};
-use crate::kms::{Class, Kms};
+use super::{KeyId, KeyName, KeyStoreError, KeyVersion, trust};
+use crate::kms::{Class, Kms, MasterKeyId};
 use crate::waits;
 
 /// Makes the next version of a key. If it fails, nothing has changed. The caller holds the lock of the key id.
@@ -19,6 +19,42 @@ pub fn rotate(
     id: KeyId,
 ) -> Result<NewVersion, KeyStoreError> {
     create::create(files, kms, recipe, id, || next_version(files, published, id))
+}
+
+/// What comes of a key of which there are only versions that may not encrypt.
+pub enum Beside {
+    /// A version of its own.
+    Made(NewVersion),
+    /// Nothing was made: these versions are wrapped by the master key that is configured, which has just turned out to be
+    /// this one.
+    UnderConfigured(Vec<KeyName>, MasterKeyId),
+}
+
+/// Makes the next version of a key of which there are only versions that may not encrypt. Fails if there should be others:
+/// data that was encrypted with them would be given up silently. What an alias stands for, the new key shows: if that is
+/// what wraps the versions that are there, none is made. The caller holds the lock of the key id.
+pub fn create_beside(
+    files: &KeyFiles,
+    kms: &dyn Kms,
+    published: &PublishedKeys,
+    recipe: Recipe,
+    id: KeyId,
+) -> Result<Beside, KeyStoreError> {
+    let number = || match files.missing_trusted(id)? {
+        Some(gone) => Err(KeyStoreError::Gone(gone, files.path_of(gone))),
+        None => next_version(files, published, id),
+    };
+    let generated = create::generate(files, kms, recipe, id, number)?;
+    if let Some(arn) = generated.master_key()
+        && let Some(configured) = MasterKeyId::parse(arn)
+    {
+        let mut names: Vec<KeyName> = files.versions(id)?.into_iter().map(|version| KeyName { id, version }).collect();
+        names.retain(|name| files.master_key(*name).is_some_and(|of_file| trust::is_same_master_key(&of_file, arn)));
+        if !names.is_empty() {
+            return Ok(Beside::UnderConfigured(names, configured));
+        }
+    }
+    create::store(files, id, number, generated).map(Beside::Made)
 }
 
 /// Rotates all of `ids`; those that fail do not keep the others from being tried, unless these would fail like it. If KMS
@@ -50,6 +86,27 @@ pub fn rotate_each(
     match failures.into_iter().next() {
         None => Ok(()),
         Some(first) => Err(KeyStoreError::Several { failed, of, skipped, first: Box::new(first) }),
+    }
+}
+
+/// What a rotation of all keys has made.
+#[derive(Default)]
+pub struct Made {
+    /// In the order in which they were made.
+    pub versions: Vec<NewVersion>,
+    /// How many of them are recorded.
+    pub recorded: usize,
+}
+
+impl Made {
+    /// Those that are to be recorded.
+    pub fn unrecorded(&self) -> &[NewVersion] {
+        self.versions.get(self.recorded..).unwrap_or_default()
+    }
+
+    /// Whether so many are not recorded that it is time.
+    pub fn has_many_unrecorded(&self) -> bool {
+        self.unrecorded().len() >= RECORDED_AT_ONCE
     }
 }
 
@@ -114,9 +171,20 @@ pub fn highest_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -
     highest.ok_or(KeyStoreError::NoSuchKey(id))
 }
 
+/// Why mariadb-backup does not make another version of a key.
+pub fn backup_creates_nothing(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -> KeyStoreError {
+    match highest_version(files, published, id) {
+        Ok(version) => KeyStoreError::BackupCreatesNothing(KeyName { id, version }),
+        Err(error) => error,
+    }
+}
+
 fn next_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
     highest_version(files, published, id)?.next().ok_or(KeyStoreError::NoVersionLeft(id))
 }
+
+/// So many versions are made before they are recorded: the manifest is written as a whole.
+const RECORDED_AT_ONCE: usize = 50;
 
 #[cfg(test)]
 mod tests {

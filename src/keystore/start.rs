@@ -35,7 +35,8 @@ pub fn survey(files: &KeyFiles) -> Result<Survey, KeyStoreError> {
 }
 
 /// Loads key files. What a key's failure means, its class says: see [`AtStart`]. What is waited for is tried again until
-/// the patience is over, or as long as KMS gets the start any further.
+/// the patience is over, or as long as KMS gets the start any further. `judge` says which keys may encrypt new data: the
+/// others do not count as usable.
 ///
 /// Fails if KMS could not be reached for one of the keys, or if there are no credentials: a server that went on would
 /// refuse its tables until it is restarted. A key that fails for a reason of its own is in the report, and the others are
@@ -45,6 +46,7 @@ pub fn load_all(
     kms: &dyn Kms,
     names: &[KeyName],
     mut patience: Patience<'_>,
+    judge: impl Fn(&mut LoadReport),
 ) -> Result<LoadReport, KeyStoreError> {
     let mut report = LoadReport::default();
     let stored = load::read(files, names, &mut report);
@@ -54,6 +56,7 @@ pub fn load_all(
         // Even a start without any patience asks once.
         let deadline = patience.until().max(Instant::now() + SHORTEST_ROUND);
         let mut unanswered = load::unwrap(files, kms, &open, deadline, &mut report);
+        judge(&mut report);
         let Some(first) = unanswered.first() else { break };
         if waits::must_end() {
             return Err(KeyStoreError::GivenUp(first.stored.name.id));
@@ -62,7 +65,7 @@ pub fn load_all(
         if is_over {
             recall(&mut unanswered, before);
         }
-        let (waiting, lost) = sort(unanswered, is_over, !report.accepted.is_empty())?;
+        let (waiting, lost) = sort(unanswered, is_over, report.has_usable())?;
         lost.into_iter().for_each(|lost| report.refuse(lost.stored.name, lost.failed()));
         let Some(UnansweredKey { stored, error }) = waiting.first() else { break };
         patience.wait(stored.name, error)?;
@@ -72,11 +75,11 @@ pub fn load_all(
     Ok(report)
 }
 
-/// Fails if no key version can be used, although there is or was one: a server that went on would call each of its tables
+/// Fails if no key version can be used, but at most to read, although there is or was one: a server that went on would call each of its tables
 /// corrupted.
 pub fn check_any_is_usable(files: &KeyFiles, survey: &Survey, report: &LoadReport) -> Result<(), KeyStoreError> {
     let of = survey.present.len() + survey.missing.len();
-    if of == 0 || !report.accepted.is_empty() {
+    if of == 0 || report.has_usable() {
         return Ok(());
     }
     let refused = report.refused.iter().min_by_key(|refused| refused.name).map(|refused| refused.error.to_string());

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::kms::{Call, Class, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
@@ -19,6 +20,8 @@ pub(super) struct TestKms {
     pub(super) calls: Mutex<Vec<Call>>,
     /// If set, generated keys have this length.
     pub(super) key_len: Mutex<Option<usize>>,
+    /// Whether generated keys are wrapped by [`OTHER_MASTER_KEY`].
+    pub(super) has_other_master_key: AtomicBool,
 }
 
 impl TestKms {
@@ -56,7 +59,10 @@ impl Kms for TestKms {
         self.call(Call::GenerateDataKeyWithoutPlaintext)?;
         let mut key = vec![0; self.key_len.lock().expect("length").unwrap_or(spec.key_len())];
         fastrand::fill(&mut key);
-        Ok(wrap(&key))
+        match self.has_other_master_key.load(Ordering::Relaxed) {
+            true => Ok(WrappedKey::new([b"other:", &key[..]].concat())),
+            false => Ok(wrap(&key)),
+        }
     }
 
     fn decrypt_all(&self, wrapped: &[WrappedKey], _: Instant) -> Vec<Result<PlainKey, KmsError>> {

@@ -38,6 +38,11 @@ fn names(configured: &MasterKeyId, arn: &str) -> bool {
         || without_region(configured) == without_region(arn)
 }
 
+/// Whether two ARNs are of the same master key.
+pub fn is_same_master_key(one: &str, other: &str) -> bool {
+    without_region(one) == without_region(other)
+}
+
 /// The replicas of a multi-region key are one key: their ARNs differ in the region.
 fn without_region(arn: &str) -> String {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();

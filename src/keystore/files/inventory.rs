@@ -109,14 +109,8 @@ impl Inventory {
         for entry in &entries {
             self.check(entry)?;
         }
+        self.note(entries);
         let mut state = self.state();
-        for entry in entries {
-            let entry = match state.manifest.entry(entry.name) {
-                Some(before) => entry.in_place_of(before),
-                None => entry,
-            };
-            state.manifest.insert(entry);
-        }
         if place == Place::Taken {
             Manifest::put_aside(folder)?;
         }
@@ -125,6 +119,19 @@ impl Inventory {
         state.manifest.is_written_here();
         state.known = manifest::kind(folder)?;
         Ok(())
+    }
+
+    /// Adds entries here only: they are written with the next ones. No entry takes the place of one of another key.
+    pub(super) fn note(&self, entries: Vec<Entry>) {
+        let mut state = self.state();
+        for entry in entries {
+            let entry = match (state.manifest.compare(&entry), state.manifest.entry(entry.name)) {
+                (Finding::OtherKey | Finding::OtherAlgorithm, _) => continue,
+                (_, Some(before)) => entry.in_place_of(before),
+                (_, None) => entry,
+            };
+            state.manifest.insert(entry);
+        }
     }
 
     /// Whether a version may encrypt new data; `None` if it is not known.

@@ -154,6 +154,13 @@ impl KeyFiles {
         self.inventory.is_trusted(name)
     }
 
+    /// A version of a key that may encrypt new data, as the manifest says, but has no file.
+    pub fn missing_trusted(&self, id: KeyId) -> Result<Option<KeyName>, KeyStoreError> {
+        let present = self.versions(id)?;
+        let mut recorded = self.recorded().into_iter().filter(|name| name.id == id);
+        Ok(recorded.find(|name| self.is_trusted(*name) == Some(true) && !present.contains(&name.version)))
+    }
+
     /// The master keys of all versions that may encrypt new data, as far as the manifest knows.
     pub fn master_keys(&self) -> BTreeSet<String> {
         self.inventory.master_keys()
@@ -174,6 +181,12 @@ impl KeyFiles {
     /// Fails if no key may be made here, as far as is known since [`KeyFiles::refresh`].
     pub fn check_may_add(&self) -> Result<(), KeyStoreError> {
         self.inventory.check_may_add()
+    }
+
+    /// Takes entries of versions that are to be recorded, whether that will work or not: what is not written is written with
+    /// the next ones.
+    pub fn note(&self, entries: Vec<Entry>) {
+        self.inventory.note(entries);
     }
 
     /// Waits, but not for ever, until nobody else adds files, and asks the manifest on the disk. Fails if no key may be

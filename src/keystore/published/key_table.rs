@@ -57,8 +57,8 @@ impl KeyTable {
         self.ctr_versions.binary_search(&name).is_ok()
     }
 
-    /// Adds a key, unless its version is there already.
-    pub(super) fn insert(&mut self, name: KeyName, data_key: DataKey, may_be_latest: bool) {
+    /// Adds a key, for reading, unless its version is there already.
+    pub(super) fn insert(&mut self, name: KeyName, data_key: DataKey) {
         let place = match self.keys.binary_search_by_key(&name.id, |key| key.id) {
             Ok(place) => place,
             Err(place) => {
@@ -74,7 +74,13 @@ impl KeyTable {
             self.ctr_versions.insert(place, name);
         }
         key.versions.insert(place, (name.version, data_key));
-        if may_be_latest {
+    }
+
+    /// From now on a version that is there may be the latest.
+    pub(super) fn raise(&mut self, name: KeyName) {
+        if let Ok(place) = self.keys.binary_search_by_key(&name.id, |key| key.id)
+            && let Some(key) = self.keys.get_mut(place)
+        {
             key.latest = key.latest.max(Some(name.version));
         }
     }

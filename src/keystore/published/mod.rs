@@ -83,23 +83,30 @@ impl PublishedKeys {
         self.table.read(KeyTable::ids).unwrap_or_default()
     }
 
-    /// Adds keys, all at once, if their epoch has not ended. A version that is there already stays as it is. Answers those
-    /// that were not.
+    /// Adds keys, all at once, if their epoch has not ended. A version that is there already stays as it is, but one that was
+    /// there for reading may be the latest from now on. Answers those that were not there.
     pub fn publish(&self, epoch: Epoch, keys: Vec<(KeyName, DataKey)>) -> BTreeSet<KeyName> {
         self.add(epoch, keys, true)
     }
 
-    /// The same, but none of these is ever the latest version of its key.
+    /// The same, but none of these is the latest version of its key.
     pub fn publish_for_reading(&self, epoch: Epoch, keys: Vec<(KeyName, DataKey)>) -> BTreeSet<KeyName> {
         self.add(epoch, keys, false)
     }
 
-    fn add(&self, epoch: Epoch, mut keys: Vec<(KeyName, DataKey)>, may_be_latest: bool) -> BTreeSet<KeyName> {
+    fn add(&self, epoch: Epoch, keys: Vec<(KeyName, DataKey)>, may_be_latest: bool) -> BTreeSet<KeyName> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if self.epoch() != epoch {
             return BTreeSet::new();
         }
-        keys.retain(|(name, _)| self.with_key(*name, |_| ()).is_none());
+        let (keys, there): (Vec<_>, Vec<_>) =
+            keys.into_iter().partition(|(name, _)| self.with_key(*name, |_| ()).is_none());
+        let is_same =
+            |key: &DataKey, other: &DataKey| key.as_bytes() == other.as_bytes() && key.algorithm() == other.algorithm();
+        let there = there.iter().filter(|(name, key)| self.with_key(*name, |is| is_same(is, key)) == Some(true));
+        let new = keys.iter().map(|(name, _)| *name);
+        let latest: Vec<KeyName> =
+            if may_be_latest { new.chain(there.map(|(name, _)| *name)).collect() } else { Vec::new() };
         // Each step makes what the next one shows complete: the algorithm, the key, the number of the latest version.
         for (name, key) in &keys {
             if key.algorithm() == Algorithm::AesCtr {
@@ -109,13 +116,12 @@ impl PublishedKeys {
         self.table.update(|now| {
             let mut table = now.cloned().unwrap_or_default();
             for (name, key) in &keys {
-                table.insert(*name, key.clone(), may_be_latest);
+                table.insert(*name, key.clone());
             }
+            latest.iter().for_each(|name| table.raise(*name));
             table
         });
-        if may_be_latest {
-            keys.iter().for_each(|(name, _)| self.latest.raise(name.id, name.version));
-        }
+        latest.iter().for_each(|name| self.latest.raise(name.id, name.version));
         keys.into_iter().map(|(name, _)| name).collect()
     }
 
@@ -189,6 +195,20 @@ mod tests {
             keys.publish_for_reading(Epoch::default(), vec![(name(id * 4099, 2), key(2))]);
         }
         assert!((1..=3000).all(|id| keys.latest(name(id * 4099, 1).id) == Some(name(1, 1).version)));
+    }
+
+    #[test]
+    fn a_version_that_was_there_for_reading_becomes_the_latest_when_it_may() {
+        let keys = PublishedKeys::new();
+        // 3000 ids: the words have no room for all of them.
+        let names = || (1..=3000).map(|id| name(id * 4099, 2));
+        keys.publish_for_reading(Epoch::default(), names().map(|name| (name, key(2))).collect());
+        keys.publish(Epoch::default(), names().map(|name| (name, key(3))).collect());
+        assert!(names().all(|name| keys.latest(name.id).is_none()), "it is another key");
+        let new = keys.publish(Epoch::default(), names().map(|name| (name, key(2))).collect());
+        assert!(new.is_empty(), "they were there");
+        assert!(names().all(|name| keys.latest(name.id) == Some(name.version)));
+        assert!(names().all(|name| keys.with_key(name, |key| key.as_bytes().to_vec()) == Some(vec![2; 16])));
     }
 
     #[test]

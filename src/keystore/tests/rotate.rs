@@ -1,5 +1,7 @@
 //! New versions of keys.
 
+use std::sync::atomic::Ordering;
+
 use super::lossy_disk::{Faults, LossyDisk};
 use super::*;
 
@@ -135,4 +137,50 @@ fn a_rotation_of_all_keys_writes_the_manifest_once_and_all_of_them_are_in_it() {
     let again = open();
     assert!((2..=30).all(|number| again.published.latest(id(number)) == Some(version(2))));
     assert!(!setup.log.has("adopted") && !setup.log.has("warning"), "{:?}", setup.log.0);
+}
+
+/// The files of a folder now, as a crash leaves them.
+fn crashed(setup: &Setup) -> Setup {
+    let copy = Setup { kms: setup.kms.clone(), ..Setup::new() };
+    for file in setup.files() {
+        fs::copy(setup.folder.path().join(&file), copy.folder.path().join(&file)).expect("copy");
+    }
+    copy
+}
+
+#[test]
+fn versions_that_a_rotation_of_all_keys_made_under_a_new_master_key_are_the_latest_after_a_crash() {
+    let (setup, store) = three_keys();
+    setup.kms.has_other_master_key.store(true, Ordering::Relaxed);
+    // The server ends before the third key: only what is on the disk by then is there afterwards.
+    let mut made = Made::default();
+    for number in [1, 2] {
+        store.rotate_one_of_many(id(number), &mut made).expect("made");
+    }
+    let after = crashed(&setup);
+    let store = after.open().expect("open");
+    assert_eq!([1, 2, 3].map(|number| store.published.latest(id(number))), [2, 2, 1].map(|v| Some(version(v))));
+    assert!(!after.log.has("turned up"), "{:?}", after.log.0);
+}
+
+#[test]
+fn what_could_not_be_recorded_is_recorded_with_the_next_version() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    store.latest_or_new(id(1)).expect("new");
+    store.latest_or_new(id(2)).expect("new");
+    setup.kms.has_other_master_key.store(true, Ordering::Relaxed);
+    // The lock of the folder cannot be had when the version is to be recorded.
+    let new = store.make_next(id(1)).expect("made");
+    let lock = fs::File::open(setup.folder.path().join(LOCK)).expect("open");
+    lock.lock().expect("lock");
+    waits::tests::MUST_END.set(true);
+    store.publish_new(new);
+    waits::tests::MUST_END.set(false);
+    drop(lock);
+    assert!(setup.log.has("key 1 version 2 is not in the manifest"), "{:?}", setup.log.0);
+    setup.kms.has_other_master_key.store(false, Ordering::Relaxed);
+    store.rotate(id(2)).expect("rotate");
+    let store = setup.open().expect("open");
+    assert_eq!(store.published.latest(id(1)), Some(version(2)));
 }
