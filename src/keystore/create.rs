@@ -1,6 +1,10 @@
-//! How a key version comes to be: generate, unwrap, check, write; then record, for many at once. Nothing is encrypted with it before it is
-//! published, which the caller does. A key file that has its name is never taken back, whatever fails afterwards: another
-//! server with the same folder may have read it.
+//! How a key version comes to be: generate, unwrap, check, write, record.
+//!
+//! What is written, in this order: the id of the folder, with its first key (`files/memory.rs`); the key file, as a temporary
+//! file that is synced, read back and then gets its name, and the folder is synced (`files/durable_files.rs`); the datadir's
+//! memory of the folder (`files/memory.rs`); the manifest (`files/manifest.rs`), for many versions at once. Nothing is
+//! encrypted with a version before it is published, which the caller does. A key file that has its name is never taken back,
+//! whatever fails afterwards: another server with the same folder may have read it.
 
 use std::io;
 use std::time::SystemTime;

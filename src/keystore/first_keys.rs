@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::KeyStoreError;
 use super::messages::Messages;
-use super::patience::Patience;
+use super::pauses::Patience;
 use crate::kms::{AtStart, KmsError};
 
 /// The wait for all of them together.

@@ -5,7 +5,7 @@
 //! | `published/` | what the callbacks read without waiting |
 //! | `files/` | the folder, the formats of what lies in it, the manifest |
 //! | `start`, `load`, `adopt`, `create`, `rotate` | the operations, on files and KMS: what came of them is data |
-//! | `patience`, `first_keys` | what is waited for while the server starts |
+//! | `pauses`, `first_keys` | what is waited for while the server starts |
 //! | `background`, `retry` | what is done while nobody waits |
 //! | `messages` | what of that becomes a line of the log |
 //! | this file | [`KeyStore`]: who may do what when, and what is published of it |
@@ -30,7 +30,7 @@ mod load;
 mod messages;
 mod new_keys;
 mod opening;
-mod patience;
+mod pauses;
 mod published;
 mod retry;
 mod rotate;

@@ -11,7 +11,7 @@ use super::first_keys::FirstKeys;
 use super::key_locks::KeyLocks;
 use super::load::RefusedKey;
 use super::messages::Messages;
-use super::patience::Patience;
+use super::pauses::Patience;
 use super::{KeyStore, KeyStoreError, NewKeys, PublishedKeys, Reporter, start};
 use crate::kms::Kms;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::files::{Entry, KeyFiles, StoredKey};
 use super::load::{self, LoadReport, UnansweredKey};
-use super::patience::Patience;
+use super::pauses::Patience;
 use super::{KeyName, KeyStoreError};
 use crate::kms::{AtStart, Kms, KmsError};
 use crate::waits;

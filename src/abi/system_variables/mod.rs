@@ -10,6 +10,7 @@ mod access;
 mod choice;
 mod key_command;
 mod number;
+mod rotate_key;
 #[cfg(feature = "mock")]
 mod switch;
 #[cfg(test)]
@@ -29,18 +30,17 @@ use tracing::level_filters::LevelFilter;
 
 pub(super) use self::access::{InInit, SoleAccess};
 use self::choice::{Choice, Choices, TypeLib, choices};
-use self::key_command::{KeyCommand, Keys};
+use self::key_command::KeyCommand;
 use self::number::Number;
 #[cfg(feature = "mock")]
 use self::switch::Switch;
 use self::text::{SetText, Text};
 use self::variable::{Kind, OnSet, Variable, system_variables};
 use super::bindings as c;
-use super::error_log::ErrorLog;
 use super::plugin;
 use super::server_writable::ServerWritable;
 use crate::cipher::Algorithm;
-use crate::keystore::{AllowedKeyIds, Recipe, Reporter};
+use crate::keystore::{AllowedKeyIds, Recipe};
 use crate::kms::aws::sdk_log;
 use crate::kms::{KeySpec, MasterKeyId};
 
@@ -82,7 +82,7 @@ system_variables! {
         comment: c"Set it to a key id to give that key a new version, or to -1 to do so with all keys. The statement fails if \
             a rotation fails. Reads 0",
         verb: "rotates",
-        run: rotate,
+        run: rotate_key::rotate,
     }
 
     LOG_LEVEL: Choice<LevelFilter> {
@@ -201,22 +201,5 @@ fn change_master_key(master_key: Option<MasterKeyId>) {
 fn change_recipe(change: impl FnOnce(&mut Recipe)) {
     if let Some(store) = plugin::store() {
         store.new_keys().change(change);
-    }
-}
-
-fn rotate(keys: Keys) -> Result<(), String> {
-    let store = plugin::store().ok_or("the plugin is not running")?;
-    match keys {
-        Keys::One(id) => store.rotate(id).map(|_| ()).map_err(|error| {
-            let text = format!("rotation failed: {error}");
-            ErrorLog.error(&text);
-            text
-        }),
-        Keys::All => {
-            // The key store has logged each failure.
-            let count = store.rotate_all().map_err(|error| format!("rotation failed: {error}"))?;
-            ErrorLog.note(&format!("rotated all {count} keys"));
-            Ok(())
-        }
     }
 }

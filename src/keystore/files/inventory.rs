@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::disk::Kind;
+use super::durable_files::KeyFolder;
 use super::entry::Entry;
-use super::folder::KeyFolder;
 use super::manifest::{self, Finding, Manifest, OnDisk};
 use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
 

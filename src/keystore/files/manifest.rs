@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::disk::Kind;
+use super::durable_files::{Document, KeyFolder};
 use super::entry::Entry;
-use super::folder::{Document, KeyFolder};
 use super::json::{AnyDocument, json};
 use super::manifest_format::{File, Row, name_in};
 use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};

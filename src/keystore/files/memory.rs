@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::folder::{Document, KeyFolder};
+use super::durable_files::{Document, KeyFolder};
 use super::json::{hex, json};
 use super::manifest;
 use crate::keystore::KeyStoreError;

@@ -2,8 +2,8 @@
 //! no KMS, and nothing of what is published.
 
 mod disk;
+mod durable_files;
 mod entry;
-mod folder;
 mod inventory;
 mod json;
 mod key_file;
@@ -25,7 +25,7 @@ pub use key_file::KeyFile;
 pub use manifest::Finding;
 
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
-use folder::KeyFolder;
+use durable_files::KeyFolder;
 use inventory::{Inventory, Place};
 use lock::FolderLock;
 use memory::Memory;

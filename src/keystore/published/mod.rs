@@ -2,11 +2,11 @@
 //! encrypt with AES_CTR. Knows no file and no KMS.
 
 mod key_table;
+mod latest_versions;
 #[cfg(all(test, feature = "model"))]
 mod model;
 mod secret_memory;
 mod swap;
-mod version_words;
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -17,8 +17,8 @@ pub(super) use secret_memory::{Hidden, hide};
 use super::{KeyId, KeyName, KeyVersion};
 use crate::cipher::Algorithm;
 use key_table::KeyTable;
+use latest_versions::VersionWords;
 use swap::{Mutex, Swap};
-use version_words::VersionWords;
 
 /// Where the callbacks look keys up. Outlives every [`super::KeyStore`], so that a look-up needs no handle to one.
 ///

@@ -12,8 +12,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::asked::Asked;
-use super::connect::{Connected, Connection};
 use super::errors::failed;
+use super::region_and_credentials::{Connected, Connection};
 use crate::kms::{Call, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 impl Connection {

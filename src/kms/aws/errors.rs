@@ -8,7 +8,7 @@ use aws_sdk_kms::operation::RequestId;
 
 use super::asked::Asked;
 use super::codes::{class_of_code, is_about_the_signature};
-use super::connect::Connected;
+use super::region_and_credentials::Connected;
 use super::text::{causes, identifier, presentable};
 use super::{certificates, credential_failures, http};
 use crate::kms::{Call, Class, KmsError};

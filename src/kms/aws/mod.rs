@@ -5,10 +5,10 @@ mod aws_files;
 mod calls;
 mod certificates;
 mod codes;
-mod connect;
 mod credential_failures;
 mod errors;
 mod http;
+mod region_and_credentials;
 mod runtime;
 pub mod sdk_log;
 mod settings;
@@ -22,7 +22,7 @@ pub use settings::{AwsSettings, Remark};
 
 use super::{Call, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 use calls::decrypt_all;
-use connect::Connection;
+use region_and_credentials::Connection;
 use runtime::Runtime;
 
 /// AWS KMS, over HTTPS.

@@ -1,3 +1,6 @@
+//! The latest version of each key, which InnoDB asks on every page write; and, in a second table of the same kind, which
+//! versions encrypt with AES_CTR.
+//!
 //! A fixed table of key ids and versions, one word each: a load or two answers, where a larger structure has to be held
 //! while it is searched. Written by one thread at a time; read without waiting.
 
@@ -6,10 +9,10 @@ use std::sync::atomic::Ordering;
 use super::swap::AtomicU64;
 use crate::keystore::{KeyId, KeyName, KeyVersion};
 
-/// VersionWords of an id, above, and a version. Ids are above 0, so 0 is an empty slot.
+/// Each word is an id, above, and a version. Ids are above 0, so 0 is an empty slot.
 ///
-/// A table answers one of two questions: which version an id has ([`VersionWords::version_of`], [`VersionWords::raise`]), or whether a
-/// name is in it ([`VersionWords::contains`], [`VersionWords::insert`]).
+/// A table answers one of two questions: which is the latest version of an id ([`VersionWords::version_of`],
+/// [`VersionWords::raise`]), or whether a name is in it ([`VersionWords::contains`], [`VersionWords::insert`]).
 pub(super) struct VersionWords([AtomicU64; SLOTS]);
 
 impl VersionWords {
