@@ -2,7 +2,7 @@
 //! whatever was not synced. All paths are absolute, but for those given to [`Disk::canonicalize`].
 
 use std::ffi::OsString;
-use std::fs::{self, File, Permissions, TryLockError};
+use std::fs::{self, File, Metadata, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -23,8 +23,9 @@ pub trait Disk: Send + Sync {
     /// What has this name, or what the symbolic link with this name leads to.
     fn kind(&self, path: &Path) -> io::Result<Kind>;
 
-    /// A file's contents, up to `at_most` bytes.
-    fn read(&self, path: &Path, at_most: u64) -> io::Result<Vec<u8>>;
+    /// A file's contents, up to `at_most` bytes, and what the file is, which is asked when it is open: on NFS, [`Disk::kind`]
+    /// answers from a cache, and to open a file makes sure of what is known of it (nfs(5), close-to-open consistency).
+    fn read(&self, path: &Path, at_most: u64) -> io::Result<(Vec<u8>, Kind)>;
 
     /// Makes a file in `folder` that nobody else has, with a name that begins with `prefix`. It is locked, which tells
     /// other processes that it is in use, and removed when it is dropped, unless it gets a name that stays.
@@ -39,7 +40,8 @@ pub trait Disk: Send + Sync {
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes the contents of files last, whoever has written them. Answers in their order.
+    /// Makes the contents of files last, whoever has written them, if the file system can do that: files that were found may
+    /// lie on one that is only read. Answers in their order.
     fn sync_files(&self, paths: &[PathBuf]) -> Vec<io::Result<()>>;
 
     /// Makes the names in a folder last, if the file system can do that apart.
@@ -116,20 +118,15 @@ impl Disk for SystemDisk {
     }
 
     fn kind(&self, path: &Path) -> io::Result<Kind> {
-        let metadata = fs::metadata(path)?;
-        Ok(match metadata.file_type() {
-            kind if kind.is_file() => {
-                Kind::File { bytes: metadata.len(), number: metadata.ino(), modified: metadata.modified()? }
-            }
-            kind if kind.is_dir() => Kind::Folder,
-            _ => Kind::Other,
-        })
+        kind(&fs::metadata(path)?)
     }
 
-    fn read(&self, path: &Path, at_most: u64) -> io::Result<Vec<u8>> {
+    fn read(&self, path: &Path, at_most: u64) -> io::Result<(Vec<u8>, Kind)> {
+        let file = File::open(path)?;
+        let kind = kind(&file.metadata()?)?;
         let mut bytes = Vec::new();
-        File::open(path)?.take(at_most).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        file.take(at_most).read_to_end(&mut bytes)?;
+        Ok((bytes, kind))
     }
 
     fn create(&self, folder: &Path, prefix: &str) -> io::Result<Box<dyn NewFile>> {
@@ -157,7 +154,7 @@ impl Disk for SystemDisk {
 
     fn sync_files(&self, paths: &[PathBuf]) -> Vec<io::Result<()>> {
         let sync = |paths: &[PathBuf]| -> Vec<io::Result<()>> {
-            paths.iter().map(|path| File::open(path)?.sync_all()).collect()
+            paths.iter().map(|path| or_cannot_be_synced(File::open(path)?.sync_all())).collect()
         };
         if paths.len() < SYNC_THREADS {
             return sync(paths);
@@ -176,11 +173,26 @@ impl Disk for SystemDisk {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        match File::open(folder)?.sync_all() {
-            // fsync(2): this file system does not sync folders. What it is told, it has done.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            synced => synced,
+        or_cannot_be_synced(File::open(folder)?.sync_all())
+    }
+}
+
+fn kind(metadata: &Metadata) -> io::Result<Kind> {
+    Ok(match metadata.file_type() {
+        kind if kind.is_file() => {
+            Kind::File { bytes: metadata.len(), number: metadata.ino(), modified: metadata.modified()? }
         }
+        kind if kind.is_dir() => Kind::Folder,
+        _ => Kind::Other,
+    })
+}
+
+/// fsync(2): this file system does not sync what was opened. What it is told, it has done; or it is one that nobody writes to,
+/// such as squashfs.
+fn or_cannot_be_synced(synced: io::Result<()>) -> io::Result<()> {
+    match synced {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
     }
 }
 
@@ -221,3 +233,19 @@ const MODE: u32 = 0o440;
 
 /// Files that are synced at the same time.
 const SYNC_THREADS: usize = 16;
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn found_files_of_a_file_system_that_cannot_sync_count_as_synced() {
+        // procfs has no fsync, like squashfs and iso9660.
+        let path = PathBuf::from("/proc/version");
+        let error = File::open(&path).and_then(|file| file.sync_all()).map_err(|error| error.kind());
+        assert_eq!(error, Err(io::ErrorKind::InvalidInput));
+        assert!(SystemDisk.sync_files(std::slice::from_ref(&path)).iter().all(Result::is_ok));
+        assert!(SystemDisk.sync_files(&vec![path; 2 * SYNC_THREADS]).iter().all(Result::is_ok));
+        assert!(SystemDisk.sync_files(&[PathBuf::from("/proc/no such file")]).iter().all(Result::is_err));
+    }
+}

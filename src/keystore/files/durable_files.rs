@@ -96,7 +96,7 @@ impl KeyFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyStoreError::Gone(name, path)),
             Err(error) => return Err(failed("read key file", &path, error)),
         }
-        let bytes = self.disk.read(&path, LONGEST_FILE).map_err(|error| failed("read key file", &path, error))?;
+        let (bytes, _) = self.disk.read(&path, LONGEST_FILE).map_err(|error| failed("read key file", &path, error))?;
         if bytes.is_empty() {
             return Err(KeyStoreError::EmptyFile(path));
         }
@@ -107,17 +107,15 @@ impl KeyFolder {
     /// the file is there, but may be gone after a power failure.
     pub fn write_new(&self, name: KeyName, contents: &[u8]) -> Result<(), KeyStoreError> {
         let path = self.path.join(name.file_name());
-        let not_written = |error| failed("write key file", &path, error);
         let file = self.write_temporary(|_| Ok(contents.to_vec()), &path)?;
         failpoint!("before_link");
         file.rename_to_new(&path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => KeyStoreError::Exists(path.clone()),
-            _ => not_written(error),
+            _ => failed("write key file", &path, error),
         })?;
         failpoint!("after_link");
-        let not_synced =
-            |error| failed("sync the folder of the new key file, which is there all the same,", &path, error);
-        self.disk.sync_folder(&self.path).map_err(not_synced)?;
+        const SYNC: &str = "sync the folder of the new key file, which is there all the same,";
+        self.disk.sync_folder(&self.path).map_err(|error| failed(SYNC, &path, error))?;
         failpoint!("after_sync");
         Ok(())
     }
@@ -126,7 +124,6 @@ impl KeyFolder {
     pub fn sync(&self, names: &[KeyName]) -> Vec<(KeyName, KeyStoreError)> {
         let paths: Vec<PathBuf> = names.iter().map(|name| self.path_of(*name)).collect();
         let synced = self.disk.sync_files(&paths);
-        // This one, and perhaps the second.
         let folders: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
         let folders: BTreeMap<&Path, io::Result<()>> =
             folders.into_iter().map(|folder| (folder, self.disk.sync_folder(folder))).collect();
@@ -144,21 +141,27 @@ impl KeyFolder {
 
     /// Reads a file that is no key file.
     pub fn read_document(&self, file_name: &str) -> io::Result<Document> {
-        let path = self.path.join(file_name);
-        match self.disk.kind(&path) {
-            Ok(Kind::File { number, .. }) => Ok(Document::File { contents: self.disk.read(&path, u64::MAX)?, number }),
-            Ok(_) => Ok(Document::NoFile),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Document::Missing),
-            Err(error) => Err(error),
-        }
+        Ok(match self.open_document(file_name, u64::MAX)? {
+            Some((contents, Kind::File { number, .. })) => Document::File { contents, number },
+            Some(_) => Document::NoFile,
+            None => Document::Missing,
+        })
     }
 
     /// What has the name of a file that is no key file: the same as long as that is not replaced or changed.
     pub fn document_kind(&self, file_name: &str) -> io::Result<Option<Kind>> {
-        match self.disk.kind(&self.path.join(file_name)) {
-            Ok(kind) => Ok(Some(kind)),
+        Ok(self.open_document(file_name, 0)?.map(|(_, kind)| kind))
+    }
+
+    fn open_document(&self, file_name: &str, at_most: u64) -> io::Result<Option<(Vec<u8>, Kind)>> {
+        let path = self.path.join(file_name);
+        let opened = match self.disk.kind(&path) {
+            Ok(Kind::File { .. }) => self.disk.read(&path, at_most),
+            kind => kind.map(|kind| (Vec::new(), kind)),
+        };
+        match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            opened => opened.map(Some),
         }
     }
 

@@ -82,11 +82,11 @@ impl Inventory {
 
     /// Takes over what the manifest on the disk says, which another server with the same folder may have changed. What
     /// could not be written there yet is kept.
-    pub(super) fn refresh(&self, folder: &KeyFolder) -> Result<Place, KeyStoreError> {
+    pub(super) fn refresh(&self, folder: &KeyFolder, ask: Ask) -> Result<Place, KeyStoreError> {
         let mut state = self.state();
         // Before it is read: what takes its place meanwhile is read the next time.
         let kind = manifest::kind(folder)?;
-        if kind.is_some() && state.known == kind {
+        if ask == Ask::IfChanged && kind.is_some() && state.known == kind {
             return Ok(Place::Free);
         }
         let found = Manifest::read(folder)?;
@@ -173,6 +173,15 @@ impl Inventory {
         // Each entry is inserted as a whole, so a panic elsewhere has not spoilt it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When the manifest on the disk is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// If its length, number or time has changed.
+    IfChanged,
+    /// In any case: what is added depends on it.
+    Always,
 }
 
 /// Where the manifest is to be written.

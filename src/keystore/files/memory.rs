@@ -56,8 +56,8 @@ impl Memory {
         let Some(remembered) = self.remembered()? else {
             // Perhaps an earlier version of the plugin made the keys of this datadir, or another plugin, which remembered
             // nothing.
-            let is_elsewhere = id.is_none() && !has_keys(folder)? && has_keys(&self.datadir)?;
-            return if is_elsewhere { Err(self.wrong(folder, HERE.as_ref(), None, KEY_FILES)?) } else { Ok(()) };
+            let is_elsewhere = !has_keys(folder)? && has_keys(&self.datadir)?;
+            return if is_elsewhere { Err(self.wrong(folder, HERE.as_ref(), id, KEY_FILES)?) } else { Ok(()) };
         };
         if id.as_ref() != Some(&remembered.folder_id) || !has_keys(folder)? {
             return Err(self.wrong(folder, &remembered.folder, id, DATADIR_FILE)?);

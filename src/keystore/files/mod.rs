@@ -26,7 +26,7 @@ pub use manifest::Finding;
 
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
 use durable_files::KeyFolder;
-use inventory::{Inventory, Place};
+use inventory::{Ask, Inventory, Place};
 use lock::FolderLock;
 use memory::Memory;
 
@@ -169,13 +169,13 @@ impl KeyFiles {
     /// Takes over what the manifest on the disk says, which another server with the same folder may have changed. Fails if
     /// the folder is not the one any more where the keys of the datadir lie: it was unmounted, or exchanged.
     pub fn refresh(&self) -> Result<(), KeyStoreError> {
-        self.ask_disk().map(drop)
+        self.ask_disk(Ask::IfChanged).map(drop)
     }
 
-    fn ask_disk(&self) -> Result<Place, KeyStoreError> {
+    fn ask_disk(&self, ask: Ask) -> Result<Place, KeyStoreError> {
         let Some(memory) = &self.memory else { return Ok(Place::Free) };
         memory.check(&self.folder)?;
-        self.inventory.refresh(&self.folder)
+        self.inventory.refresh(&self.folder, ask)
     }
 
     /// Fails if no key may be made here, as far as is known since [`KeyFiles::refresh`].
@@ -193,7 +193,7 @@ impl KeyFiles {
     /// made here.
     pub fn begin_adding(&self) -> Result<Adding<'_>, KeyStoreError> {
         let lock = self.folder.lock()?;
-        let place = self.ask_disk()?;
+        let place = self.ask_disk(Ask::Always)?;
         self.check_may_add()?;
         Ok(Adding { files: self, place, _lock: lock })
     }

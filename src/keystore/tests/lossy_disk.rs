@@ -50,6 +50,8 @@ struct State {
     changes: usize,
     syncs: usize,
     is_off: bool,
+    /// What stat has said, and says again.
+    attributes: Option<BTreeMap<PathBuf, Kind>>,
 }
 
 #[derive(Clone, Default)]
@@ -82,6 +84,14 @@ impl LossyDisk {
         let mut state = self.state();
         let file = state.add(contents.to_vec());
         state.names.insert(path.into(), file);
+    }
+
+    /// From now on, what a path leads to is remembered as it was when it was first asked for, but for the names in folders:
+    /// as NFS does it.
+    pub(super) fn cache_attributes(&self) {
+        let paths: Vec<PathBuf> = self.state().names.keys().cloned().collect();
+        let known = paths.into_iter().filter_map(|path| Some((path.clone(), self.kind(&path).ok()?))).collect();
+        self.state().attributes = Some(known);
     }
 
     /// How many syncs there were since faults were set.
@@ -144,6 +154,11 @@ impl State {
         self.files.len() - 1
     }
 
+    fn kind_of(&self, file: usize) -> Kind {
+        let (bytes, modified) = (self.files[file].now.len() as u64, SystemTime::UNIX_EPOCH);
+        Kind::File { bytes, number: file as u64, modified }
+    }
+
     fn find(&self, path: &Path) -> Result<usize> {
         self.names.get(path).copied().ok_or_else(|| ErrorKind::NotFound.into())
     }
@@ -166,18 +181,17 @@ impl Disk for LossyDisk {
         if state.folders.contains(path) {
             return Ok(Kind::Folder);
         }
-        let file = state.find(path)?;
-        Ok(Kind::File {
-            bytes: state.files[file].now.len() as u64,
-            number: file as u64,
-            modified: SystemTime::UNIX_EPOCH,
-        })
+        if let Some(kind) = state.attributes.as_ref().and_then(|known| known.get(path)) {
+            return Ok(*kind);
+        }
+        state.find(path).map(|file| state.kind_of(file))
     }
 
-    fn read(&self, path: &Path, at_most: u64) -> Result<Vec<u8>> {
+    fn read(&self, path: &Path, at_most: u64) -> Result<(Vec<u8>, Kind)> {
         let state = self.state();
-        let contents = &state.files[state.find(path)?].now;
-        Ok(contents[..contents.len().min(at_most as usize)].to_vec())
+        let file = state.find(path)?;
+        let contents = &state.files[file].now;
+        Ok((contents[..contents.len().min(at_most as usize)].to_vec(), state.kind_of(file)))
     }
 
     fn create(&self, folder: &Path, prefix: &str) -> Result<Box<dyn NewFile>> {

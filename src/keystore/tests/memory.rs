@@ -300,3 +300,15 @@ fn mariadb_backup_neither_asks_the_memory_nor_writes_it() {
     assert_eq!(open(target.path(), setup.folder()).published.latest(id(1)), Some(version(1)));
     assert_eq!(files_in(target.path()), [""; 0]);
 }
+
+#[test]
+fn a_folder_with_an_id_and_no_keys_does_not_pass_as_new_where_the_datadir_itself_has_keys() {
+    let setup = Setup::new();
+    setup.put(FOLDER_ID, b"{\"format\": 1, \"id\": \"5f0c1d6be1f04f0a9d7c1c6a0f6c2b3e\"}");
+    fs::write(setup.datadir().join("aws-kms-key.1.1"), b"wrapped:0123456789abcdef").expect("write");
+    assert!(setup.open_fails(setup.datadir(), setup.folder()).contains("holds no keys"));
+    // Without keys anywhere it is new: a first start that was interrupted after it had named the folder.
+    fs::remove_file(setup.datadir().join("aws-kms-key.1.1")).expect("remove");
+    let store = setup.open().expect("open");
+    assert_eq!(store.latest_or_new(id(1)).expect("made"), version(1));
+}

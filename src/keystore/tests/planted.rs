@@ -104,9 +104,9 @@ fn a_planted_version_does_not_make_a_key_anew_whose_own_files_are_gone() {
 #[test]
 fn planted_versions_do_not_count_as_usable_keys() {
     let setup = used();
-    setup.plant("aws-kms-key.5.1", 5);
     // The server's own key is refused, which is waited for while there is no key to go on with.
     let own = key(&setup.open().expect("open"), 1, 1).and_then(|key| key.last().copied()).expect("the key");
+    setup.plant("aws-kms-key.5.1", !own);
     assert_eq!(Class::Denied.at_start(), AtStart::WaitWhileNoneIsUsable);
     setup.kms.fail_next(&[(Decrypt, Class::Denied)]);
     let store = setup.open().expect("it has waited");

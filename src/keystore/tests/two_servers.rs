@@ -1,5 +1,6 @@
 //! Two servers that were given the same folder.
 
+use super::lossy_disk::LossyDisk;
 use super::*;
 use crate::kms::{KmsError, PlainKey, WrappedKey};
 
@@ -197,4 +198,40 @@ fn what_the_manifest_says_now_is_asked_also_for_a_key_that_this_server_remembers
     store.forget_failures();
     let error = store.latest_or_new(id(7)).expect_err("exchanged").to_string();
     assert!(error.contains("its file holds another key"), "{error}");
+}
+
+#[test]
+fn before_a_key_is_made_the_manifest_is_read_even_if_it_looks_the_same() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    store.latest_or_new(id(1)).expect("made");
+    store.files.refresh().expect("known");
+    // As long as before, in the same file, and of the same time.
+    let path = setup.folder.path().join(MANIFEST);
+    let modified = fs::metadata(&path).and_then(|metadata| metadata.modified()).expect("a time");
+    let changed = String::from_utf8(read(&setup, MANIFEST)).expect("UTF-8").replace("\"key_id\": 1", "\"key_id\": 7");
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).expect("chmod");
+    let mut file = fs::File::options().write(true).open(&path).expect("open");
+    std::io::Write::write_all(&mut file, changed.as_bytes()).expect("write");
+    file.set_modified(modified).expect("set");
+    let error = store.latest_or_new(id(7)).expect_err("it is lost").to_string();
+    assert!(error.contains("aws-kms-key.7.1 is gone"), "{error}");
+}
+
+#[test]
+fn a_manifest_that_a_network_file_system_shows_late_is_seen_when_it_is_opened() {
+    let (setup, disk) = (Setup::new(), LossyDisk::new(&["/keys", "/data", "/data2"]));
+    let open = |datadir: &str| {
+        let (folder, datadir) = (Path::new("/keys"), Path::new(datadir));
+        let opening = Opening { folder, datadir, ..setup.opening(Role::Server, setup.kms.clone()) };
+        KeyStore::open_on(Arc::new(disk.clone()), opening).expect("open")
+    };
+    let (one, two) = (open("/data"), open("/data2"));
+    one.latest_or_new(id(1)).expect("made");
+    two.latest_or_new(id(1)).expect("loaded");
+    // What stat says is as old as this.
+    disk.cache_attributes();
+    one.latest_or_new(id(7)).expect("made");
+    two.files.refresh().expect("asked");
+    assert_eq!(two.files.highest_recorded(id(7)), Some(version(1)));
 }
