@@ -14,6 +14,9 @@ fn main() -> Result<(), Error> {
     // INSTALL/UNINSTALL loses some, and after about a thousand the process aborts.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
 
+    // The sign of a server that `plugin_host` has, for the tests that load the plugin.
+    println!("cargo::rustc-link-arg-tests=-Wl,--export-dynamic-symbol=mysqld_server_initialized");
+
     let include = find_headers()?;
     let bindings = bindgen::Builder::default()
         .header("include/plugin.h")

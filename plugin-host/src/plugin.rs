@@ -7,6 +7,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::atomic::AtomicI32;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +16,13 @@ use libloading::Library;
 use crate::declaration::{Crypt, Declaration, ENCRYPTION_MAJOR, ENCRYPTION_PLUGIN, Encryption, INTERFACE_MAJOR};
 use crate::message::{self, Memory};
 use crate::variables::Variables;
+
+/// A sign by which the plugin knows a server, and not mariadb-backup: in a process without one, it makes no keys and writes
+/// nothing. Programs have it if they are linked with `--export-dynamic-symbol=mysqld_server_initialized`.
+#[unsafe(no_mangle)]
+#[used]
+#[allow(non_upper_case_globals, reason = "the server's name for it")]
+static mysqld_server_initialized: AtomicI32 = AtomicI32::new(1);
 
 /// An encryption plugin whose variables have values, and which is not initialised. Dropped, it is unloaded.
 pub struct Plugin {

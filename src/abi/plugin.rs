@@ -102,6 +102,7 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
         env!("CARGO_PKG_VERSION"),
         region.as_deref().unwrap_or("as the AWS SDK finds it"),
         match &master_key {
+            _ if server.is_unknown() => "none".to_owned(),
             _ if server.role() == Role::Backup => "none in mariadb-backup".to_owned(),
             Some(master_key) => format!("{spec}, {algorithm}, wrapped by master key {master_key}"),
             None if mock => format!("{spec}, {algorithm}, in the clear"),
