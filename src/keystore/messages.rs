@@ -68,20 +68,24 @@ impl Messages {
         for name in &survey.missing {
             self.not_loaded(&KeyStoreError::Gone(*name, path_of(*name)));
         }
-        if survey.has_newly_left_behind {
-            let names: Vec<String> = survey.left_behind.iter().map(|entry| entry.name.to_string()).collect();
-            self.0.note(&format!(
-                "these key files were copied here without {}, made when the copy was taken, so no data in it needs that. Its \
-                 number is not used again",
-                names.join(", ")
-            ));
-        }
         if survey.present.is_empty() {
             let next = if survey.missing.is_empty() { "; otherwise, a key is made when it is first used" } else { "" };
             self.0.note(&format!(
                 "no key files in {}. If this server has encrypted data, stop it and restore its aws-kms-key.* files, \
                  or correct aws_key_management_keyfile_dir{next}",
                 folder.display()
+            ));
+        }
+    }
+
+    /// What was left behind, once.
+    pub fn left_behind(&self, survey: &Survey) {
+        if survey.has_newly_left_behind {
+            let names: Vec<String> = survey.left_behind.iter().map(|entry| entry.name.to_string()).collect();
+            self.0.note(&format!(
+                "these key files were copied here without {}, made when the copy was taken, so no data in it needs that. Its \
+                 number is not used again",
+                names.join(", ")
             ));
         }
     }

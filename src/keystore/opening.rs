@@ -64,8 +64,8 @@ impl KeyStore {
             opening;
         let epoch = published.begin();
         let messages = Messages(reporter);
-        let datadir = (role == Role::Server).then_some(datadir);
-        let (files, manifest) = KeyFiles::open(disk, &Folders { keys: folder, also, datadir })?;
+        let folders = Folders { keys: folder, also, datadir, is_read_only: role == Role::Backup };
+        let (files, manifest) = KeyFiles::open(disk, &folders)?;
         messages.manifest(files.path(), &manifest);
         if role == Role::Server {
             messages.leftovers(files.path(), &files.remove_leftovers());
@@ -85,12 +85,16 @@ impl KeyStore {
         };
         let (files, messages) = (&store.files, &store.messages);
         let started = Instant::now();
-        let survey = start::survey(files)?;
+        let mut survey = start::survey(files)?;
         messages.survey(files.path(), &survey, |name| files.path_of(name));
         let patience = Patience::new(started + startup_timeout, messages);
         let configured = store.new_keys.current().master_key;
         let judge = |report: &mut _| store.judge(configured.as_ref(), report);
         let mut report = start::load_all(files, &*store.kms, &survey.present, patience, judge)?;
+        for name in survey.confirm_left_behind(&report) {
+            messages.not_loaded(&KeyStoreError::Gone(name, files.path_of(name)));
+        }
+        messages.left_behind(&survey);
         let adoption = store.adopt(configured.as_ref(), &mut report, &survey.left_behind);
         start::check_any_is_usable(files, &survey, &report)?;
         if survey.present.is_empty() {

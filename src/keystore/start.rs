@@ -1,12 +1,12 @@
 //! What happens once, before the first look-up: all key files are read and all keys unwrapped. Publishes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::files::{Entry, KeyFiles, StoredKey};
 use super::load::{self, LoadReport, UnansweredKey};
 use super::pauses::Patience;
-use super::{KeyName, KeyStoreError};
+use super::{KeyId, KeyName, KeyStoreError};
 use crate::kms::{AtStart, Kms, KmsError};
 use crate::waits;
 
@@ -16,10 +16,24 @@ pub struct Survey {
     pub present: Vec<KeyName>,
     /// What the manifest knows of, but the folder does not hold, in order.
     pub missing: Vec<KeyName>,
-    /// What is missing too, but was left behind when the folder was copied, and is not needed. Marked as such.
+    /// What is missing too, but was left behind when the datadir was copied, and is not needed. Marked as such.
     pub left_behind: Vec<Entry>,
     /// Whether that was not known before.
     pub has_newly_left_behind: bool,
+}
+
+impl Survey {
+    /// Now that the keys are loaded: a version is not needed only if one of the same key may encrypt without it. Answers what
+    /// is missed after all.
+    pub fn confirm_left_behind(&mut self, report: &LoadReport) -> Vec<KeyName> {
+        let usable: BTreeSet<KeyId> = report.keys(true).into_iter().map(|(name, _)| name.id).collect();
+        let missed = self.left_behind.extract_if(.., |entry| !usable.contains(&entry.name.id));
+        let missed: Vec<KeyName> = missed.map(|entry| entry.name).collect();
+        self.missing.extend(&missed);
+        self.missing.sort_unstable();
+        self.has_newly_left_behind &= !self.left_behind.is_empty();
+        missed
+    }
 }
 
 /// Looks what there is, without KMS.

@@ -1,5 +1,8 @@
-//! Which of the keys that were found may encrypt new data. Who can write into the key folder can put a file there with a
-//! higher number, wrapped by a master key of his own; it must not become the latest version.
+//! Which of the keys that were found may encrypt new data. Who can put a file into the key folder can give it a higher
+//! number, wrapped by a master key of his own; it must not become the latest version.
+//!
+//! What is known stands in the manifest, so this holds as long as that is out of his reach: without a usable manifest,
+//! nothing is known, and all files are trusted.
 
 use std::collections::BTreeSet;
 

@@ -33,6 +33,8 @@ use memory::Memory;
 /// The key files of one folder, and its manifest.
 pub struct KeyFiles {
     folder: KeyFolder,
+    /// Whether the folder is the datadir.
+    holds_data: bool,
     inventory: Inventory,
     /// `None` where nothing is written.
     memory: Option<Memory>,
@@ -44,8 +46,10 @@ pub struct Folders<'a> {
     pub keys: &'a Path,
     /// A second folder to read key files from, if it is there.
     pub also: Option<&'a Path>,
-    /// The datadir, which remembers what was in the key folder. `None`: nothing is written, now or later.
-    pub datadir: Option<&'a Path>,
+    /// The datadir, which remembers what was in the key folder.
+    pub datadir: &'a Path,
+    /// Nothing is written, now or later, and what the datadir remembers is not asked.
+    pub is_read_only: bool,
 }
 
 /// The right to add files, which one server at a time has. Whoever has it knows what the manifest on the disk says.
@@ -69,13 +73,16 @@ impl KeyFiles {
     /// Opens the folders and reads the manifest. Fails if the keys of the datadir lie elsewhere.
     pub fn open(disk: Arc<dyn Disk>, folders: &Folders<'_>) -> Result<(Self, FoundManifest), KeyStoreError> {
         let folder = KeyFolder::open(disk.clone(), folders.keys, folders.also)?;
-        let datadir = folders.datadir.map(|datadir| KeyFolder::open(disk, datadir, None)).transpose()?;
-        let memory = datadir.map(Memory::new);
+        let holds_data = disk.canonicalize(folders.datadir).is_ok_and(|datadir| datadir == folder.path());
+        let memory = match folders.is_read_only {
+            true => None,
+            false => Some(Memory::new(KeyFolder::open(disk, folders.datadir, None)?)),
+        };
         if let Some(memory) = &memory {
             memory.check(&folder)?;
         }
         let (inventory, manifest) = Inventory::open(&folder, memory.is_some())?;
-        Ok((Self { folder, inventory, memory }, manifest))
+        Ok((Self { folder, holds_data, inventory, memory }, manifest))
     }
 
     /// The folder.
@@ -137,8 +144,12 @@ impl KeyFiles {
 
     /// The entries of versions that are missing since the folder was copied. A backup that was taken while keys were rotated
     /// can hold a manifest that lists a version whose file was made too late to be copied, and so too late for any data in
-    /// it. Such a version is higher than all of its key that are `present`.
+    /// it. Such a version is higher than all of its key that are `present`. Where the keys do not lie in the datadir, they were
+    /// copied by themselves, so that nothing says what the data needs: there are none then.
     pub fn left_behind(&self, missing: &[KeyName], present: &[KeyName]) -> Vec<Entry> {
+        if !self.holds_data {
+            return Vec::new();
+        }
         let is_copy = self.is_copy();
         let highest = |id| present.iter().filter(|name| name.id == id).max().copied();
         let entry = |name: &KeyName| {
