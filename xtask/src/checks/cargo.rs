@@ -62,7 +62,7 @@ pub fn portable_cipher(tally: &mut Tally) -> Result<()> {
     // Whoever compiles the crates chooses the backend, for all of them at once: in a target folder of its own.
     let mut command = toolchain::cargo_in("test", &paths::target().join("portable"));
     command.env("RUSTFLAGS", r#"--cfg aes_backend="soft" --cfg polyval_backend="soft""#);
-    command.args(["--release", "--package=portable_cipher", "--test=portable_cipher", "--features=portable"]);
+    command.args(["--release", "--package=portable_cipher", "--lib", "--test=portable_cipher", "--features=portable"]);
     command.args(["--config", "profile.release.package.portable_cipher.overflow-checks=true"]);
     command.args(["--config", "profile.release.package.portable_cipher.debug-assertions=true"]);
     cargo_test::run_some("cargo test --test portable_cipher, on the portable backend", &mut command, tally)
