@@ -88,6 +88,22 @@ fn a_forged_message_leaves_nothing_of_its_text_in_the_output_and_stays_refused()
 }
 
 #[test]
+fn only_an_authenticated_ciphertext_has_to_come_in_one_piece() {
+    for (algorithm, padding) in MODES {
+        for direction in [Direction::Encrypt, Direction::Decrypt] {
+            let context = Context::new(algorithm, direction, padding, &[0; 16], &[0; 16]).unwrap();
+            let expected = (algorithm, padding) == GCM && direction == Direction::Decrypt;
+            assert_eq!(context.takes_one_piece(), expected, "{algorithm} {padding:?} {direction:?}");
+        }
+    }
+}
+
+#[test]
+fn an_algorithm_has_the_name_that_the_servers_variables_give_it() {
+    assert_eq!([Algorithm::AesCbc, Algorithm::AesCtr].map(|algorithm| algorithm.to_string()), ["AES_CBC", "AES_CTR"]);
+}
+
+#[test]
 fn only_an_iv_of_16_bytes_is_taken_where_the_server_reads_16() {
     for len in (0..40).filter(|&len| len != 16) {
         let iv = vec![0; len];

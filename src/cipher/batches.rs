@@ -87,3 +87,32 @@ impl<N: ArraySize> Batch<N> {
         &mut Array::slice_as_chunks_mut(&mut blocks[self.at..]).0[0]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aes::cipher::consts::U64;
+
+    use super::*;
+
+    #[test]
+    fn a_long_rest_is_done_by_one_more_batch_that_goes_back() {
+        let plan = |len| {
+            let mut batches = Batches::<U64>::of(len);
+            let plan: Vec<_> = (&mut batches).map(|batch| (batch.start(), batch.done_before())).collect();
+            (plan, batches.done())
+        };
+        assert_eq!(plan(0), (vec![], 0));
+        assert_eq!(plan(63), (vec![], 0));
+        assert_eq!(plan(64), (vec![(0, 0)], 64));
+        assert_eq!(plan(64 + 24), (vec![(0, 0)], 64));
+        assert_eq!(plan(64 + 25), (vec![(0, 0), (25, 39)], 64 + 25));
+        assert_eq!(plan(128 + 24), (vec![(0, 0), (64, 0)], 128));
+        assert_eq!(plan(128 + 63), (vec![(0, 0), (64, 0), (127, 1)], 128 + 63));
+    }
+
+    #[test]
+    fn more_than_half_a_batch_is_worth_copying() {
+        assert_eq!([0, 1, 32].map(Batches::<U64>::worth_copying), [false; 3]);
+        assert_eq!([33, 63].map(Batches::<U64>::worth_copying), [true; 2]);
+    }
+}

@@ -62,17 +62,16 @@ impl<D: Direction> Cbc<D> {
     /// with the chaining value.
     #[inline(never)]
     fn masked_tail(&self) -> Result<MessageEnd, CipherError> {
-        let mut mask = Wiped::new([*self.iv]);
-        self.direction.encrypt(&mut *mask)?;
-        Ok(MessageEnd::first(self.pending.xor(&mask[0]), self.pending.len()))
+        let mut mask = Wiped::new(*self.iv);
+        self.direction.encrypt(&mut mask)?;
+        Ok(MessageEnd::first(self.pending.xor(&mask), self.pending.len()))
     }
 
     /// The next block of the chain.
     #[inline(always)]
-    fn one_block(&mut self, input: &Block) -> Block {
-        let mut output = [Block::default()];
-        self.direction.run(ChainedBlocks::new(&mut self.chain, None, &[*input], &mut output));
-        output[0]
+    fn one_block(&mut self, input: &Block, output: &mut Block) {
+        let (input, output) = (std::slice::from_ref(input), std::slice::from_mut(output));
+        self.direction.run(ChainedBlocks::new(&mut self.chain, None, input, output));
     }
 }
 
@@ -87,8 +86,8 @@ pub(super) trait Direction: Sized {
     /// Ends a message with padding.
     fn last_block(cbc: &mut Cbc<Self>) -> Result<MessageEnd, CipherError>;
 
-    /// Encrypts each block for itself, in both directions.
-    fn encrypt(&self, blocks: &mut [Block]) -> Result<(), CipherError>;
+    /// Encrypts a block for itself, in both directions.
+    fn encrypt(&self, block: &mut Block) -> Result<(), CipherError>;
 }
 
 /// Plaintext to ciphertext.
@@ -114,12 +113,14 @@ impl Direction for Encryption {
     #[inline(never)]
     fn last_block(cbc: &mut Cbc<Self>) -> Result<MessageEnd, CipherError> {
         let last = Wiped::new(cbc.pending.padded());
-        Ok(MessageEnd::whole(cbc.one_block(&last)))
+        let mut output = Block::default();
+        cbc.one_block(&last, &mut output);
+        Ok(MessageEnd::whole(output))
     }
 
     #[inline(always)]
-    fn encrypt(&self, blocks: &mut [Block]) -> Result<(), CipherError> {
-        self.schedule.encrypt_blocks(blocks);
+    fn encrypt(&self, block: &mut Block) -> Result<(), CipherError> {
+        self.schedule.encrypt_blocks(std::slice::from_mut(block));
         Ok(())
     }
 }
@@ -153,7 +154,8 @@ impl Direction for Decryption {
     #[inline(never)]
     fn last_block(cbc: &mut Cbc<Self>) -> Result<MessageEnd, CipherError> {
         let last = *cbc.pending.whole().ok_or(CipherError::Truncated)?;
-        let plain = Wiped::new(cbc.one_block(&last));
+        let mut plain = Wiped::<Block>::default();
+        cbc.one_block(&last, &mut plain);
         let fill = usize::from(plain[BLOCK_LEN - 1]);
         let len = BLOCK_LEN.checked_sub(fill).ok_or(CipherError::BadPadding)?;
         if fill == 0 || plain[len..].iter().any(|&byte| usize::from(byte) != fill) {
@@ -163,8 +165,9 @@ impl Direction for Decryption {
     }
 
     #[inline(always)]
-    fn encrypt(&self, blocks: &mut [Block]) -> Result<(), CipherError> {
-        EncryptSchedule::make(&self.key[..self.key_len], |schedule| schedule.encrypt_blocks(blocks))
+    fn encrypt(&self, block: &mut Block) -> Result<(), CipherError> {
+        let block = std::slice::from_mut(block);
+        EncryptSchedule::make(&self.key[..self.key_len], |schedule| schedule.encrypt_blocks(block))
     }
 }
 

@@ -57,7 +57,8 @@ pub fn model_tests(tally: &mut Tally) -> Result<()> {
 pub fn portable_cipher(tally: &mut Tally) -> Result<()> {
     let checks = ["overflow-checks", "debug-assertions"]
         .map(|check| format!("--config=profile.release.package.portable_cipher.{check}=true"));
-    let words = ["test", "--release", "--package=portable_cipher", "--test=portable_cipher", "--features=portable"];
+    let words =
+        ["test", "--release", "--package=portable_cipher", "--lib", "--test=portable_cipher", "--features=portable"];
     // Whoever compiles the crates chooses the backend, for all of them at once: in a target folder of its own.
     let target = paths::target().join("portable");
     let command = toolchain::cargo_in(&target, words.into_iter().chain(checks.iter().map(String::as_str)))
