@@ -11,7 +11,7 @@ use crate::keystore::Reporter;
 /// Defines functions that the server calls. Each argument is named and typed as the body sees it, and says of which
 /// arguments of C it is made; `on panic` is what the function answers when its body panics:
 ///
-/// ```ignore
+/// ```text
 /// exported! {
 ///     fn crypt_ctx_update(
 ///         slot: UsedSlot<'_> = (ctx: *mut c_void),
