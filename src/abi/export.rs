@@ -139,6 +139,8 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
 
 #[cfg(all(test, not(miri)))] // which reports the payloads of the panics, leaked on purpose
 mod tests {
+    #![allow(clippy::panic)] // clippy sees no tests in the helpers
+
     use std::cell::Cell;
 
     use super::*;

@@ -142,7 +142,7 @@ impl KeyStore {
         // A start after a crash would not trust versions under a master key that the manifest does not know.
         let has_known_master_key = new.entry.master_key().is_none_or(|arn| self.files.master_keys().contains(arn));
         made.versions.push(new);
-        if !has_known_master_key || made.has_many_unrecorded() {
+        if !has_known_master_key {
             self.record(made.unrecorded());
             made.recorded = made.versions.len();
         }

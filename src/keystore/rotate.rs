@@ -103,11 +103,6 @@ impl Made {
     pub fn unrecorded(&self) -> &[NewVersion] {
         self.versions.get(self.recorded..).unwrap_or_default()
     }
-
-    /// Whether so many are not recorded that it is time.
-    pub fn has_many_unrecorded(&self) -> bool {
-        self.unrecorded().len() >= RECORDED_AT_ONCE
-    }
 }
 
 /// Whether a rotation of another key, under the same master key and in the same folder, would fail like it.
@@ -182,9 +177,6 @@ pub fn backup_creates_nothing(files: &KeyFiles, published: &PublishedKeys, id: K
 fn next_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
     highest_version(files, published, id)?.next().ok_or(KeyStoreError::NoVersionLeft(id))
 }
-
-/// So many versions are made before they are recorded: the manifest is written as a whole.
-const RECORDED_AT_ONCE: usize = 50;
 
 #[cfg(test)]
 mod tests {
