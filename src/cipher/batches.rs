@@ -98,7 +98,7 @@ mod tests {
     fn a_long_rest_is_done_by_one_more_batch_that_goes_back() {
         let plan = |len| {
             let mut batches = Batches::<U64>::of(len);
-            let plan: Vec<_> = (&mut batches).map(|batch| (batch.start(), batch.done_before())).collect();
+            let plan: Vec<_> = (&mut batches).map(|batch| (batch.start(), batch.done_before())).take(9).collect();
             (plan, batches.done())
         };
         assert_eq!(plan(0), (vec![], 0));
