@@ -69,7 +69,7 @@ impl InOut<'_> {
         let (mut read, mut written) = (0, 0);
         while read < len {
             let part = BUFFER.min(len - read);
-            let Some(chunk) = buffer.get_mut(..part) else { break };
+            let Some(chunk) = buffer.get_mut(..part) else { return Err(Failure::Misuse) };
             // SAFETY: `src` is valid for reads of `len` bytes, of which these are the next. They are still what they were: the
             // output so far starts no later than `src` and was made from full buffers, so it ends before `src + read`.
             unsafe { src.wrapping_add(read).copy_to_nonoverlapping(chunk.as_mut_ptr(), part) };
