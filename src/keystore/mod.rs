@@ -124,8 +124,8 @@ impl KeyStore {
         self.make_next(id).map(|new| self.publish_new(new))
     }
 
-    /// Rotates all keys; those that fail do not keep the others from being tried, unless KMS does not answer twice in a
-    /// row. The new versions are recorded many at once, and become the latest at the end. Answers how many keys there are.
+    /// Rotates all keys; those that fail do not keep the others from being tried, unless these would fail like it. The new
+    /// versions are recorded together, and become the latest at the end. Answers how many keys there are.
     pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
         let ids = rotate::all_ids(&self.files, self.published)?;
         let mut made = Made::default();
