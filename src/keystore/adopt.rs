@@ -25,9 +25,7 @@ pub fn adopt(
 ) -> Adoption {
     let mut adoption = Adoption::default();
     let names: Vec<KeyName> = report.accepted.iter().map(|accepted| accepted.entry.name).collect();
-    for (name, error) in files.sync(&names) {
-        report.refuse_accepted(name, error);
-    }
+    report.refuse_accepted(files.sync(&names));
     report.judge(files, configured);
     // A manifest of a later version of the plugin is left alone; that has been reported.
     if report.accepted.is_empty() || files.check_may_add().is_err() {

@@ -206,10 +206,11 @@ impl LoadReport {
         }
     }
 
-    /// Takes back a key that was accepted.
-    pub fn refuse_accepted(&mut self, name: KeyName, error: KeyStoreError) {
-        self.accepted.retain(|accepted| accepted.entry.name != name);
-        self.refuse(name, error);
+    /// Takes back keys that were accepted.
+    pub fn refuse_accepted(&mut self, errors: Vec<(KeyName, KeyStoreError)>) {
+        let names: BTreeSet<KeyName> = errors.iter().map(|(name, _)| *name).collect();
+        self.accepted.retain(|accepted| !names.contains(&accepted.entry.name));
+        errors.into_iter().for_each(|(name, error)| self.refuse(name, error));
     }
 
     /// The key cannot be used.

@@ -327,7 +327,7 @@ impl KeyStore {
     /// A version that has a file, or once had one, is tried again in the background.
     fn version_failed(&self, name: KeyName, error: &KeyStoreError) {
         self.failed(name.id, Some(name.version), error);
-        let was_never_here = matches!(error, KeyStoreError::Gone(..)) && !self.files.recorded().contains(&name);
+        let was_never_here = matches!(error, KeyStoreError::Gone(..)) && !self.files.is_recorded(name);
         if self.role == Role::Server && !was_never_here {
             self.failures.watch(name);
             self.bell.ring();

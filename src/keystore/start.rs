@@ -42,7 +42,8 @@ pub fn survey(files: &KeyFiles) -> Result<Survey, KeyStoreError> {
     let mut missing = files.recorded();
     missing.retain(|name| present.binary_search(name).is_err());
     let mut left_behind = files.left_behind(&missing, &present);
-    missing.retain(|name| !left_behind.iter().any(|entry| entry.name == *name));
+    // In the same order.
+    missing.retain(|name| left_behind.binary_search_by_key(name, |entry| entry.name).is_err());
     let has_newly_left_behind = left_behind.iter().any(|entry| !entry.is_left_behind);
     left_behind.iter_mut().for_each(|entry| entry.is_left_behind = true);
     Ok(Survey { present, missing, left_behind, has_newly_left_behind })

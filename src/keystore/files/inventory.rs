@@ -164,6 +164,16 @@ impl Inventory {
         self.state().manifest.master_key(name).map(str::to_owned)
     }
 
+    /// Whether a key version was ever here.
+    pub(super) fn has(&self, name: KeyName) -> bool {
+        self.state().manifest.entry(name).is_some()
+    }
+
+    /// The versions of a key that may encrypt new data, ascending.
+    pub(super) fn trusted_of(&self, id: KeyId) -> Vec<KeyName> {
+        self.state().manifest.trusted_of(id).collect()
+    }
+
     /// All key versions that were ever here, in order.
     pub(super) fn names(&self) -> Vec<KeyName> {
         self.state().manifest.names().collect()

@@ -129,7 +129,8 @@ impl Manifest {
     /// The master keys of all versions that may encrypt new data.
     pub(super) fn master_keys(&self) -> BTreeSet<String> {
         let trusted = self.entries.values().filter(|entry| entry.is_trusted);
-        trusted.filter_map(|entry| entry.master_key.clone()).collect()
+        let different: BTreeSet<&str> = trusted.filter_map(|entry| entry.master_key.as_deref()).collect();
+        different.into_iter().map(str::to_owned).collect()
     }
 
     /// The ARN of the master key that wraps a version, if there is an entry, and KMS has said which it is.
@@ -142,10 +143,17 @@ impl Manifest {
         self.entries.keys().copied()
     }
 
+    /// The versions of a key that may encrypt new data, ascending.
+    pub(super) fn trusted_of(&self, id: KeyId) -> impl Iterator<Item = KeyName> {
+        let of_key = self.entries.range(KeyName::all_of(id));
+        of_key.filter(|(_, entry)| entry.is_trusted).map(|(name, _)| *name)
+    }
+
     /// The highest version of a key that was ever here, whether its entry can be read or not.
     pub(super) fn highest(&self, id: KeyId) -> Option<KeyVersion> {
-        let names = self.names().chain(self.unreadable.iter().filter_map(name_in));
-        names.filter(|name| name.id == id).map(|name| name.version).max()
+        let readable = self.entries.range(KeyName::all_of(id)).next_back().map(|(name, _)| name.version);
+        let unreadable = self.unreadable.iter().filter_map(name_in).filter(|name| name.id == id);
+        readable.max(unreadable.map(|name| name.version).max())
     }
 
     /// How many entries cannot be read.
