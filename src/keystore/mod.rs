@@ -252,6 +252,7 @@ impl KeyStore {
     ) -> Result<Vec<RefusedKey>, KeyStoreError> {
         self.files.refresh()?;
         let mut report = load::load(&self.files, &*self.kms, names, Instant::now() + longest);
+        self.judge(configured, &mut report);
         let adoption = self.adopt(configured, &mut report, &[]);
         let published = self.publish(&report);
         report.accepted.retain(|accepted| published.contains(&accepted.entry.name));
@@ -290,14 +291,11 @@ impl KeyStore {
         new.iter().for_each(|new| self.messages.made(new, &self.files.path_of(new.name)));
     }
 
-    /// mariadb-backup reads what it finds, and makes nothing with it that is to last.
+    /// The keys have been judged. mariadb-backup reads what it finds, and makes nothing with it that is to last.
     fn adopt(&self, configured: Option<&MasterKeyId>, report: &mut LoadReport, left_behind: &[Entry]) -> Adoption {
         match self.role {
             Role::Server => adopt::adopt(&self.files, configured, report, left_behind),
-            Role::Backup => {
-                self.judge(configured, report);
-                Adoption::default()
-            }
+            Role::Backup => Adoption::default(),
         }
     }
 
