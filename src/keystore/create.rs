@@ -1,10 +1,12 @@
 //! How a key version comes to be: generate, unwrap, check, write, record.
 //!
-//! What is written, in this order: the id of the folder, with its first key (`files/memory.rs`); the key file, as a temporary
-//! file that is synced, read back and then gets its name, and the folder is synced (`files/durable_files.rs`); the datadir's
-//! memory of the folder (`files/memory.rs`); the manifest (`files/manifest.rs`), for many versions at once. Nothing is
-//! encrypted with a version before it is published, which the caller does. A key file that has its name is never taken back,
-//! whatever fails afterwards: another server with the same folder may have read it.
+//! What is written, in this order: in the manifest, the master key, if the manifest knows others, but not this one; the id of
+//! the folder, with its first key (`files/memory.rs`); the key file, as a temporary file that is synced, read back and then
+//! gets its name, and the folder is synced (`files/durable_files.rs`); the datadir's memory of the folder
+//! (`files/memory.rs`); the versions in the manifest (`files/manifest.rs`), many at once. Nothing is encrypted with a version
+//! before it is published, which the caller does. A key file that has its name is never taken back, whatever fails
+//! afterwards: another server with the same folder may have read it. So whatever the next start needs in order to trust it is
+//! written before.
 
 use std::io;
 use std::time::SystemTime;
@@ -121,13 +123,16 @@ pub fn store(
     let adding = files.begin_adding()?;
     let name = KeyName { id, version: number()? };
     let contents = file.to_bytes(name, created)?;
+    if let Some(arn) = plain.master_key() {
+        adding.add_master_key(arn)?;
+    }
     adding.write(name, &contents)?;
     let entry = Entry::new(name, &contents, file.algorithm, &plain, created);
     Ok(NewVersion { name, key, recipe, entry, not_locked })
 }
 
 /// Records versions that were made in the manifest. If it fails, they are recorded with the next ones. Without its entry a
-/// version is as good, as long as the manifest knows its master key: the next start adopts it.
+/// version is as good, since the manifest knows its master key: the next start adopts it.
 pub fn record(files: &KeyFiles, new: &[NewVersion]) -> Result<(), KeyStoreError> {
     let entries: Vec<Entry> = new.iter().map(|new| new.entry.clone()).collect();
     files.note(entries.clone());

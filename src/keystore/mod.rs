@@ -67,7 +67,7 @@ use key_locks::KeyLocks;
 use load::{LoadReport, RefusedKey};
 use messages::Messages;
 use published::Epoch;
-use rotate::{Beside, Made};
+use rotate::Beside;
 
 /// All data keys of one server.
 pub struct KeyStore {
@@ -128,24 +128,17 @@ impl KeyStore {
     /// versions are recorded together, and become the latest at the end. Answers how many keys there are.
     pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
         let ids = rotate::all_ids(&self.files, self.published)?;
-        let mut made = Made::default();
+        let mut made = Vec::new();
         let rotated = rotate::rotate_each(&ids, |id| self.rotate_one_of_many(id, &mut made));
-        self.record(made.unrecorded());
-        self.publish_all_new(&made.versions);
+        self.record(&made);
+        self.publish_all_new(&made);
         rotated.map(|()| ids.len())
     }
 
-    fn rotate_one_of_many(&self, id: KeyId, made: &mut Made) -> Result<(), KeyStoreError> {
+    fn rotate_one_of_many(&self, id: KeyId, made: &mut Vec<NewVersion>) -> Result<(), KeyStoreError> {
         let lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id));
         let new = lock.and_then(|_lock| self.make_next(id));
-        let new = new.inspect_err(|error| self.messages.rotation_failed(error))?;
-        // A start after a crash would not trust versions under a master key that the manifest does not know.
-        let has_known_master_key = new.entry.master_key().is_none_or(|arn| self.files.master_keys().contains(arn));
-        made.versions.push(new);
-        if !has_known_master_key {
-            self.record(made.unrecorded());
-            made.recorded = made.versions.len();
-        }
+        made.push(new.inspect_err(|error| self.messages.rotation_failed(error))?);
         Ok(())
     }
 

@@ -89,22 +89,6 @@ pub fn rotate_each(
     }
 }
 
-/// What a rotation of all keys has made.
-#[derive(Default)]
-pub struct Made {
-    /// In the order in which they were made.
-    pub versions: Vec<NewVersion>,
-    /// How many of them are recorded.
-    pub recorded: usize,
-}
-
-impl Made {
-    /// Those that are to be recorded.
-    pub fn unrecorded(&self) -> &[NewVersion] {
-        self.versions.get(self.recorded..).unwrap_or_default()
-    }
-}
-
 /// Whether a rotation of another key, under the same master key and in the same folder, would fail like it.
 fn is_the_same_for_all_keys(error: &KeyStoreError) -> bool {
     match error {

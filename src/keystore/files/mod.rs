@@ -232,6 +232,12 @@ impl KeyFiles {
 }
 
 impl Adding<'_> {
+    /// Makes sure that the next start trusts a version that is wrapped by the master key with this ARN: to be called before
+    /// its file is written.
+    pub fn add_master_key(&self, arn: &str) -> Result<(), KeyStoreError> {
+        self.files.inventory.add_master_key(&self.files.folder, self.place, arn)
+    }
+
     /// Makes a key file, which must not exist. When this returns, it is whole and on the disk, and the datadir remembers
     /// that it has keys.
     pub fn write(&self, name: KeyName, contents: &[u8]) -> Result<(), KeyStoreError> {
