@@ -3,8 +3,7 @@
 
 use super::files::{Entry, KeyFiles};
 use super::load::LoadReport;
-use super::{KeyName, KeyStoreError};
-use crate::kms::MasterKeyId;
+use super::{KeyName, KeyStoreError, NewKeySettings};
 
 /// Why something could not be written down: no reason to refuse a key.
 #[derive(Default)]
@@ -21,7 +20,7 @@ pub struct Adoption {
 /// work, as the first tells whether there is anything to write, and whether a start has a key to go on with.
 pub fn adopt(
     files: &KeyFiles,
-    configured: Option<&MasterKeyId>,
+    configured: &NewKeySettings,
     report: &mut LoadReport,
     left_behind: &[Entry],
 ) -> Adoption {

@@ -98,6 +98,12 @@ pub enum KeyStoreError {
         /// What it holds.
         key_version: u32,
     },
+    /// What was bound into the wrapped key names another key.
+    #[error(
+        "{0}: the encryption context in its file is that of another key, and it is not used. Give the key files their own \
+         names back"
+    )]
+    OtherContext(KeyName),
     /// The wrapped key in a key file of format 2 cannot be read.
     #[error("{0}: its file is damaged. {RESTORE}")]
     BadKeyFile(KeyName),

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use super::files::{Entry, Finding, KeyFiles, StoredKey};
 use super::published::{Hidden, hide};
 use super::trust::KnownMasterKeys;
-use super::{DataKey, KeyId, KeyName, KeyStoreError};
+use super::{DataKey, KeyId, KeyName, KeyStoreError, NewKeySettings};
 use crate::kms::{Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 /// What came of some key files.
@@ -80,7 +80,9 @@ pub fn unwrap<'a>(
     deadline: Instant,
     report: &mut LoadReport,
 ) -> Vec<UnansweredKey<'a>> {
-    let wrapped: Vec<WrappedKey> = stored.iter().map(|stored| stored.file.wrapped.clone()).collect();
+    let master_key = |name| files.master_key(name).as_deref().and_then(MasterKeyId::parse);
+    let wrapped = stored.iter().map(|stored| stored.file.wrapped.clone().with_master_key(master_key(stored.name)));
+    let wrapped: Vec<WrappedKey> = wrapped.collect();
     let answers = kms.decrypt_all(&wrapped, deadline);
     let mut unwrapped = Vec::new();
     let mut unanswered = Vec::new();
@@ -158,7 +160,7 @@ impl LoadReport {
     }
 
     /// Finds out which keys may encrypt new data. What the manifest says otherwise is news.
-    pub fn judge(&mut self, files: &KeyFiles, configured: Option<&MasterKeyId>) {
+    pub fn judge(&mut self, files: &KeyFiles, configured: &NewKeySettings) {
         let known = KnownMasterKeys::new(files, configured);
         for accepted in &mut self.accepted {
             accepted.entry.is_trusted = known.trust(files, accepted);
@@ -174,7 +176,7 @@ impl LoadReport {
     pub fn judge_for_backup(
         &mut self,
         files: &KeyFiles,
-        configured: Option<&MasterKeyId>,
+        configured: &NewKeySettings,
         has_latest: impl Fn(KeyId) -> bool,
     ) {
         self.judge(files, configured);

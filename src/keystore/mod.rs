@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod allowed_key_ids;
 mod background;
 mod backoff;
 mod create;
@@ -27,6 +28,7 @@ mod first_keys;
 mod key_locks;
 mod key_name;
 mod load;
+mod master_keys;
 mod messages;
 mod new_keys;
 mod opening;
@@ -47,15 +49,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use allowed_key_ids::AllowedKeyIds;
 pub use background::{Background, Bell, Job};
 pub use error::KeyStoreError;
 pub use key_name::{KeyId, KeyName, KeyVersion};
+pub use master_keys::MasterKeysOfIds;
 pub use messages::Reporter;
-pub use new_keys::{AllowedKeyIds, NewKeys, Recipe};
+pub use new_keys::{NewKeySettings, NewKeys};
 pub use opening::{Opening, Role};
 pub use published::{DataKey, PublishedKeys};
 
-use crate::kms::{Kms, MasterKeyId};
+use crate::kms::Kms;
 use crate::waits;
 use adopt::Adoption;
 use backoff::Backoff;
@@ -147,7 +151,7 @@ impl KeyStore {
         if self.role == Role::Backup {
             return Err(rotate::backup_creates_nothing(&self.files, self.published, id));
         }
-        let new = rotate::rotate(&self.files, &*self.kms, self.published, self.new_keys.current(), id);
+        let new = rotate::rotate(&self.files, &*self.kms, self.published, self.new_keys.recipe_for(id), id);
         let new = new.map_err(|error| given_up(id, error))?;
         self.failures.made(id);
         Ok(new)
@@ -210,12 +214,17 @@ impl KeyStore {
         if !self.new_keys.allows(id) {
             return Err(KeyStoreError::NotAllowed(id));
         }
-        let recipe = self.new_keys.current();
+        let recipe = self.new_keys.recipe_for(id);
         let (names, configured) = match rotate::create_beside(&self.files, &*self.kms, self.published, recipe, id)? {
             Beside::Made(new) => return Ok(self.publish_new(new)),
             Beside::UnderConfigured(names, configured) => (names, configured),
         };
-        let mut refused = self.load_found_under(Some(&configured), &names, LONGEST_LOAD)?;
+        let settings = NewKeySettings {
+            master_key: Some(configured.clone()),
+            master_keys: MasterKeysOfIds::default(),
+            ..self.new_keys.settings()
+        };
+        let mut refused = self.load_found_under(&settings, &names, LONGEST_LOAD)?;
         let latest = self.published.latest(id).inspect(|latest| {
             self.messages.accepted(KeyName { id, version: *latest }, &configured);
         });
@@ -233,13 +242,13 @@ impl KeyStore {
 
     /// Loads key files and publishes the keys. Answers what failed, for whatever reason.
     fn load_found(&self, names: &[KeyName], longest: Duration) -> Result<Vec<RefusedKey>, KeyStoreError> {
-        self.load_found_under(self.new_keys.current().master_key.as_ref(), names, longest)
+        self.load_found_under(&self.new_keys.settings(), names, longest)
     }
 
-    /// The same; `configured` is the master key that is configured.
+    /// The same; `configured` says which master keys are.
     fn load_found_under(
         &self,
-        configured: Option<&MasterKeyId>,
+        configured: &NewKeySettings,
         names: &[KeyName],
         longest: Duration,
     ) -> Result<Vec<RefusedKey>, KeyStoreError> {
@@ -285,7 +294,7 @@ impl KeyStore {
     }
 
     /// The keys have been judged. mariadb-backup reads what it finds, and makes nothing with it that is to last.
-    fn adopt(&self, configured: Option<&MasterKeyId>, report: &mut LoadReport, left_behind: &[Entry]) -> Adoption {
+    fn adopt(&self, configured: &NewKeySettings, report: &mut LoadReport, left_behind: &[Entry]) -> Adoption {
         match self.role {
             Role::Server => adopt::adopt(&self.files, configured, report, left_behind),
             Role::Backup => Adoption::default(),
@@ -293,7 +302,7 @@ impl KeyStore {
     }
 
     /// Finds out which keys may encrypt new data.
-    fn judge(&self, configured: Option<&MasterKeyId>, report: &mut LoadReport) {
+    fn judge(&self, configured: &NewKeySettings, report: &mut LoadReport) {
         let has_latest = |id| self.published.latest(id).is_some();
         match self.role {
             Role::Server => report.judge(&self.files, configured),

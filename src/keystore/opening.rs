@@ -88,14 +88,14 @@ impl KeyStore {
         let mut survey = start::survey(files)?;
         messages.survey(files.path(), &survey, |name| files.path_of(name));
         let patience = Patience::new(started + startup_timeout, messages);
-        let configured = store.new_keys.current().master_key;
-        let judge = |report: &mut _| store.judge(configured.as_ref(), report);
+        let configured = store.new_keys.settings();
+        let judge = |report: &mut _| store.judge(&configured, report);
         let mut report = start::load_all(files, &*store.kms, &survey.present, patience, judge)?;
         for name in survey.confirm_left_behind(&report) {
             messages.not_loaded(&KeyStoreError::Gone(name, files.path_of(name)));
         }
         messages.left_behind(&survey);
-        let adoption = store.adopt(configured.as_ref(), &mut report, &survey.left_behind);
+        let adoption = store.adopt(&configured, &mut report, &survey.left_behind);
         start::check_any_is_usable(files, &survey, &report)?;
         if survey.present.is_empty() {
             return Ok(store);
