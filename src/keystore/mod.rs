@@ -63,7 +63,7 @@ use crate::kms::Kms;
 use crate::waits;
 use adopt::Adoption;
 use backoff::Backoff;
-use create::NewVersion;
+use create::{Maker, NewVersion};
 use failpoints::failpoint;
 use files::{Entry, KeyFiles};
 use first_keys::FirstKeys;
@@ -148,13 +148,20 @@ impl KeyStore {
 
     /// The caller holds the lock of the key id.
     fn make_next(&self, id: KeyId) -> Result<NewVersion, KeyStoreError> {
-        if self.role == Role::Backup {
-            return Err(rotate::backup_creates_nothing(&self.files, self.published, id));
-        }
-        let new = rotate::rotate(&self.files, &*self.kms, self.published, self.new_keys.recipe_for(id), id);
+        let maker = self.maker(|| self.highest(id))?;
+        let new = rotate::rotate(&maker, self.published, self.new_keys.recipe_for(id), id);
         let new = new.map_err(|error| given_up(id, error))?;
         self.failures.made(id);
         Ok(new)
+    }
+
+    /// Fails in mariadb-backup's process, which is without the key that is `missing`.
+    fn maker(&self, missing: impl FnOnce() -> Result<KeyName, KeyStoreError>) -> Result<Maker<'_>, KeyStoreError> {
+        Maker::new(self.role, &self.files, &*self.kms, missing)
+    }
+
+    fn highest(&self, id: KeyId) -> Result<KeyName, KeyStoreError> {
+        rotate::highest_version(&self.files, self.published, id).map(|version| KeyName { id, version })
     }
 
     /// What new keys are made with; may be changed at any time.
@@ -178,10 +185,8 @@ impl KeyStore {
         if !versions.is_empty() {
             return self.load_versions(id, versions);
         }
-        if self.role == Role::Backup {
-            return Err(KeyStoreError::BackupCreatesNothing(KeyName { id, version: KeyVersion::FIRST }));
-        }
-        match create::create_first(&self.files, &*self.kms, &self.new_keys, id) {
+        let maker = self.maker(|| Ok(KeyName { id, version: KeyVersion::FIRST }))?;
+        match create::create_first(&maker, &self.new_keys, id) {
             // Another server with the same folder was faster: its key is the key.
             Err(KeyStoreError::Exists(_)) => self.load_versions(id, self.files.versions(id)?),
             made => Ok(self.publish_new(made?)),
@@ -208,14 +213,12 @@ impl KeyStore {
     /// Makes a version of a key whose other versions turned up here and are not trusted. The caller holds the lock of the
     /// key id.
     fn create_beside(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
-        if self.role == Role::Backup {
-            return Err(rotate::backup_creates_nothing(&self.files, self.published, id));
-        }
+        let maker = self.maker(|| self.highest(id))?;
         if !self.new_keys.allows(id) {
             return Err(KeyStoreError::NotAllowed(id));
         }
         let recipe = self.new_keys.recipe_for(id);
-        let (names, configured) = match rotate::create_beside(&self.files, &*self.kms, self.published, recipe, id)? {
+        let (names, configured) = match rotate::create_beside(&maker, self.published, recipe, id)? {
             Beside::Made(new) => return Ok(self.publish_new(new)),
             Beside::UnderConfigured(names, configured) => (names, configured),
         };

@@ -2,23 +2,22 @@
 
 use std::io::ErrorKind;
 
-use super::create::{self, NewVersion};
+use super::create::{Maker, NewVersion};
 use super::files::KeyFiles;
 use super::new_keys::Recipe;
 use super::published::PublishedKeys;
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion, trust};
-use crate::kms::{Class, Kms, MasterKeyId};
+use crate::kms::{Class, MasterKeyId};
 use crate::waits;
 
 /// Makes the next version of a key. If it fails, nothing has changed. The caller holds the lock of the key id.
 pub fn rotate(
-    files: &KeyFiles,
-    kms: &dyn Kms,
+    maker: &Maker<'_>,
     published: &PublishedKeys,
     recipe: Recipe,
     id: KeyId,
 ) -> Result<NewVersion, KeyStoreError> {
-    create::create(files, kms, recipe, id, || next_version(files, published, id))
+    maker.create(recipe, id, || next_version(maker.files(), published, id))
 }
 
 /// What comes of a key of which there are only versions that may not encrypt.
@@ -34,17 +33,17 @@ pub enum Beside {
 /// data that was encrypted with them would be given up silently. What an alias stands for, the new key shows: if that is
 /// what wraps the versions that are there, none is made. The caller holds the lock of the key id.
 pub fn create_beside(
-    files: &KeyFiles,
-    kms: &dyn Kms,
+    maker: &Maker<'_>,
     published: &PublishedKeys,
     recipe: Recipe,
     id: KeyId,
 ) -> Result<Beside, KeyStoreError> {
+    let files = maker.files();
     let number = || match files.missing_trusted(id)? {
         Some(gone) => Err(KeyStoreError::Gone(gone, files.path_of(gone))),
         None => next_version(files, published, id),
     };
-    let generated = create::generate(files, kms, recipe, id, number)?;
+    let generated = maker.generate(recipe, id, number)?;
     if let Some(arn) = generated.master_key()
         && let Some(configured) = MasterKeyId::parse(arn)
     {
@@ -54,7 +53,7 @@ pub fn create_beside(
             return Ok(Beside::UnderConfigured(names, configured));
         }
     }
-    create::store(files, id, number, generated).map(Beside::Made)
+    maker.store(id, number, generated).map(Beside::Made)
 }
 
 /// Rotates all of `ids`; those that fail do not keep the others from being tried, unless these would fail like it. If KMS
@@ -148,14 +147,6 @@ pub fn highest_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -
     let in_folder = files.versions(id)?.last().copied();
     let highest = published.latest(id).max(in_folder).max(files.highest_recorded(id));
     highest.ok_or(KeyStoreError::NoSuchKey(id))
-}
-
-/// Why mariadb-backup does not make another version of a key.
-pub fn backup_creates_nothing(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -> KeyStoreError {
-    match highest_version(files, published, id) {
-        Ok(version) => KeyStoreError::BackupCreatesNothing(KeyName { id, version }),
-        Err(error) => error,
-    }
 }
 
 fn next_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
