@@ -12,11 +12,11 @@ use std::io;
 use std::time::SystemTime;
 
 use super::failpoints::failpoint;
-use super::files::{Adding, Entry, KeyFile, KeyFiles};
+use super::files::{Adding, Entry, KeyFile, KeyFiles, Traits};
 use super::new_keys::{NewKeys, Recipe};
 use super::published::hide;
 use super::{DataKey, KeyId, KeyName, KeyStoreError, KeyVersion, Role};
-use crate::kms::{Kms, MasterKeyId, PlainKey};
+use crate::kms::{Kms, MasterKeyId};
 
 /// A key version that was made.
 pub struct NewVersion {
@@ -53,10 +53,11 @@ fn first_version(files: &KeyFiles, id: KeyId) -> Result<KeyVersion, KeyStoreErro
     }
 }
 
-/// A data key that KMS has made. It has no file, and nothing is lost if it gets none.
+/// A data key that KMS has made. It has no file, and nothing is lost if it gets none. Once made, it lies in secret memory
+/// only.
 pub struct Generated {
     file: KeyFile,
-    plain: PlainKey,
+    traits: Traits,
     key: DataKey,
     recipe: Recipe,
     not_locked: Option<io::Error>,
@@ -65,19 +66,20 @@ pub struct Generated {
 impl Generated {
     /// The ARN of the master key that wraps it, if KMS gave it.
     pub fn master_key(&self) -> Option<&str> {
-        self.plain.master_key()
+        self.traits.master_key()
     }
 
     /// Writes its file, under a number that was chosen under the folder's lock.
     pub fn write(self, adding: &Adding<'_>, name: KeyName) -> Result<NewVersion, KeyStoreError> {
-        let Self { file, plain, key, recipe, not_locked } = self;
+        let Self { file, traits, key, recipe, not_locked } = self;
         let created = SystemTime::now();
         let contents = file.to_bytes(name, created)?;
-        if let Some(arn) = plain.master_key() {
-            adding.add_master_key(arn)?;
+        if let Some(arn) = traits.master_key() {
+            let failed = |error| KeyStoreError::NewMasterKey { name, arn: arn.to_owned(), error: Box::new(error) };
+            adding.add_master_key(arn).map_err(failed)?;
         }
         adding.write(name, &contents)?;
-        let entry = Entry::new(name, &contents, file.algorithm, &plain, created);
+        let entry = Entry::new(name, &contents, file.algorithm, traits, created);
         Ok(NewVersion { name, key, recipe, entry, not_locked })
     }
 }
@@ -155,7 +157,7 @@ impl<'a> Maker<'a> {
         let mut hidden = hide(&[(plain.as_bytes(), recipe.algorithm)]).map_err(|_| KeyStoreError::NoMemory(name))?;
         let key = hidden.keys.pop().ok_or(KeyStoreError::NoMemory(name))?;
         let file = KeyFile { algorithm: recipe.algorithm, wrapped };
-        Ok(Generated { file, plain, key, recipe, not_locked: hidden.not_locked })
+        Ok(Generated { file, traits: Traits::of(&plain), key, recipe, not_locked: hidden.not_locked })
     }
 
     /// The second half of [`Maker::create`]: writes the key file.

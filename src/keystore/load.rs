@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::{Instant, SystemTime};
 
-use super::files::{Entry, Finding, KeyFiles, StoredKey};
+use super::files::{Entry, Finding, KeyFiles, StoredKey, Traits};
 use super::published::{Hidden, hide};
 use super::trust::KnownMasterKeys;
 use super::{DataKey, KeyId, KeyName, KeyStoreError, NewKeySettings};
@@ -135,7 +135,7 @@ fn check(
     if !DataKey::LENGTHS.contains(&bytes) {
         return Err(KeyStoreError::WrongLength { name, bytes });
     }
-    let entry = Entry::new(name, &stored.contents, stored.file.algorithm, plain, now);
+    let entry = Entry::new(name, &stored.contents, stored.file.algorithm, Traits::of(plain), now);
     let finding = files.check(&entry)?;
     Ok((entry, finding))
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `published/` | what the callbacks read without waiting |
 //! | `files/` | the folder, the formats of what lies in it, the manifest |
-//! | `start`, `load`, `adopt`, `create`, `rotate` | the operations, on files and KMS: what came of them is data |
+//! | `start`, `load`, `adopt`, `create`, `rotate`, `rotate_all` | the operations, on files and KMS: what came of them is data |
 //! | `pauses`, `first_keys` | what is waited for while the server starts |
 //! | `background`, `retry` | what is done while nobody waits |
 //! | `messages` | what of that becomes a line of the log |
@@ -36,6 +36,7 @@ mod pauses;
 mod published;
 mod retry;
 mod rotate;
+mod rotate_all;
 mod start;
 #[cfg(test)]
 pub(crate) mod test_keys;
@@ -43,6 +44,7 @@ pub(crate) mod test_keys;
 mod test_kms;
 #[cfg(all(test, not(feature = "model")))]
 mod tests;
+mod tries;
 mod trust;
 
 use std::collections::BTreeSet;
@@ -72,6 +74,7 @@ use load::{LoadReport, RefusedKey};
 use messages::Messages;
 use published::Epoch;
 use rotate::Beside;
+use rotate_all::Rotation;
 
 /// All data keys of one server.
 pub struct KeyStore {
@@ -129,21 +132,19 @@ impl KeyStore {
     }
 
     /// Rotates all keys; those that fail do not keep the others from being tried, unless these would fail like it. The new
-    /// versions are recorded together, and become the latest at the end. Answers how many keys there are.
+    /// versions are recorded together, and become the latest at the end. Answers how many keys there are. Takes no lock of a
+    /// key id: which number a version gets is decided under the lock of the folder, and to hold the locks of many keys while
+    /// KMS is asked for each would hold up their callers.
     pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
-        let ids = rotate::all_ids(&self.files, self.published)?;
-        let mut made = Vec::new();
-        let rotated = rotate::rotate_each(&ids, |id| self.rotate_one_of_many(id, &mut made));
+        let ids = rotate_all::all_ids(&self.files, self.published)?;
+        let Some(first) = ids.first() else { return Ok(0) };
+        let failed = |error: &KeyStoreError| self.messages.rotation_failed(error);
+        let rotation = Rotation::new(self.maker(|| self.highest(*first))?, self.published, &failed);
+        let (made, rotated) = rotation.run(&ids, |id| self.new_keys.recipe_for(id));
+        made.iter().for_each(|new| self.failures.made(new.name.id));
         self.record(&made);
         self.publish_all_new(&made);
         rotated.map(|()| ids.len())
-    }
-
-    fn rotate_one_of_many(&self, id: KeyId, made: &mut Vec<NewVersion>) -> Result<(), KeyStoreError> {
-        let lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id));
-        let new = lock.and_then(|_lock| self.make_next(id));
-        made.push(new.inspect_err(|error| self.messages.rotation_failed(error))?);
-        Ok(())
     }
 
     /// The caller holds the lock of the key id.

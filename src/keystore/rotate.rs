@@ -1,14 +1,11 @@
 //! A new version of a key that exists.
 
-use std::io::ErrorKind;
-
 use super::create::{Maker, NewVersion};
 use super::files::KeyFiles;
 use super::new_keys::Recipe;
 use super::published::PublishedKeys;
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion, trust};
-use crate::kms::{Class, MasterKeyId};
-use crate::waits;
+use crate::kms::MasterKeyId;
 
 /// Makes the next version of a key. If it fails, nothing has changed. The caller holds the lock of the key id.
 pub fn rotate(
@@ -56,121 +53,32 @@ pub fn create_beside(
     maker.store(id, number, generated).map(Beside::Made)
 }
 
-/// Rotates all of `ids`; those that fail do not keep the others from being tried, unless these would fail like it. If KMS
-/// does not answer, a second key is tried: to find that out for each of many would take many minutes. Ends between two keys
-/// when the statement is killed.
-pub fn rotate_each(
-    ids: &[KeyId],
-    mut rotate: impl FnMut(KeyId) -> Result<(), KeyStoreError>,
-) -> Result<(), KeyStoreError> {
-    let mut failures = Vec::new();
-    let mut unanswered = 0;
-    let mut tried = 0;
-    for id in ids {
-        tried += 1;
-        let rotated = if waits::must_end() { Err(KeyStoreError::GivenUp(*id)) } else { rotate(*id) };
-        let Err(error) = rotated else {
-            unanswered = 0;
-            continue;
-        };
-        let silent = matches!(&error, KeyStoreError::Kms(_, error) if error.class.is_no_answer());
-        unanswered = if silent { unanswered + 1 } else { 0 };
-        let all_would_fail = unanswered == 2 || is_the_same_for_all_keys(&error);
-        failures.push(error);
-        if all_would_fail {
-            break;
-        }
-    }
-    let (of, failed, skipped) = (ids.len(), failures.len(), ids.len() - tried);
-    match failures.into_iter().next() {
-        None => Ok(()),
-        Some(first) => Err(KeyStoreError::Several { failed, of, skipped, first: Box::new(first) }),
-    }
-}
-
-/// Whether a rotation of another key, under the same master key and in the same folder, would fail like it.
-fn is_the_same_for_all_keys(error: &KeyStoreError) -> bool {
-    match error {
-        KeyStoreError::Kms(_, error) => match error.class {
-            Class::UntrustedCa
-            | Class::BadCertificate
-            | Class::NoCredentials
-            | Class::BadCredentials
-            | Class::RoleRefused
-            | Class::Clock
-            | Class::Denied
-            | Class::Disabled
-            | Class::InvalidState
-            | Class::KeyStore
-            | Class::NotFound
-            | Class::KeyType
-            | Class::NoRegion
-            | Class::WrongRegion
-            | Class::Config => true,
-            Class::Throttled
-            | Class::Transient
-            | Class::Internal
-            | Class::Unavailable
-            | Class::WrongKey
-            | Class::Corrupt
-            | Class::Rejected => false,
-        },
-        KeyStoreError::Io { error, .. } => matches!(
-            error.kind(),
-            ErrorKind::StorageFull
-                | ErrorKind::QuotaExceeded
-                | ErrorKind::ReadOnlyFilesystem
-                | ErrorKind::PermissionDenied
-        ),
-        KeyStoreError::NoMasterKey(_)
-        | KeyStoreError::Locked(_)
-        | KeyStoreError::NewerManifest(_)
-        | KeyStoreError::Folder(..)
-        | KeyStoreError::BackupCreatesNothing(_)
-        | KeyStoreError::GivenUp(_) => true,
-        _ => false,
-    }
-}
-
-/// All keys that there ever were, in order.
-pub fn all_ids(files: &KeyFiles, published: &PublishedKeys) -> Result<Vec<KeyId>, KeyStoreError> {
-    let mut ids: Vec<KeyId> = files.present()?.into_iter().chain(files.recorded()).map(|name| name.id).collect();
-    ids.extend(published.ids());
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(ids)
-}
-
 /// The highest version that was ever used, as far as the table, the folder and the manifest know: a file that cannot be
 /// used, or is gone, still holds its number.
 pub fn highest_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
-    let in_folder = files.versions(id)?.last().copied();
+    highest_beside(files, published, files.versions(id)?.last().copied(), id)
+}
+
+/// The version after the highest that was ever used, of which `in_folder` is the highest that has a file.
+pub fn version_after(
+    files: &KeyFiles,
+    published: &PublishedKeys,
+    in_folder: Option<KeyVersion>,
+    id: KeyId,
+) -> Result<KeyVersion, KeyStoreError> {
+    highest_beside(files, published, in_folder, id)?.next().ok_or(KeyStoreError::NoVersionLeft(id))
+}
+
+fn highest_beside(
+    files: &KeyFiles,
+    published: &PublishedKeys,
+    in_folder: Option<KeyVersion>,
+    id: KeyId,
+) -> Result<KeyVersion, KeyStoreError> {
     let highest = published.latest(id).max(in_folder).max(files.highest_recorded(id));
     highest.ok_or(KeyStoreError::NoSuchKey(id))
 }
 
 fn next_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
-    highest_version(files, published, id)?.next().ok_or(KeyStoreError::NoVersionLeft(id))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::waits::tests::MUST_END;
-
-    #[test]
-    fn a_rotation_of_all_keys_that_is_killed_ends_before_the_next_key() {
-        let ids: Vec<KeyId> = (1..=5).map(|id| KeyId::new(id).expect("an id")).collect();
-        let rotated = std::cell::RefCell::new(Vec::new());
-        let error = rotate_each(&ids, |id| {
-            rotated.borrow_mut().push(id.value());
-            MUST_END.set(id.value() == 2);
-            Ok(())
-        })
-        .expect_err("not killed");
-        MUST_END.set(false);
-        assert_eq!(rotated.into_inner(), [1, 2]);
-        let KeyStoreError::Several { failed: 1, of: 5, skipped: 2, first } = error else { panic!("{error}") };
-        assert!(matches!(*first, KeyStoreError::GivenUp(id) if id.value() == 3), "{first}");
-    }
+    version_after(files, published, files.versions(id)?.last().copied(), id)
 }

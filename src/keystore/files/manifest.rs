@@ -224,6 +224,7 @@ mod tests {
 
     use super::*;
     use crate::cipher::Algorithm;
+    use crate::keystore::files::Traits;
     use crate::keystore::files::disk::SystemDisk;
     use crate::kms::PlainKey;
 
@@ -233,7 +234,7 @@ mod tests {
 
     fn entry(version: u32, file: &[u8], key: u8) -> Entry {
         let plain = PlainKey::new(vec![key; 16], Some("arn:aws:kms:x:1:key/k".to_owned()));
-        Entry::new(name(version), file, Algorithm::AesCbc, &plain, SystemTime::UNIX_EPOCH)
+        Entry::new(name(version), file, Algorithm::AesCbc, Traits::of(&plain), SystemTime::UNIX_EPOCH)
     }
 
     #[test]

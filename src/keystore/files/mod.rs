@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub use disk::{Disk, SystemDisk};
 #[cfg(all(test, not(feature = "model")))]
 pub use disk::{Kind, Listed, LockFile, NewFile};
-pub use entry::Entry;
+pub use entry::{Entry, Traits};
 pub use inventory::FoundManifest;
 pub use key_file::KeyFile;
 pub use manifest::Finding;

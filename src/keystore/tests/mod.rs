@@ -16,6 +16,7 @@ mod planted;
 mod power_failure;
 mod retry;
 mod rotate;
+mod rotate_all;
 mod start;
 mod two_servers;
 
