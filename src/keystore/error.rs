@@ -223,6 +223,19 @@ pub enum KeyStoreError {
         /// When it is tried again.
         wait: Duration,
     },
+    /// A key would have been the first under its master key, and that could not be written down.
+    #[error(
+        "{name} was not made: it would be the first under master key {arn}, which has to be in the manifest of the key files \
+         before it: {error}"
+    )]
+    NewMasterKey {
+        /// The key.
+        name: KeyName,
+        /// The ARN of the master key.
+        arn: String,
+        /// Why it could not be written down.
+        error: Box<KeyStoreError>,
+    },
     /// Some keys of a rotation of all could not be rotated.
     #[error(
         "{failed} of {of} keys could not be rotated (see the error log){}. First: {first}", not_tried(*.skipped)

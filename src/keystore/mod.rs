@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `published/` | what the callbacks read without waiting |
 //! | `files/` | the folder, the formats of what lies in it, the manifest |
-//! | `start`, `load`, `adopt`, `create`, `rotate`, `rewrap` | the operations, on files and KMS: what came of them is data |
+//! | `start`, `load`, `adopt`, `create`, `rotate`, `rotate_all`, `rewrap` | the operations, on files and KMS: what came of them is data |
 //! | `pauses`, `first_keys` | what is waited for while the server starts |
 //! | `background`, `retry` | what is done while nobody waits |
 //! | `messages` | what of that becomes a line of the log |
@@ -38,6 +38,7 @@ mod published;
 mod retry;
 mod rewrap;
 mod rotate;
+mod rotate_all;
 mod start;
 #[cfg(test)]
 pub(crate) mod test_keys;
@@ -45,6 +46,7 @@ pub(crate) mod test_keys;
 mod test_kms;
 #[cfg(all(test, not(feature = "model")))]
 mod tests;
+mod tries;
 mod trust;
 
 use std::collections::BTreeSet;
@@ -65,7 +67,7 @@ use crate::kms::Kms;
 use crate::waits;
 use adopt::Adoption;
 use backoff::Backoff;
-use create::NewVersion;
+use create::{Maker, NewVersion};
 use failpoints::failpoint;
 use files::{Entry, KeyFiles};
 use first_keys::FirstKeys;
@@ -73,7 +75,8 @@ use key_locks::KeyLocks;
 use load::{LoadReport, RefusedKey};
 use messages::Messages;
 use published::Epoch;
-use rotate::{Beside, Made};
+use rotate::Beside;
+use rotate_all::Rotation;
 
 /// All data keys of one server.
 pub struct KeyStore {
@@ -131,39 +134,37 @@ impl KeyStore {
     }
 
     /// Rotates all keys; those that fail do not keep the others from being tried, unless these would fail like it. The new
-    /// versions are recorded together, and become the latest at the end. Answers how many keys there are.
+    /// versions are recorded together, and become the latest at the end. Answers how many keys there are. Takes no lock of a
+    /// key id: which number a version gets is decided under the lock of the folder, and to hold the locks of many keys while
+    /// KMS is asked for each would hold up their callers.
     pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
-        let ids = rotate::all_ids(&self.files, self.published)?;
-        let mut made = Made::default();
-        let rotated = rotate::rotate_each(&ids, |id| self.rotate_one_of_many(id, &mut made));
-        self.record(made.unrecorded());
-        self.publish_all_new(&made.versions);
+        let ids = rotate_all::all_ids(&self.files, self.published)?;
+        let Some(first) = ids.first() else { return Ok(0) };
+        let failed = |error: &KeyStoreError| self.messages.rotation_failed(error);
+        let rotation = Rotation::new(self.maker(|| self.highest(*first))?, self.published, &failed);
+        let (made, rotated) = rotation.run(&ids, |id| self.new_keys.recipe_for(id));
+        made.iter().for_each(|new| self.failures.made(new.name.id));
+        self.record(&made);
+        self.publish_all_new(&made);
         rotated.map(|()| ids.len())
-    }
-
-    fn rotate_one_of_many(&self, id: KeyId, made: &mut Made) -> Result<(), KeyStoreError> {
-        let lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id));
-        let new = lock.and_then(|_lock| self.make_next(id));
-        let new = new.inspect_err(|error| self.messages.rotation_failed(error))?;
-        // A start after a crash would not trust versions under a master key that the manifest does not know.
-        let has_known_master_key = new.entry.master_key().is_none_or(|arn| self.files.master_keys().contains(arn));
-        made.versions.push(new);
-        if !has_known_master_key {
-            self.record(made.unrecorded());
-            made.recorded = made.versions.len();
-        }
-        Ok(())
     }
 
     /// The caller holds the lock of the key id.
     fn make_next(&self, id: KeyId) -> Result<NewVersion, KeyStoreError> {
-        if self.role == Role::Backup {
-            return Err(rotate::backup_creates_nothing(&self.files, self.published, id));
-        }
-        let new = rotate::rotate(&self.files, &*self.kms, self.published, self.new_keys.recipe_for(id), id);
+        let maker = self.maker(|| self.highest(id))?;
+        let new = rotate::rotate(&maker, self.published, self.new_keys.recipe_for(id), id);
         let new = new.map_err(|error| given_up(id, error))?;
         self.failures.made(id);
         Ok(new)
+    }
+
+    /// Fails in mariadb-backup's process, which is without the key that is `missing`.
+    fn maker(&self, missing: impl FnOnce() -> Result<KeyName, KeyStoreError>) -> Result<Maker<'_>, KeyStoreError> {
+        Maker::new(self.role, &self.files, &*self.kms, missing)
+    }
+
+    fn highest(&self, id: KeyId) -> Result<KeyName, KeyStoreError> {
+        rotate::highest_version(&self.files, self.published, id).map(|version| KeyName { id, version })
     }
 
     /// What new keys are made with; may be changed at any time.
@@ -187,10 +188,8 @@ impl KeyStore {
         if !versions.is_empty() {
             return self.load_versions(id, versions);
         }
-        if self.role == Role::Backup {
-            return Err(KeyStoreError::BackupCreatesNothing(KeyName { id, version: KeyVersion::FIRST }));
-        }
-        match create::create_first(&self.files, &*self.kms, &self.new_keys, id) {
+        let maker = self.maker(|| Ok(KeyName { id, version: KeyVersion::FIRST }))?;
+        match create::create_first(&maker, &self.new_keys, id) {
             // Another server with the same folder was faster: its key is the key.
             Err(KeyStoreError::Exists(_)) => self.load_versions(id, self.files.versions(id)?),
             made => Ok(self.publish_new(made?)),
@@ -217,14 +216,12 @@ impl KeyStore {
     /// Makes a version of a key whose other versions turned up here and are not trusted. The caller holds the lock of the
     /// key id.
     fn create_beside(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
-        if self.role == Role::Backup {
-            return Err(rotate::backup_creates_nothing(&self.files, self.published, id));
-        }
+        let maker = self.maker(|| self.highest(id))?;
         if !self.new_keys.allows(id) {
             return Err(KeyStoreError::NotAllowed(id));
         }
         let recipe = self.new_keys.recipe_for(id);
-        let (names, configured) = match rotate::create_beside(&self.files, &*self.kms, self.published, recipe, id)? {
+        let (names, configured) = match rotate::create_beside(&maker, self.published, recipe, id)? {
             Beside::Made(new) => return Ok(self.publish_new(new)),
             Beside::UnderConfigured(names, configured) => (names, configured),
         };
@@ -263,6 +260,7 @@ impl KeyStore {
     ) -> Result<Vec<RefusedKey>, KeyStoreError> {
         self.files.refresh()?;
         let mut report = load::load(&self.files, &*self.kms, names, Instant::now() + longest);
+        self.judge(configured, &mut report);
         let adoption = self.adopt(configured, &mut report, &[]);
         let published = self.publish(&report);
         report.accepted.retain(|accepted| published.contains(&accepted.entry.name));
@@ -302,14 +300,11 @@ impl KeyStore {
         new.iter().for_each(|new| self.messages.made(new, &self.files.path_of(new.name)));
     }
 
-    /// mariadb-backup reads what it finds, and makes nothing with it that is to last.
+    /// The keys have been judged. mariadb-backup reads what it finds, and makes nothing with it that is to last.
     fn adopt(&self, configured: &NewKeySettings, report: &mut LoadReport, left_behind: &[Entry]) -> Adoption {
         match self.role {
             Role::Server => adopt::adopt(&self.files, configured, report, left_behind),
-            Role::Backup => {
-                self.judge(configured, report);
-                Adoption::default()
-            }
+            Role::Backup => Adoption::default(),
         }
     }
 
@@ -339,7 +334,7 @@ impl KeyStore {
     /// A version that has a file, or once had one, is tried again in the background.
     fn version_failed(&self, name: KeyName, error: &KeyStoreError) {
         self.failed(name.id, Some(name.version), error);
-        let was_never_here = matches!(error, KeyStoreError::Gone(..)) && !self.files.recorded().contains(&name);
+        let was_never_here = matches!(error, KeyStoreError::Gone(..)) && !self.files.is_recorded(name);
         if self.role == Role::Server && !was_never_here {
             self.failures.watch(name);
             self.bell.ring();

@@ -17,6 +17,8 @@ pub(super) struct TestKms {
     pub(super) plan: Mutex<VecDeque<(Call, Class)>>,
     /// Keys that are never unwrapped, by the byte that all their bytes are.
     pub(super) refused: Mutex<BTreeMap<u8, Class>>,
+    /// What happens after so many calls of this kind.
+    pub(super) later: Mutex<Option<(usize, Call, Class)>>,
     /// All calls so far.
     pub(super) calls: Mutex<Vec<Call>>,
     /// If set, generated keys have this length.
@@ -32,6 +34,11 @@ pub(super) struct TestKms {
 impl TestKms {
     pub(super) fn fail_next(&self, failures: &[(Call, Class)]) {
         self.plan.lock().expect("plan").extend(failures.iter().copied());
+    }
+
+    /// So many of these calls succeed, and the next one fails.
+    pub(super) fn fail_after(&self, calls: usize, call: Call, class: Class) {
+        *self.later.lock().expect("later") = Some((calls, call, class));
     }
 
     pub(super) fn refuse(&self, key: u8, class: Class) {
@@ -65,6 +72,16 @@ impl TestKms {
 
     fn call(&self, call: Call) -> Result<(), KmsError> {
         self.calls.lock().expect("calls").push(call);
+        let mut later = self.later.lock().expect("later");
+        match &mut *later {
+            Some((0, planned, class)) if *planned == call => {
+                let class = *class;
+                *later = None;
+                return Err(failed(call, class));
+            }
+            Some((calls, planned, _)) if *planned == call => *calls -= 1,
+            _ => {}
+        }
         let mut plan = self.plan.lock().expect("plan");
         match plan.front().copied() {
             Some((planned, class)) if planned == call => {

@@ -17,6 +17,7 @@ mod power_failure;
 mod retry;
 mod rewrap;
 mod rotate;
+mod rotate_all;
 mod start;
 mod two_servers;
 
