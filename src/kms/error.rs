@@ -38,6 +38,11 @@ pub enum Call {
     Decrypt,
 }
 
+impl Call {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::GenerateDataKeyWithoutPlaintext, Self::Decrypt];
+}
+
 impl KmsError {
     /// A failure of which AWS has said nothing.
     pub(crate) fn new(call: Call, class: Class, detail: impl fmt::Display) -> Self {
@@ -140,7 +145,7 @@ mod tests {
     #[test]
     fn the_first_part_of_every_message_fits_into_a_line_with_the_key_before_it() {
         for class in Class::ALL {
-            for call in [Call::Decrypt, Call::GenerateDataKeyWithoutPlaintext] {
+            for call in Call::ALL {
                 for detail in ["word ".repeat(200), "x".repeat(1000), "é".repeat(500), String::new()] {
                     let error = KmsError {
                         code: Some("CustomKeyStoreInvalidStateException".into()),

@@ -7,6 +7,7 @@
 pub mod aws;
 mod class;
 mod error;
+mod figures;
 #[cfg(feature = "mock")]
 pub mod mock;
 
@@ -18,6 +19,7 @@ use zeroize::Zeroizing;
 
 pub use class::{AtStart, Class};
 pub use error::{Call, KmsError};
+pub use figures::{Calls, Figures};
 
 /// The calls that the plugin makes; they need the permissions `kms:GenerateDataKeyWithoutPlaintext` and `kms:Decrypt`
 /// and nothing else. Each blocks the calling thread for a bounded time.
