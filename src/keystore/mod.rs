@@ -8,6 +8,7 @@
 //! | `pauses`, `first_keys` | what is waited for while the server starts |
 //! | `background`, `retry` | what is done while nobody waits |
 //! | `messages` | what of that becomes a line of the log |
+//! | `figures`, `readiness` | what an operator can ask for at any time |
 //! | this file | [`KeyStore`]: who may do what when, and what is published of it |
 //!
 //! The operations use the two folders, which know neither each other nor the operations.
@@ -22,6 +23,7 @@ mod backoff;
 mod create;
 mod error;
 mod failpoints;
+mod figures;
 mod files;
 mod first_keys;
 mod key_locks;
@@ -32,6 +34,7 @@ mod new_keys;
 mod opening;
 mod pauses;
 mod published;
+mod readiness;
 mod retry;
 mod rotate;
 mod start;
@@ -45,15 +48,17 @@ mod trust;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 pub use background::{Background, Bell, Job};
 pub use error::KeyStoreError;
+pub use figures::Figures;
 pub use key_name::{KeyId, KeyName, KeyVersion};
 pub use messages::Reporter;
 pub use new_keys::{AllowedKeyIds, NewKeys, Recipe};
 pub use opening::{Opening, Role};
 pub use published::{DataKey, PublishedKeys};
+pub use readiness::Readiness;
 
 use crate::kms::{Kms, MasterKeyId};
 use crate::waits;
@@ -79,7 +84,10 @@ pub struct KeyStore {
     role: Role,
     messages: Messages,
     locks: KeyLocks,
-    failures: Backoff,
+    failures: Arc<Backoff>,
+    figures: Arc<Figures>,
+    /// On whose behalf the calling thread works.
+    who: fn() -> String,
     first_keys: FirstKeys,
     /// Rung when there is something new for the background.
     bell: Bell,
@@ -121,13 +129,15 @@ impl KeyStore {
     /// Gives a key a new version, which is the latest from then on. If it fails, nothing has changed.
     pub fn rotate(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
         let _lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id))?;
-        self.make_next(id).map(|new| self.publish_new(new))
+        let rotated = self.make_next(id).map(|new| self.publish_new(new));
+        self.count_rotation(&rotated);
+        rotated
     }
 
     /// Rotates all keys; those that fail do not keep the others from being tried, unless these would fail like it. The new
     /// versions are recorded together, and become the latest at the end. Answers how many keys there are.
     pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
-        let ids = rotate::all_ids(&self.files, self.published)?;
+        let ids = rotate::all_ids(&self.files, self.published).inspect_err(|_| self.figures.rotation_failed())?;
         let mut made = Made::default();
         let rotated = rotate::rotate_each(&ids, |id| self.rotate_one_of_many(id, &mut made));
         self.record(made.unrecorded());
@@ -138,6 +148,7 @@ impl KeyStore {
     fn rotate_one_of_many(&self, id: KeyId, made: &mut Made) -> Result<(), KeyStoreError> {
         let lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id));
         let new = lock.and_then(|_lock| self.make_next(id));
+        self.count_rotation(&new);
         let new = new.inspect_err(|error| self.messages.rotation_failed(error))?;
         // A start after a crash would not trust versions under a master key that the manifest does not know.
         let has_known_master_key = new.entry.master_key().is_none_or(|arn| self.files.master_keys().contains(arn));
@@ -155,7 +166,9 @@ impl KeyStore {
             return Err(rotate::backup_creates_nothing(&self.files, self.published, id));
         }
         let new = rotate::rotate(&self.files, &*self.kms, self.published, self.new_keys.current(), id);
-        let new = new.map_err(|error| given_up(id, error))?;
+        let new = new.map_err(|error| given_up(id, error));
+        self.note_making(&new);
+        let new = new?;
         self.failures.made(id);
         Ok(new)
     }
@@ -168,7 +181,13 @@ impl KeyStore {
     /// Forgets what failed before, so that the next caller tries again at once: after a change of settings.
     pub fn forget_failures(&self) {
         self.failures.end_pauses();
+        self.figures.readiness().set_master_key(self.new_keys.current().master_key.is_some());
         self.bell.ring();
+    }
+
+    /// What there is to know of it in numbers.
+    pub fn figures(&self) -> &Arc<Figures> {
+        &self.figures
     }
 
     /// Rung when there is something new for the background.
@@ -184,7 +203,9 @@ impl KeyStore {
         if self.role == Role::Backup {
             return Err(KeyStoreError::BackupCreatesNothing(KeyName { id, version: KeyVersion::FIRST }));
         }
-        match create::create_first(&self.files, &*self.kms, &self.new_keys, id) {
+        let made = create::create_first(&self.files, &*self.kms, &self.new_keys, id);
+        self.note_making(&made);
+        match made {
             // Another server with the same folder was faster: its key is the key.
             Err(KeyStoreError::Exists(_)) => self.load_versions(id, self.files.versions(id)?),
             made => Ok(self.publish_new(made?)),
@@ -218,7 +239,9 @@ impl KeyStore {
             return Err(KeyStoreError::NotAllowed(id));
         }
         let recipe = self.new_keys.current();
-        let (names, configured) = match rotate::create_beside(&self.files, &*self.kms, self.published, recipe, id)? {
+        let made = rotate::create_beside(&self.files, &*self.kms, self.published, recipe, id);
+        self.note_making(&made);
+        let (names, configured) = match made? {
             Beside::Made(new) => return Ok(self.publish_new(new)),
             Beside::UnderConfigured(names, configured) => (names, configured),
         };
@@ -257,6 +280,9 @@ impl KeyStore {
         report.accepted.retain(|accepted| published.contains(&accepted.entry.name));
         let (at_last, loaded): (Vec<_>, Vec<_>) =
             report.accepted.iter().partition(|accepted| self.failures.loaded(accepted.entry.name));
+        self.figures.note_memory(report.not_locked.is_none());
+        self.note_versions();
+        self.figures.note_loaded();
         self.messages.memory(report.not_locked.as_ref());
         self.messages.loaded(&loaded);
         self.messages.loaded_at_last(&at_last);
@@ -287,6 +313,8 @@ impl KeyStore {
         }
         failpoint!("before_publish");
         self.published.publish(self.epoch, new.iter().map(|new| (new.name, new.key.clone())).collect());
+        self.figures.note_memory(new.iter().all(|new| new.not_locked.is_none()));
+        self.note_versions();
         new.iter().for_each(|new| self.messages.made(new, &self.files.path_of(new.name)));
     }
 
@@ -330,6 +358,7 @@ impl KeyStore {
         let was_never_here = matches!(error, KeyStoreError::Gone(..)) && !self.files.recorded().contains(&name);
         if self.role == Role::Server && !was_never_here {
             self.failures.watch(name);
+            self.figures.readiness().set_loaded(SystemTime::now(), false);
             self.bell.ring();
         }
     }

@@ -70,6 +70,7 @@ impl Setup {
             role,
             startup_timeout: Duration::from_secs(3),
             is_starting: || false,
+            who: || "dba@localhost".to_owned(),
             reporter: self.log,
         }
     }
