@@ -5,6 +5,7 @@
 mod copied;
 #[cfg(feature = "failpoints")]
 mod crash;
+mod figures;
 mod first_keys;
 mod found_at_start;
 mod hanging_kms;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use duct::cmd;
 
 use self::tree::Release;
-use crate::rig::{self, Rig};
+use crate::rig::{self, Rig, Server};
 use crate::tally::Tally;
 use crate::{run, terminal};
 
@@ -43,6 +43,7 @@ fn exercise(rig: &Rig, release: &Release) -> Result<()> {
     server.sql("SELECT * FROM information_schema.SYSTEM_VARIABLES")?;
     let values = server.sql(KEY_SPECS)?;
     ensure!(values.trim() == "AES_128,AES_256", "the values of key_spec are shown as: {}", values.trim());
+    check_status(&server, "1", "0")?;
     server.sql(TABLES)?;
     let rows = server.sql(ROWS)?;
     server.stop()?;
@@ -53,8 +54,26 @@ fn exercise(rig: &Rig, release: &Release) -> Result<()> {
         "SET GLOBAL aws_key_management_rotate_key = 7; INSERT INTO other.seven VALUES (0, 'after the rotation')",
     )?;
     ensure!(rig.home.data().join("aws-kms-key.7.2").is_file(), "the rotation left no file aws-kms-key.7.2");
+    check_status(&server, "2", "1")?;
     check_roles(rig, release)?;
     server.stop()
+}
+
+/// The status variables are shown by all that shows them, with `keys` and `rotations`, and FLUSH STATUS changes none.
+fn check_status(server: &Server<'_>, keys: &str, rotations: &str) -> Result<()> {
+    for from in ["SHOW GLOBAL STATUS", "SHOW SESSION STATUS", "FLUSH STATUS; SHOW GLOBAL STATUS"] {
+        let shown = server.sql(&format!("{from} LIKE 'aws\\_key\\_management\\_%'"))?;
+        let value = |name: &str| {
+            let mut lines = shown.lines().filter_map(|line| line.split_once('\t'));
+            let found = lines.find(|(shown, _)| *shown == format!("Aws_key_management_{name}"));
+            found.map_or("nothing", |(_, value)| value)
+        };
+        let values = ["keys", "rotations", "restart_ready", "kms_decrypt_calls_failed"].map(value);
+        ensure!(values == [keys, rotations, "ON", "0"], "{from} shows {values:?} of:\n{shown}");
+        let all = server.sql(STATUS_ROWS)?;
+        ensure!(all.trim() == shown.lines().count().to_string(), "information_schema has {} of:\n{shown}", all.trim());
+    }
+    Ok(())
 }
 
 /// The plugin knows both programs by their signs: the server, which makes keys, and mariadb-backup, which makes none.
@@ -85,6 +104,9 @@ const UNKNOWN: &str = "this process is not known as a MariaDB server";
 
 const PLUGIN: &str = "SELECT PLUGIN_STATUS, PLUGIN_TYPE, PLUGIN_MATURITY FROM information_schema.PLUGINS \
                       WHERE PLUGIN_NAME = 'aws_key_management'";
+
+const STATUS_ROWS: &str = "SELECT COUNT(*) FROM information_schema.GLOBAL_STATUS \
+                           WHERE VARIABLE_NAME LIKE 'aws\\_key\\_management\\_%'";
 
 const KEY_SPECS: &str = "SELECT ENUM_VALUE_LIST FROM information_schema.SYSTEM_VARIABLES \
                          WHERE VARIABLE_NAME = 'aws_key_management_key_spec'";
