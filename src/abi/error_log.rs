@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_last_error_is_one_line() {
-        ErrorLog.error("key 7\nversion 1:\0 it fails");
+        remember("key 7\nversion 1:\0 it fails");
         let (text, when) = last_error().expect("an error");
         assert_eq!(text, "key 7 version 1:  it fails");
         assert!(when.elapsed().is_ok_and(|since| since.as_secs() < 60));
