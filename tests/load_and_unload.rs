@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aws_key_management::kms::aws::{AwsKms, AwsSettings};
-use aws_key_management::kms::{KeySpec, Kms, MasterKeyId};
+use aws_key_management::kms::{EncryptionContext, KeySpec, Kms, MasterKeyId};
 use child::{CREDENTIALS, with_environment};
 use kms_emulator::{Emulator, MASTER_KEY};
 use plugin_host::Plugin;
@@ -79,9 +79,9 @@ fn the_status_variables_tell_what_the_plugin_knows_from_init_to_deinit_and_nothi
         let (generated, decrypted) = stand.called();
         let plugin = stand.plugin();
         let is_empty = |status: &Status| status.values().all(|value| matches!(value.as_str(), "0" | "OFF" | ""));
-        assert!(is_empty(&plugin.status()), "{:?}", plugin.status());
+        assert!(is_empty(&plugin.status().unwrap()), "{:?}", plugin.status().unwrap());
         let mut plugin = plugin.init().unwrap();
-        let status = plugin.status();
+        let status = plugin.status().unwrap();
         let shown = |name: &str, value: &str| {
             assert_eq!(plugin_status(&status, name), value, "{name} in {status:?}");
         };
@@ -112,7 +112,7 @@ fn the_status_variables_tell_what_the_plugin_knows_from_init_to_deinit_and_nothi
         stand.emulator.fault(r#"{"kind": "access_denied"}"#);
         plugin.set_global("rotate_key", 2).expect_err("denied");
         stand.emulator.clear_faults();
-        let status = plugin.status();
+        let status = plugin.status().unwrap();
         for (name, value) in [
             ("key_versions", "4"),
             ("rotations", "1"),
@@ -132,7 +132,7 @@ fn the_status_variables_tell_what_the_plugin_knows_from_init_to_deinit_and_nothi
         assert_eq!(number("kms_generate_calls") + number("kms_generate_retries"), generated_now - generated);
         assert!((5..=decrypted_now - decrypted).contains(&number("kms_decrypt_calls")), "{status:?}");
         plugin.deinit().unwrap();
-        assert!(is_empty(&stand.plugin().status()), "after deinit: {:?}", stand.plugin().status());
+        assert!(is_empty(&stand.plugin().status().unwrap()), "after deinit: {:?}", stand.plugin().status().unwrap());
     });
 }
 
@@ -155,7 +155,8 @@ impl Stand {
         let kms = AwsKms::new(AwsSettings { endpoint_url, ..AwsSettings::default() }).expect("a runtime");
         let master_key = MasterKeyId::parse(MASTER_KEY).expect("a name");
         for id in 1..=KEYS {
-            let key = kms.generate_data_key(&master_key, KeySpec::Aes128).expect("a key");
+            let key =
+                kms.generate_data_key(&master_key, KeySpec::Aes128, &EncryptionContext::default()).expect("a key");
             fs::write(stand.folder.path().join(format!("aws-kms-key.{id}.1")), key.as_bytes()).expect("written");
         }
         stand

@@ -106,7 +106,7 @@ impl Plugin {
 
     /// The status variables as SHOW STATUS finds them, with their prefix: a server may also ask while a plugin is not
     /// initialised.
-    pub fn status(&self) -> BTreeMap<String, String> {
+    pub fn status(&self) -> Result<BTreeMap<String, String>> {
         // SAFETY: the list of this plugin, which is loaded.
         unsafe { status::read(NAME, self.declaration.status_variables) }
     }
@@ -188,7 +188,7 @@ impl Running {
     }
 
     /// The status variables as SHOW STATUS finds them, with their prefix.
-    pub fn status(&self) -> BTreeMap<String, String> {
+    pub fn status(&self) -> Result<BTreeMap<String, String>> {
         self.plugin.status()
     }
 

@@ -10,7 +10,7 @@ use super::figures::Figures;
 use super::files::{Disk, Folders, FoundManifest, KeyFiles, SystemDisk};
 use super::first_keys::FirstKeys;
 use super::key_locks::KeyLocks;
-use super::load::RefusedKey;
+use super::load::{AcceptedKey, RefusedKey};
 use super::messages::Messages;
 use super::pauses::Patience;
 use super::{KeyStore, KeyStoreError, NewKeys, PublishedKeys, Reporter, start};
@@ -106,7 +106,7 @@ impl KeyStore {
         store.note_versions();
         store.figures.note_loaded();
         store.figures.readiness().checked(now, true);
-        store.figures.readiness().set_master_key(store.new_keys.current().master_key.is_some());
+        store.figures.readiness().set_master_key(store.new_keys.settings().has_master_key());
         store.figures.started(began.elapsed());
         Ok(store)
     }
@@ -117,14 +117,14 @@ impl KeyStore {
         let mut survey = start::survey(files)?;
         messages.survey(files.path(), &survey, |name| files.path_of(name));
         let patience = Patience::new(started + startup_timeout, messages);
-        let configured = self.new_keys.current().master_key;
-        let judge = |report: &mut _| self.judge(configured.as_ref(), report);
+        let configured = self.new_keys.settings();
+        let judge = |report: &mut _| self.judge(&configured, report);
         let mut report = start::load_all(files, &*self.kms, &survey.present, patience, judge)?;
         for name in survey.confirm_left_behind(&report) {
             messages.not_loaded(&KeyStoreError::Gone(name, files.path_of(name)));
         }
         messages.left_behind(&survey);
-        let adoption = self.adopt(configured.as_ref(), &mut report, &survey.left_behind);
+        let adoption = self.adopt(&configured, &mut report, &survey.left_behind);
         start::check_any_is_usable(files, &survey, &report)?;
         if survey.present.is_empty() {
             return Ok(());
@@ -146,6 +146,12 @@ impl KeyStore {
             messages.untrusted(&report, &files.master_keys());
         }
         messages.adoption(files.path(), &adoption);
+        messages.loaded_from_copies(&report);
+        let is_from_its_file = |accepted: &AcceptedKey| accepted.instead_of.is_none();
+        self.figures.readiness().set_fully_wrapped(report.accepted.iter().all(is_from_its_file));
+        if *role == Role::Server {
+            self.forget_before_rewrap(&report);
+        }
         Ok(())
     }
 }

@@ -49,8 +49,8 @@ impl Readiness {
         state.has_master_key && state.last_key_was_made
     }
 
-    /// Whether every version can be unwrapped with every master key that it is to be wrapped under. As long as that is one for
-    /// each, the same as [`Readiness::restart_is_ready`].
+    /// Whether every version can be unwrapped with every master key that it is to be wrapped under, and from its key file: not
+    /// only from another copy.
     pub fn is_fully_wrapped(&self) -> bool {
         let state = self.state();
         state.is_ready() && state.all_were_fully_wrapped
@@ -74,7 +74,7 @@ impl Readiness {
         state.update(now);
     }
 
-    /// Whether a check has found every version wrapped under every master key that it is to be wrapped under.
+    /// Whether every version was found to be so. To be called by the start, and by whatever checks or changes it.
     pub fn set_fully_wrapped(&self, all_were: bool) {
         self.state().all_were_fully_wrapped = all_were;
     }

@@ -34,13 +34,15 @@ pub struct KmsError {
 pub enum Call {
     /// GenerateDataKeyWithoutPlaintext
     GenerateDataKeyWithoutPlaintext,
+    /// Encrypt
+    Encrypt,
     /// Decrypt
     Decrypt,
 }
 
 impl Call {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::GenerateDataKeyWithoutPlaintext, Self::Decrypt];
+    pub const ALL: [Self; 3] = [Self::GenerateDataKeyWithoutPlaintext, Self::Encrypt, Self::Decrypt];
 }
 
 impl KmsError {
@@ -94,6 +96,7 @@ impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::GenerateDataKeyWithoutPlaintext => "GenerateDataKeyWithoutPlaintext",
+            Self::Encrypt => "Encrypt",
             Self::Decrypt => "Decrypt",
         })
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use aws_key_management::kms::{Call, Calls, Figures, KeySpec, Kms};
+use aws_key_management::kms::{Call, Calls, EncryptionContext, Figures, KeySpec, Kms, MasterKeyId};
 use aws_key_management::waits;
 
 use crate::child::with_environment;
@@ -46,6 +46,10 @@ fn calls_failures_throttling_and_retries_are_what_the_emulator_has_counted() {
             emulator.fault(r#"{"operation": "Decrypt", "kind": "expired_token", "times": 1}"#);
             kms.decrypt(&wrapped).unwrap();
             expected(Call::Decrypt, [7, 2, 5, 5]);
+            let (master_key, context) = (MasterKeyId::parse(MASTER_KEY).unwrap(), EncryptionContext::default());
+            emulator.fault(r#"{"operation": "Encrypt", "kind": "throttle", "times": 1}"#);
+            kms.encrypt(&master_key, &[7; 16], &context).unwrap();
+            expected(Call::Encrypt, [1, 0, 1, 1]);
             let keys = vec![wrapped; 5];
             assert!(kms.decrypt_all(&keys, Instant::now() + LONG).iter().all(Result::is_ok));
             expected(Call::Decrypt, [12, 2, 5, 5]);

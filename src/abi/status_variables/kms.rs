@@ -47,5 +47,6 @@ macro_rules! calls_of_each {
 
 calls_of_each! {
     GenerateDataKeyWithoutPlaintext: GENERATE, "generate";
+    Encrypt: ENCRYPT, "encrypt";
     Decrypt: DECRYPT, "decrypt";
 }

@@ -19,7 +19,7 @@ fn each_variable_has_a_name_of_its_own_that_the_server_does_not_cut_and_that_has
         assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
         assert!(!name.starts_with("aws"), "the server would not put the plugin's name before the others: {name}");
     }
-    for call in ["", "decrypt_", "generate_"] {
+    for call in ["", "decrypt_", "encrypt_", "generate_"] {
         for number in ["calls", "calls_failed", "calls_throttled", "retries", "time_us", "max_time_us"] {
             assert!(names.contains(&format!("kms_{call}{number}")), "kms_{call}{number}: {names:?}");
         }

@@ -187,3 +187,36 @@ fn mariadb_backup_counts_nothing_that_only_a_server_has() {
     let store = setup.open_as(Role::Backup, setup.kms.clone()).expect("open");
     assert_eq!(counts(&store), [1, 1, 0, 0, 0]);
 }
+
+#[test]
+fn a_rewrap_changes_the_number_of_master_keys_and_makes_all_fully_wrapped_again() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    for number in [1, 2] {
+        store.latest_or_new(id(number)).expect("new");
+    }
+    setup.kms.has_other_master_key.store(true, std::sync::atomic::Ordering::Relaxed);
+    store.rotate(id(1)).expect("rotate");
+    assert_eq!(store.figures().master_keys(), 2);
+    store.figures().readiness().set_fully_wrapped(false);
+    store.rewrap(Some(id(2))).expect("rewrapped");
+    assert!(!store.figures().readiness().is_fully_wrapped(), "nothing is known of key 1");
+    store.rewrap(None).expect("rewrapped");
+    assert_eq!(counts(&store), [2, 3, 0, 0, 1]);
+    assert!(store.figures().readiness().is_fully_wrapped());
+}
+
+#[test]
+fn a_version_that_is_loaded_from_a_copy_keeps_no_server_from_starting_but_is_not_fully_wrapped() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    store.latest_or_new(id(1)).expect("new");
+    setup.kms.has_other_master_key.store(true, std::sync::atomic::Ordering::Relaxed);
+    store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(OTHER_MASTER_KEY));
+    store.rewrap(None).expect("rewrapped");
+    setup.kms.disable(OTHER_MASTER_KEY, true);
+    let store = setup.open().expect("open");
+    let readiness = store.figures().readiness();
+    assert_eq!(counts(&store), [1, 1, 0, 0, 1]);
+    assert!(readiness.restart_is_ready() && !readiness.is_fully_wrapped());
+}

@@ -1,5 +1,6 @@
 //! The calls of KMS, one function each.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,6 +8,7 @@ use std::time::Instant;
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::operation::decrypt::DecryptError;
+use aws_sdk_kms::operation::encrypt::EncryptError;
 use aws_sdk_kms::operation::generate_data_key_without_plaintext::GenerateDataKeyWithoutPlaintextError;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::DataKeySpec;
@@ -17,18 +19,19 @@ use super::asked::Asked;
 use super::counting::Counting;
 use super::errors::failed;
 use super::region_and_credentials::{Connected, Connection};
-use crate::kms::{Call, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
+use crate::kms::{Call, EncryptionContext, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 impl Connection {
     pub(super) async fn generate_data_key(
         &self,
         master_key: &MasterKeyId,
         spec: KeySpec,
+        context: &EncryptionContext,
     ) -> Result<WrappedKey, KmsError> {
         let client = self.client(Call::GenerateDataKeyWithoutPlaintext).await?;
-        match self.generate_with(&client, master_key, spec).await {
+        match self.generate_with(&client, master_key, spec, context).await {
             Err(error) if client.is_outdated(&error) => {
-                self.generate_with(&self.client(error.call).await?, master_key, spec).await
+                self.generate_with(&self.client(error.call).await?, master_key, spec, context).await
             }
             answer => answer,
         }
@@ -39,6 +42,7 @@ impl Connection {
         client: &Arc<Connected>,
         master_key: &MasterKeyId,
         spec: KeySpec,
+        context: &EncryptionContext,
     ) -> Result<WrappedKey, KmsError> {
         const CALL: Call = Call::GenerateDataKeyWithoutPlaintext;
         let spec = match spec {
@@ -46,17 +50,56 @@ impl Connection {
             KeySpec::Aes256 => DataKeySpec::Aes256,
         };
         let asked = Asked::new(client.endpoint.clone());
-        let request = client.client.generate_data_key_without_plaintext().key_id(master_key.as_str()).key_spec(spec);
+        let request = client
+            .client
+            .generate_data_key_without_plaintext()
+            .key_id(master_key.as_str())
+            .key_spec(spec)
+            .set_encryption_context(for_request(context));
         let counting = Counting::begin(&self.figures, CALL, Instant::now() + self.timeouts.operation);
         let attempts = counting.attempts::<GenerateDataKeyWithoutPlaintextError>();
         let answer = request.customize().interceptor(asked.clone()).interceptor(attempts).send().await;
         counting.end(&answer);
         let answer = self.checked(CALL, client, &asked, answer)?;
-        let blob = answer.ciphertext_blob.map(Blob::into_inner).unwrap_or_default();
-        if blob.is_empty() {
-            return Err(client.error(CALL, "KMS answered without a wrapped key"));
+        wrapped(CALL, client, answer.ciphertext_blob, answer.key_id, context)
+    }
+
+    pub(super) async fn encrypt(
+        &self,
+        master_key: &MasterKeyId,
+        key: &[u8],
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
+        let client = self.client(Call::Encrypt).await?;
+        match self.encrypt_with(&client, master_key, key, context).await {
+            Err(error) if client.is_outdated(&error) => {
+                self.encrypt_with(&self.client(error.call).await?, master_key, key, context).await
+            }
+            answer => answer,
         }
-        Ok(WrappedKey::new(blob))
+    }
+
+    async fn encrypt_with(
+        &self,
+        client: &Arc<Connected>,
+        master_key: &MasterKeyId,
+        key: &[u8],
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
+        const CALL: Call = Call::Encrypt;
+        let asked = Asked::new(client.endpoint.clone());
+        let request = client
+            .client
+            .encrypt()
+            .key_id(master_key.as_str())
+            .plaintext(Blob::new(key))
+            .set_encryption_context(for_request(context));
+        let counting = Counting::begin(&self.figures, CALL, Instant::now() + self.timeouts.operation);
+        let attempts = counting.attempts::<EncryptError>();
+        let answer = request.customize().interceptor(asked.clone()).interceptor(attempts).send().await;
+        counting.end(&answer);
+        let answer = self.checked(CALL, client, &asked, answer)?;
+        wrapped(CALL, client, answer.ciphertext_blob, answer.key_id, context)
     }
 
     pub(super) async fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
@@ -77,13 +120,12 @@ impl Connection {
         until: Instant,
     ) -> Result<PlainKey, KmsError> {
         const CALL: Call = Call::Decrypt;
-        let context = wrapped.encryption_context();
         let asked = Asked::new(client.endpoint.clone());
         let request = client
             .client
             .decrypt()
             .ciphertext_blob(Blob::new(wrapped.as_bytes()))
-            .set_encryption_context((!context.is_empty()).then(|| context.clone().into_iter().collect()));
+            .set_encryption_context(for_request(wrapped.encryption_context()));
         let counting = Counting::begin(&self.figures, CALL, until);
         let attempts = counting.attempts::<DecryptError>();
         let answer = request.customize().interceptor(asked.clone()).interceptor(attempts).send().await;
@@ -119,6 +161,26 @@ impl Connection {
             }
         }
     }
+}
+
+/// As the SDK takes it.
+fn for_request(context: &EncryptionContext) -> Option<HashMap<String, String>> {
+    (!context.is_empty()).then(|| context.pairs().clone().into_iter().collect())
+}
+
+fn wrapped(
+    call: Call,
+    client: &Connected,
+    blob: Option<Blob>,
+    master_key: Option<String>,
+    context: &EncryptionContext,
+) -> Result<WrappedKey, KmsError> {
+    let blob = blob.map(Blob::into_inner).unwrap_or_default();
+    if blob.is_empty() {
+        return Err(client.error(call, "KMS answered without a wrapped key"));
+    }
+    let master_key = master_key.as_deref().and_then(MasterKeyId::parse);
+    Ok(WrappedKey::new(blob).with_encryption_context(context.clone()).with_master_key(master_key))
 }
 
 /// Decrypts all `keys`, several at a time, until `until`; the answers are in the order of the keys.

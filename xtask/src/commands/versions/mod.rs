@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use duct::cmd;
 
 use self::tree::Release;
-use crate::rig::{self, Rig, Server};
 use crate::machine::paths;
+use crate::rig::{self, Rig, Server};
 use crate::tally::Tally;
 use crate::{run, terminal};
 
