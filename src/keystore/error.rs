@@ -253,6 +253,20 @@ pub enum KeyStoreError {
 }
 
 impl KeyStoreError {
+    /// Of a key that was to be made: whether others would fail like it, and not for a reason of its own.
+    pub(super) fn keeps_keys_from_being_made(&self) -> bool {
+        !matches!(
+            self,
+            Self::NotAllowed(_)
+                | Self::NoSuchKey(_)
+                | Self::Gone(..)
+                | Self::Exists(_)
+                | Self::NoVersionLeft(_)
+                | Self::BackupCreatesNothing(_)
+                | Self::GivenUp(_)
+        )
+    }
+
     /// The same for failures of the same kind: without what differs from call to call.
     pub(super) fn kind(&self) -> String {
         match self {

@@ -15,6 +15,7 @@ mod memory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 pub use disk::{Disk, SystemDisk};
 #[cfg(all(test, not(feature = "model")))]
@@ -197,6 +198,12 @@ impl KeyFiles {
     /// The master keys of all versions that may encrypt new data, as far as the manifest knows.
     pub fn master_keys(&self) -> BTreeSet<String> {
         self.inventory.master_keys()
+    }
+
+    /// The master keys of all versions that are needed, and when the oldest of the versions `latest` was made, or first seen;
+    /// as far as the manifest knows.
+    pub fn summary(&self, latest: &[KeyName]) -> (BTreeSet<String>, Option<SystemTime>) {
+        self.inventory.summary(latest)
     }
 
     /// Takes over what the manifest on the disk says, which another server with the same folder may have changed. Fails if

@@ -6,6 +6,7 @@ mod copied;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod encryption_context;
+mod figures;
 mod first_keys;
 mod found_at_start;
 mod hanging_kms;
@@ -76,6 +77,7 @@ impl Setup {
             role,
             startup_timeout: Duration::from_secs(3),
             is_starting: || false,
+            who: || "dba@localhost".to_owned(),
             reporter: self.log,
         }
     }

@@ -54,7 +54,8 @@ fn two_servers_that_rotate_all_keys_at_the_same_time_use_no_number_twice() {
             for _ in 0..3 {
                 let ids: Vec<KeyId> = (1..=KEYS).map(id).collect();
                 let maker = store.maker(|| store.highest(id(1))).expect("a server");
-                let rotation = Rotation::new(maker, store.published, &|_| ()).with_longest_hold(longest_hold);
+                let rotation = super::super::rotate_all::Rotation::new(maker, store.published, &|_| ())
+                    .with_longest_hold(longest_hold);
                 let (made, rotated) = rotation.run(&ids, |id| store.new_keys.recipe_for(id));
                 rotated.expect("all");
                 names.extend(made.iter().map(|new| new.name));
