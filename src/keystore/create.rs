@@ -6,13 +6,12 @@
 //! encrypted with a version before it is published, which the caller does. A key file that has its name is never taken back,
 //! whatever fails afterwards: another server with the same folder may have read it.
 
-use std::io;
 use std::time::SystemTime;
 
 use super::failpoints::failpoint;
 use super::files::{Entry, KeyFile, KeyFiles};
 use super::new_keys::{NewKeys, Recipe};
-use super::published::hide;
+use super::published::{Exposure, hide};
 use super::{DataKey, KeyId, KeyName, KeyStoreError, KeyVersion};
 use crate::kms::{Kms, PlainKey};
 
@@ -26,8 +25,8 @@ pub struct NewVersion {
     pub recipe: Recipe,
     /// What the manifest is to say of it.
     pub entry: Entry,
-    /// Why its memory could not be locked, and may be written to swap space.
-    pub not_locked: Option<io::Error>,
+    /// How far its memory is protected.
+    pub exposure: Exposure,
 }
 
 /// Makes version 1 of a key that was never used here. Fails with [`KeyStoreError::Exists`] if another server with the same
@@ -57,7 +56,7 @@ pub struct Generated {
     plain: PlainKey,
     key: DataKey,
     recipe: Recipe,
-    not_locked: Option<io::Error>,
+    exposure: Exposure,
 }
 
 impl Generated {
@@ -106,7 +105,7 @@ pub fn generate(
     let mut hidden = hide(&[(plain.as_bytes(), recipe.algorithm)]).map_err(|_| KeyStoreError::NoMemory(name))?;
     let key = hidden.keys.pop().ok_or(KeyStoreError::NoMemory(name))?;
     let file = KeyFile { algorithm: recipe.algorithm, wrapped };
-    Ok(Generated { file, plain, key, recipe, not_locked: hidden.not_locked })
+    Ok(Generated { file, plain, key, recipe, exposure: hidden.exposure })
 }
 
 /// The second half of [`create`]: writes the key file.
@@ -116,14 +115,14 @@ pub fn store(
     number: impl Fn() -> Result<KeyVersion, KeyStoreError>,
     generated: Generated,
 ) -> Result<NewVersion, KeyStoreError> {
-    let Generated { file, plain, key, recipe, not_locked } = generated;
+    let Generated { file, plain, key, recipe, exposure } = generated;
     let created = SystemTime::now();
     let adding = files.begin_adding()?;
     let name = KeyName { id, version: number()? };
     let contents = file.to_bytes(name, created)?;
     adding.write(name, &contents)?;
     let entry = Entry::new(name, &contents, file.algorithm, &plain, created);
-    Ok(NewVersion { name, key, recipe, entry, not_locked })
+    Ok(NewVersion { name, key, recipe, entry, exposure })
 }
 
 /// Records versions that were made in the manifest. If it fails, they are recorded with the next ones. Without its entry a

@@ -63,7 +63,7 @@ impl KeyStore {
         let Opening { folder, datadir, also, kms, published, new_keys, role, startup_timeout, is_starting, reporter } =
             opening;
         let epoch = published.begin();
-        let messages = Messages(reporter);
+        let messages = Messages::new(reporter);
         let folders = Folders { keys: folder, also, datadir, is_read_only: role == Role::Backup };
         let (files, manifest) = KeyFiles::open(disk, &folders)?;
         messages.manifest(files.path(), &manifest);

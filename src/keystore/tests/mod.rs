@@ -9,6 +9,7 @@ mod first_keys;
 mod found_at_start;
 mod hanging_kms;
 mod lossy_disk;
+mod machine;
 mod memory;
 mod planted;
 mod power_failure;

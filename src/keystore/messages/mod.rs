@@ -1,9 +1,9 @@
 //! What the key store tells the operator: the one place that turns what was found or done into lines of the error log.
 
+mod machine;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::adopt::Adoption;
@@ -13,6 +13,7 @@ use super::load::{AcceptedKey, LoadReport, RefusedKey};
 use super::start::Survey;
 use super::{KeyName, KeyStoreError};
 use crate::kms::{KmsError, MasterKeyId};
+use machine::Told;
 
 /// Takes what an operator has to know. Called on the server's threads, and on the plugin's own.
 pub trait Reporter: Send + Sync {
@@ -25,9 +26,14 @@ pub trait Reporter: Send + Sync {
 }
 
 /// The lines of the log.
-pub struct Messages(pub &'static dyn Reporter);
+pub struct Messages(&'static dyn Reporter, Told);
 
 impl Messages {
+    /// Lines that `reporter` takes.
+    pub fn new(reporter: &'static dyn Reporter) -> Self {
+        Self(reporter, Told::default())
+    }
+
     /// What the manifest of `folder` was found to be.
     pub fn manifest(&self, folder: &Path, found: &FoundManifest) {
         match found {
@@ -97,7 +103,7 @@ impl Messages {
 
     /// What came of all key files. `keys` is how many keys can be used now.
     pub fn started(&self, folder: &Path, survey: &Survey, report: &LoadReport, keys: usize, took: Duration) {
-        self.memory(report.not_locked.as_ref());
+        self.exposure(&report.exposure);
         self.not_loaded_at_start(report.refused.iter().collect());
         self.0.note(&format!(
             "loaded {} of {} key versions ({keys} keys) from {} in {:.1} s",
@@ -194,8 +200,8 @@ impl Messages {
 
     /// A key version that was made, in the file `path`.
     pub fn made(&self, new: &NewVersion, path: &Path) {
-        let NewVersion { name, recipe, not_locked, .. } = new;
-        self.memory(not_locked.as_ref());
+        let NewVersion { name, recipe, exposure, .. } = new;
+        self.exposure(exposure);
         let by = recipe.master_key.as_ref().map_or_else(String::new, |id| format!(", wrapped by master key {id}"));
         self.0.note(&format!("made {name} ({}, {}){by}, in file {}", recipe.spec, recipe.algorithm, path.display()));
     }
@@ -256,19 +262,6 @@ impl Messages {
     /// A key version cannot be used.
     pub fn not_loaded(&self, error: &KeyStoreError) {
         self.0.error(&format!("key not loaded: {error}"));
-    }
-
-    /// Says once that memory cannot be locked.
-    pub fn memory(&self, not_locked: Option<&io::Error>) {
-        static WARNED: AtomicBool = AtomicBool::new(false);
-        if let Some(error) = not_locked
-            && !WARNED.swap(true, Ordering::Relaxed)
-        {
-            self.0.warning(&format!(
-                "data keys could not be locked into memory ({error}) and may be written to swap space. Raise the limit \
-                 of locked memory (LimitMEMLOCK of the service, or ulimit -l)"
-            ));
-        }
     }
 }
 
