@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::files::may_pass;
 use super::{KeyId, KeyName};
 use crate::cipher::Algorithm;
 use crate::kms::KmsError;
@@ -116,6 +117,19 @@ pub enum KeyStoreError {
         .0.display()
     )]
     Locked(PathBuf),
+    /// The file system cannot do what a key needs to be made safely.
+    #[error(
+        "no key is made in {}, since its file system {lacks} ({error}). Keys that exist are used. {}", .folder.display(),
+        .lacks.remedy()
+    )]
+    FileSystem {
+        /// Where the key was to be made.
+        folder: PathBuf,
+        /// What the file system cannot do.
+        lacks: Lacks,
+        /// How it said so.
+        error: io::Error,
+    },
     /// The manifest is one of a later version of the plugin.
     #[error(
         "the manifest of the key files has format {0}, so no key is made. Install the version of the plugin that wrote it"
@@ -130,7 +144,7 @@ pub enum KeyStoreError {
     )]
     Exists(PathBuf),
     /// The operating system refused.
-    #[error("could not {action} {}: {error}.{}", .path.display(), remedy(.error.kind()))]
+    #[error("could not {action} {}: {error}.{}", .path.display(), remedy(.error))]
     Io {
         /// What was to be done, such as "read".
         action: &'static str,
@@ -169,6 +183,9 @@ pub enum KeyStoreError {
     /// The wait for the key had to end.
     #[error("key {0}: given up, since the server stops or the statement was killed")]
     GivenUp(KeyId),
+    /// The wait for a folder that does not answer had to end.
+    #[error("the wait for the folder of the key files was given up, since the server stops")]
+    FolderGivenUp,
     /// No memory for the key.
     #[error("{0}: no memory could be had for the key")]
     NoMemory(KeyName),
@@ -204,6 +221,11 @@ impl KeyStoreError {
             other => other.to_string(),
         }
     }
+
+    /// Whether the folder may answer later: see [`may_pass`].
+    pub(super) fn is_no_answer_of_the_folder(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if may_pass(error))
+    }
 }
 
 /// What is wrong with a folder in place of the one where the keys of the datadir lie.
@@ -220,6 +242,29 @@ pub enum WrongFolder {
     Nameless,
 }
 
+/// What a file system cannot do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lacks {
+    /// Neither flock(2) nor fcntl(2) locks a file.
+    #[error("gives no file locks, without which two servers could make the same key")]
+    Locks,
+    /// Neither renameat2(2) nor link(2) gives a file a name without taking it from another.
+    #[error("has neither hard links nor a rename that spares what is there, so a key file could be overwritten")]
+    ExclusiveNames,
+}
+
+impl Lacks {
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Locks => {
+                "Mount it with locks (NFS with its lock service and without 'nolock', Lustre with 'flock'), or keep the key \
+                 files on another file system (aws_key_management_keyfile_dir)"
+            }
+            Self::ExclusiveNames => "Keep the key files on another file system (aws_key_management_keyfile_dir)",
+        }
+    }
+}
+
 /// InnoDB tells whoever opens a table without its key to drop it: so the message with the cause says not to.
 const RESTORE: &str = "Restore the file from a backup and restart the server; do not drop the tables that use the key";
 
@@ -227,12 +272,13 @@ fn not_tried(keys: usize) -> String {
     if keys == 0 { String::new() } else { format!(", {keys} were not tried, as they would fail like it") }
 }
 
-fn remedy(kind: io::ErrorKind) -> &'static str {
-    match kind {
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
         io::ErrorKind::PermissionDenied => " Give the server's user access to it",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " Make room on the disk",
         io::ErrorKind::ReadOnlyFilesystem => " Make the file system writable",
         io::ErrorKind::NotFound => " Create it, or restore it from a backup",
+        _ if may_pass(error) => " Check the disk; for a network folder, the network and its server",
         _ => " Check the disk and the folder",
     }
 }

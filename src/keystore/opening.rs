@@ -31,7 +31,7 @@ pub struct Opening<'a> {
     pub new_keys: NewKeys,
     /// In whose process this is.
     pub role: Role,
-    /// How long KMS is tried, if it cannot be reached.
+    /// How long KMS and the folders are tried, if they do not answer.
     pub startup_timeout: Duration,
     /// Whether the server is still starting: then a new key is waited for, too.
     pub is_starting: fn() -> bool,
@@ -52,7 +52,7 @@ impl KeyStore {
     /// Loads all keys and publishes them. Without key files, nothing is asked of KMS. Fails if the datadir has keys that lie
     /// in another folder.
     ///
-    /// Fails if KMS could not be reached for one of the keys, if there are no credentials, or if not one of the key versions
+    /// Fails if KMS could not be reached for one of the keys, if there are no credentials, if the folder did not answer, or if not one of the key versions
     /// that there are or were can be used; nothing is published then. A key that fails for a reason of its own is reported,
     /// and the others are loaded.
     pub fn open(opening: Opening<'_>) -> Result<Self, KeyStoreError> {
@@ -65,10 +65,13 @@ impl KeyStore {
         let epoch = published.begin();
         let messages = Messages::new(reporter);
         let folders = Folders { keys: folder, also, datadir, is_read_only: role == Role::Backup };
-        let (files, manifest) = KeyFiles::open(disk, &folders)?;
+        let started = Instant::now();
+        let until = started + startup_timeout;
+        let (files, manifest) = Patience::new(until, &messages).read(|| KeyFiles::open(disk.clone(), &folders))??;
         messages.manifest(files.path(), &manifest);
         if role == Role::Server {
             messages.leftovers(files.path(), &files.remove_leftovers());
+            messages.writable(files.path(), files.check_writable());
         }
         let store = Self {
             files,
@@ -84,13 +87,14 @@ impl KeyStore {
             bell: Bell::default(),
         };
         let (files, messages) = (&store.files, &store.messages);
-        let started = Instant::now();
-        let mut survey = start::survey(files)?;
+        let mut patience = Patience::new(until, messages);
+        let mut survey = patience.read(|| start::survey(files))??;
         messages.survey(files.path(), &survey, |name| files.path_of(name));
-        let patience = Patience::new(started + startup_timeout, messages);
         let configured = store.new_keys.current().master_key;
         let judge = |report: &mut _| store.judge(configured.as_ref(), report);
-        let mut report = start::load_all(files, &*store.kms, &survey.present, patience, judge)?;
+        let mut report = start::load_all(files, &*store.kms, &survey.present, &mut patience, judge)?;
+        // It may have gone while KMS was waited for. What else is wrong with it, shows when the keys are adopted.
+        let _ = patience.read(|| files.refresh())?;
         for name in survey.confirm_left_behind(&report) {
             messages.not_loaded(&KeyStoreError::Gone(name, files.path_of(name)));
         }

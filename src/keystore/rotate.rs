@@ -141,6 +141,7 @@ fn is_the_same_for_all_keys(error: &KeyStoreError) -> bool {
         ),
         KeyStoreError::NoMasterKey(_)
         | KeyStoreError::Locked(_)
+        | KeyStoreError::FileSystem { .. }
         | KeyStoreError::NewerManifest(_)
         | KeyStoreError::Folder(..)
         | KeyStoreError::BackupCreatesNothing(_)

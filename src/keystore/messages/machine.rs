@@ -1,6 +1,7 @@
 //! What the machine does not give the key store: protection of memory, a folder to write to.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Messages;
@@ -28,6 +29,22 @@ impl Messages {
                  its keys. Switch core dumps off (LimitCORE=0 of the service, or ulimit -c 0), or keep them from others"
             )
         });
+    }
+
+    /// Says of `folder` that no key can be made there, if that is sure. What else goes wrong shows when one is made.
+    pub fn writable(&self, folder: &Path, checked: io::Result<()>) {
+        let remedy = match checked.as_ref().map_err(io::Error::kind) {
+            Err(io::ErrorKind::ReadOnlyFilesystem) => "Make the file system writable",
+            Err(io::ErrorKind::PermissionDenied) => "Give the server's user write access to it",
+            _ => return,
+        };
+        if let Err(error) = checked {
+            self.0.warning(&format!(
+                "nothing can be written to the folder of the key files, {} ({error}): keys that exist are used, but none can \
+                 be made or rotated. {remedy}",
+                folder.display()
+            ));
+        }
     }
 
     fn once(&self, told: &AtomicBool, error: Option<&io::Error>, text: impl FnOnce(&io::Error) -> String) {

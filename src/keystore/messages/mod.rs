@@ -101,6 +101,11 @@ impl Messages {
         self.0.note(&format!("waiting for KMS, for up to {} s more: {name}: {error}", left.as_secs() + 1));
     }
 
+    /// The start waits for the folder, for `left` at most.
+    pub fn waiting_for_folder(&self, left: Duration, error: &KeyStoreError) {
+        self.0.note(&format!("waiting for the key files, for up to {} s more: {error}", left.as_secs() + 1));
+    }
+
     /// What came of all key files. `keys` is how many keys can be used now.
     pub fn started(&self, folder: &Path, survey: &Survey, report: &LoadReport, keys: usize, took: Duration) {
         self.exposure(&report.exposure);

@@ -88,16 +88,19 @@ pub fn hide(keys: &[(&[u8], Algorithm)]) -> io::Result<Hidden> {
 /// What is refused is no reason to go without a key: old kernels and sandboxes know no MADV_DONTDUMP, and the memory that a
 /// process may lock is limited.
 fn protect(memory: &MmapMut) -> Exposure {
+    Exposure {
+        to_swap: attempt(|| memory.lock()).err(),
+        to_core_dumps: attempt(|| memory.advise(Advice::DontDump)).err(),
+    }
+}
+
+fn attempt(call: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     #[cfg(test)]
     if let Some(code) = tests::REFUSED_WITH.get() {
-        let refused = || Some(io::Error::from_raw_os_error(code));
-        return Exposure { to_swap: refused(), to_core_dumps: refused() };
+        return Err(io::Error::from_raw_os_error(code));
     }
     // Miri, an interpreter that some of the tests run in, has neither system call.
-    if cfg!(miri) {
-        return Exposure::default();
-    }
-    Exposure { to_core_dumps: memory.advise(Advice::DontDump).err(), to_swap: memory.lock().err() }
+    if cfg!(miri) { Ok(()) } else { call() }
 }
 
 struct SecretPages(MmapMut);

@@ -5,9 +5,11 @@
 mod copied;
 #[cfg(feature = "failpoints")]
 mod crash;
+mod faulty_disk;
 mod first_keys;
 mod found_at_start;
 mod hanging_kms;
+mod late_folder;
 mod lossy_disk;
 mod machine;
 mod memory;
