@@ -124,6 +124,18 @@ fn a_start_fails_with_the_error_when_its_time_is_over_and_publishes_nothing() {
 }
 
 #[test]
+fn mariadb_backup_waits_too() {
+    let late = Late::new();
+    for of in [&late.setup.folder, &late.setup.datadir].map(Late::name_of) {
+        late.disk.plant(Fails::Canonicalize, &of, libc::EIO, 1);
+        let store = late.open(Role::Backup, Duration::from_secs(20)).expect("open");
+        assert!(late.has_both_keys(&store));
+        assert!(late.setup.log.has("note: waiting for the key files, for up to 20 s more"), "{:?}", late.setup.log.0);
+        late.setup.log.0.lock().expect("log").clear();
+    }
+}
+
+#[test]
 fn the_second_folder_of_a_backup_is_waited_for_and_its_keys_are_not_passed_over() {
     let (late, also) = (Late::new(), tempfile::tempdir().expect("folder"));
     fs::write(also.path().join("aws-kms-key.3.1"), wrap(&[3; 16]).as_bytes()).expect("write");

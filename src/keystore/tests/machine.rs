@@ -36,7 +36,8 @@ impl Setup {
 fn without_file_locks_no_key_is_made_and_the_message_names_the_file_system_and_what_to_do() {
     for code in [libc::ENOLCK, libc::EBADF, libc::EOPNOTSUPP, libc::ENOSYS] {
         let (setup, disk) = (Setup::new(), FaultyDisk::default());
-        setup.open().expect("open").latest_or_new(id(1)).expect("new");
+        let store = setup.open().expect("open");
+        [1, 2].map(|number| store.latest_or_new(id(number)).expect("new"));
         let before = (setup.files(), read(&setup, MANIFEST));
         setup.kms.calls();
         disk.plant(Fails::Lock, LOCK, code, usize::MAX);
@@ -52,7 +53,9 @@ fn without_file_locks_no_key_is_made_and_the_message_names_the_file_system_and_w
             );
             assert!(error.contains("Keys that exist are used. Mount it with locks"), "{error}");
         }
-        assert_eq!(setup.kms.calls(), [Decrypt], "KMS is asked for nothing new");
+        let error = store.rotate_all().expect_err("no locks").to_string();
+        assert!(error.contains("1 of 2 keys") && error.contains("1 were not tried"), "{error}");
+        assert_eq!(setup.kms.calls(), [Decrypt; 2], "KMS is asked for nothing new");
         assert_eq!((setup.files(), read(&setup, MANIFEST)), before);
         disk.heal();
         assert_eq!(store.rotate(id(1)).expect("rotate"), version(2));
