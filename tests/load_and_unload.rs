@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aws_key_management::kms::aws::{AwsKms, AwsSettings};
-use aws_key_management::kms::{KeySpec, Kms, MasterKeyId};
+use aws_key_management::kms::{EncryptionContext, KeySpec, Kms, MasterKeyId};
 use child::{CREDENTIALS, with_environment};
 use kms_emulator::{Emulator, MASTER_KEY};
 use plugin_host::Plugin;
@@ -82,7 +82,8 @@ impl Stand {
         let kms = AwsKms::new(AwsSettings { endpoint_url, ..AwsSettings::default() }).expect("a runtime");
         let master_key = MasterKeyId::parse(MASTER_KEY).expect("a name");
         for id in 1..=KEYS {
-            let key = kms.generate_data_key(&master_key, KeySpec::Aes128).expect("a key");
+            let key =
+                kms.generate_data_key(&master_key, KeySpec::Aes128, &EncryptionContext::default()).expect("a key");
             fs::write(stand.folder.path().join(format!("aws-kms-key.{id}.1")), key.as_bytes()).expect("written");
         }
         stand

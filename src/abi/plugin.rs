@@ -12,7 +12,7 @@ use super::export::{Unused, exported};
 use super::server::Server;
 use super::system_variables::{self as variables, InInit};
 use super::waiting::{self, Phase};
-use crate::keystore::{KeyStore, NewKeys, Opening, PublishedKeys, Recipe, Reporter, Role};
+use crate::keystore::{KeyStore, NewKeySettings, NewKeys, Opening, PublishedKeys, Reporter, Role};
 use crate::kms::aws::{AwsKms, AwsSettings, Remark, sdk_log};
 use crate::kms::{Kms, MasterKeyId};
 use crate::waits;
@@ -68,7 +68,13 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
     let mock = mock(init);
     // The mock makes keys without one.
     let wrapped_by = master_key.clone().or_else(|| MasterKeyId::parse("mock").filter(|_| mock));
-    let recipe = Recipe { master_key: wrapped_by, spec, algorithm };
+    let settings = NewKeySettings {
+        master_key: wrapped_by,
+        master_keys: variables::MASTER_KEYS.read(init)?,
+        encryption_context: variables::ENCRYPTION_CONTEXT.read(init)?,
+        spec,
+        algorithm,
+    };
     sdk_log::install(error_log::sdk_line);
     sdk_log::set_level(variables::LOG_LEVEL.read(init));
     let server = Server::current();
@@ -86,7 +92,7 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
         also: server.incremental_backup().as_deref(),
         kms: connect(aws, mock)?,
         published: &KEYS,
-        new_keys: NewKeys::new(recipe, allowed),
+        new_keys: NewKeys::new(settings, allowed),
         role: server.role(),
         startup_timeout: variables::STARTUP_TIMEOUT.read(init),
         is_starting: || Server::current().is_starting(),

@@ -3,8 +3,7 @@
 
 use super::files::{Entry, KeyFiles};
 use super::load::LoadReport;
-use super::{KeyName, KeyStoreError};
-use crate::kms::MasterKeyId;
+use super::{KeyName, KeyStoreError, NewKeySettings};
 
 /// Why something could not be written down: no reason to refuse a key.
 #[derive(Default)]
@@ -16,10 +15,10 @@ pub struct Adoption {
 }
 
 /// Refuses the keys whose files cannot be made sure of, and those of which the manifest on the disk says something else.
-/// `left_behind` is recorded too. Those that are wrapped by a master key that nobody knows here, which is not `configured` either, are not trusted.
+/// `left_behind` is recorded too. Those that are wrapped by a master key that nobody knows here, which is not `configured` for their key either, are not trusted.
 pub fn adopt(
     files: &KeyFiles,
-    configured: Option<&MasterKeyId>,
+    configured: &NewKeySettings,
     report: &mut LoadReport,
     left_behind: &[Entry],
 ) -> Adoption {

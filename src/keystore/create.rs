@@ -36,7 +36,7 @@ pub fn create_first(files: &KeyFiles, kms: &dyn Kms, new: &NewKeys, id: KeyId) -
         Ok(_) if !new.allows(id) => Err(KeyStoreError::NotAllowed(id)),
         number => number,
     };
-    create(files, kms, new.current(), id, number)
+    create(files, kms, new.recipe_for(id), id, number)
 }
 
 fn first_version(files: &KeyFiles, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
@@ -95,7 +95,7 @@ pub fn generate(
     let master_key = recipe.master_key.as_ref().ok_or(KeyStoreError::NoMasterKey(name))?;
     // KMS is not asked for a key that cannot be stored. The lock is not kept: others may need it while KMS is asked.
     drop(files.begin_adding()?);
-    let wrapped = kms.generate_data_key(master_key, recipe.spec).map_err(kms_failed)?;
+    let wrapped = kms.generate_data_key(master_key, recipe.spec, &recipe.encryption_context).map_err(kms_failed)?;
     failpoint!("after_generate");
     // A key that cannot be unwrapped is of no use to anybody, however well it is stored.
     let plain = kms.decrypt(&wrapped).map_err(kms_failed)?;

@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use super::folder_errors::{Lacks, WrongFolder};
+
 use super::files::may_pass;
 use super::{KeyId, KeyName};
 use crate::cipher::Algorithm;
@@ -99,6 +101,12 @@ pub enum KeyStoreError {
         /// What it holds.
         key_version: u32,
     },
+    /// What was bound into the wrapped key names another key.
+    #[error(
+        "{0}: the encryption context in its file is that of another key, and it is not used. Give the key files their own \
+         names back"
+    )]
+    OtherContext(KeyName),
     /// The wrapped key in a key file of format 2 cannot be read.
     #[error("{0}: its file is damaged. {RESTORE}")]
     BadKeyFile(KeyName),
@@ -143,6 +151,43 @@ pub enum KeyStoreError {
         "key file {} exists already, made by somebody else, and is left alone. Try again", .0.display()
     )]
     Exists(PathBuf),
+    /// A key file is another than it was a moment ago.
+    #[error("key file {} was changed by somebody else meanwhile, and is left alone. Try again", .0.display())]
+    ChangedMeanwhile(PathBuf),
+    /// A key that could not be loaded was to be re-wrapped.
+    #[error("{0}: it is not in memory, since it could not be loaded (see the error log), and cannot be re-wrapped")]
+    NotInMemory(KeyName),
+    /// A key that turned up under a master key that nobody knows here was to be re-wrapped: it would be trusted then.
+    #[error(
+        "{0}: it has turned up here under a master key that is not known, and is not re-wrapped before it is accepted (see \
+         the error log)"
+    )]
+    NotAccepted(KeyName),
+    /// KMS unwrapped another key than it had been given to wrap.
+    #[error(
+        "{0}: what KMS wrapped is not the key that it was given, and is not used. The key file is as it was. Try again"
+    )]
+    NotTheSameKey(KeyName),
+    /// mariadb-backup was to re-wrap keys.
+    #[error("mariadb-backup re-wraps no keys")]
+    BackupRewrapsNothing,
+    /// Some key versions could not be re-wrapped.
+    #[error(
+        "{failed} of {of} key versions are wrapped as before (see the error log){}: {}. First: {first}",
+        not_tried(*.skipped), list(.names)
+    )]
+    NotAllRewrapped {
+        /// How many.
+        failed: usize,
+        /// Out of how many.
+        of: usize,
+        /// How many of the others were not tried any more, because they would have failed alike.
+        skipped: usize,
+        /// Which failed.
+        names: Vec<KeyName>,
+        /// The first failure.
+        first: Box<KeyStoreError>,
+    },
     /// The operating system refused.
     #[error("could not {action} {}: {error}.{}", .path.display(), remedy(.error))]
     Io {
@@ -228,48 +273,18 @@ impl KeyStoreError {
     }
 }
 
-/// What is wrong with a folder in place of the one where the keys of the datadir lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WrongFolder {
-    /// There is no key file in it, and no manifest.
-    #[error("holds no keys")]
-    Empty,
-    /// It has another id.
-    #[error("holds other keys (its aws-kms-key.folder.json has another id)")]
-    Other,
-    /// It has no id.
-    #[error("is not known to hold them (aws-kms-key.folder.json is missing: copy it too)")]
-    Nameless,
-}
-
-/// What a file system cannot do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Lacks {
-    /// Neither flock(2) nor fcntl(2) locks a file.
-    #[error("gives no file locks, without which two servers could make the same key")]
-    Locks,
-    /// Neither renameat2(2) nor link(2) gives a file a name without taking it from another.
-    #[error("has neither hard links nor a rename that spares what is there, so a key file could be overwritten")]
-    ExclusiveNames,
-}
-
-impl Lacks {
-    fn remedy(self) -> &'static str {
-        match self {
-            Self::Locks => {
-                "Mount it with locks (NFS with its lock service and without 'nolock', Lustre with 'flock'), or keep the key \
-                 files on another file system (aws_key_management_keyfile_dir)"
-            }
-            Self::ExclusiveNames => "Keep the key files on another file system (aws_key_management_keyfile_dir)",
-        }
-    }
-}
-
 /// InnoDB tells whoever opens a table without its key to drop it: so the message with the cause says not to.
 const RESTORE: &str = "Restore the file from a backup and restart the server; do not drop the tables that use the key";
 
 fn not_tried(keys: usize) -> String {
     if keys == 0 { String::new() } else { format!(", {keys} were not tried, as they would fail like it") }
+}
+
+fn list(names: &[KeyName]) -> String {
+    const MOST: usize = 8;
+    let mut told: Vec<String> = names.iter().take(MOST).map(KeyName::to_string).collect();
+    told.extend((names.len() > MOST).then(|| format!("{} more", names.len() - MOST)));
+    told.join(", ")
 }
 
 fn remedy(error: &io::Error) -> &'static str {

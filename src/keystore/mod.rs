@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `published/` | what the callbacks read without waiting |
 //! | `files/` | the folder, the formats of what lies in it, the manifest |
-//! | `start`, `load`, `adopt`, `create`, `rotate` | the operations, on files and KMS: what came of them is data |
+//! | `start`, `load`, `adopt`, `create`, `rotate`, `rewrap` | the operations, on files and KMS: what came of them is data |
 //! | `pauses`, `first_keys` | what is waited for while the server starts |
 //! | `background`, `retry` | what is done while nobody waits |
 //! | `messages` | what of that becomes a line of the log |
@@ -17,22 +17,27 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod allowed_key_ids;
 mod background;
 mod backoff;
+mod copies;
 mod create;
 mod error;
 mod failpoints;
 mod files;
 mod first_keys;
+mod folder_errors;
 mod key_locks;
 mod key_name;
 mod load;
+mod master_keys;
 mod messages;
 mod new_keys;
 mod opening;
 mod pauses;
 mod published;
 mod retry;
+mod rewrap;
 mod rotate;
 mod start;
 #[cfg(test)]
@@ -47,15 +52,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use allowed_key_ids::AllowedKeyIds;
 pub use background::{Background, Bell, Job};
 pub use error::KeyStoreError;
 pub use key_name::{KeyId, KeyName, KeyVersion};
+pub use master_keys::MasterKeysOfIds;
 pub use messages::Reporter;
-pub use new_keys::{AllowedKeyIds, NewKeys, Recipe};
+pub use new_keys::{NewKeySettings, NewKeys};
 pub use opening::{Opening, Role};
 pub use published::{DataKey, PublishedKeys};
 
-use crate::kms::{Kms, MasterKeyId};
+use crate::kms::Kms;
 use crate::waits;
 use adopt::Adoption;
 use backoff::Backoff;
@@ -154,7 +161,7 @@ impl KeyStore {
         if self.role == Role::Backup {
             return Err(rotate::backup_creates_nothing(&self.files, self.published, id));
         }
-        let new = rotate::rotate(&self.files, &*self.kms, self.published, self.new_keys.current(), id);
+        let new = rotate::rotate(&self.files, &*self.kms, self.published, self.new_keys.recipe_for(id), id);
         let new = new.map_err(|error| given_up(id, error))?;
         self.failures.made(id);
         Ok(new)
@@ -217,12 +224,17 @@ impl KeyStore {
         if !self.new_keys.allows(id) {
             return Err(KeyStoreError::NotAllowed(id));
         }
-        let recipe = self.new_keys.current();
+        let recipe = self.new_keys.recipe_for(id);
         let (names, configured) = match rotate::create_beside(&self.files, &*self.kms, self.published, recipe, id)? {
             Beside::Made(new) => return Ok(self.publish_new(new)),
             Beside::UnderConfigured(names, configured) => (names, configured),
         };
-        let mut refused = self.load_found_under(Some(&configured), &names, LONGEST_LOAD)?;
+        let settings = NewKeySettings {
+            master_key: Some(configured.clone()),
+            master_keys: MasterKeysOfIds::default(),
+            ..self.new_keys.settings()
+        };
+        let mut refused = self.load_found_under(&settings, &names, LONGEST_LOAD)?;
         let latest = self.published.latest(id).inspect(|latest| {
             self.messages.accepted(KeyName { id, version: *latest }, &configured);
         });
@@ -240,13 +252,13 @@ impl KeyStore {
 
     /// Loads key files and publishes the keys. Answers what failed, for whatever reason.
     fn load_found(&self, names: &[KeyName], longest: Duration) -> Result<Vec<RefusedKey>, KeyStoreError> {
-        self.load_found_under(self.new_keys.current().master_key.as_ref(), names, longest)
+        self.load_found_under(&self.new_keys.settings(), names, longest)
     }
 
-    /// The same; `configured` is the master key that is configured.
+    /// The same; `configured` says which master keys are.
     fn load_found_under(
         &self,
-        configured: Option<&MasterKeyId>,
+        configured: &NewKeySettings,
         names: &[KeyName],
         longest: Duration,
     ) -> Result<Vec<RefusedKey>, KeyStoreError> {
@@ -261,6 +273,7 @@ impl KeyStore {
         self.messages.loaded(&loaded);
         self.messages.loaded_at_last(&at_last);
         self.messages.untrusted(&report, &self.files.master_keys());
+        self.messages.loaded_from_copies(&report);
         self.messages.adoption(self.files.path(), &adoption);
         Ok(report.refused)
     }
@@ -291,7 +304,7 @@ impl KeyStore {
     }
 
     /// mariadb-backup reads what it finds, and makes nothing with it that is to last.
-    fn adopt(&self, configured: Option<&MasterKeyId>, report: &mut LoadReport, left_behind: &[Entry]) -> Adoption {
+    fn adopt(&self, configured: &NewKeySettings, report: &mut LoadReport, left_behind: &[Entry]) -> Adoption {
         match self.role {
             Role::Server => adopt::adopt(&self.files, configured, report, left_behind),
             Role::Backup => {
@@ -302,7 +315,7 @@ impl KeyStore {
     }
 
     /// Finds out which keys may encrypt new data.
-    fn judge(&self, configured: Option<&MasterKeyId>, report: &mut LoadReport) {
+    fn judge(&self, configured: &NewKeySettings, report: &mut LoadReport) {
         let has_latest = |id| self.published.latest(id).is_some();
         match self.role {
             Role::Server => report.judge(&self.files, configured),

@@ -90,8 +90,8 @@ impl KeyStore {
         let mut patience = Patience::new(until, messages);
         let mut survey = patience.read(|| start::survey(files))??;
         messages.survey(files.path(), &survey, |name| files.path_of(name));
-        let configured = store.new_keys.current().master_key;
-        let judge = |report: &mut _| store.judge(configured.as_ref(), report);
+        let configured = store.new_keys.settings();
+        let judge = |report: &mut _| store.judge(&configured, report);
         let mut report = start::load_all(files, &*store.kms, &survey.present, &mut patience, judge)?;
         // It may have gone while KMS was waited for. What else is wrong with it, shows when the keys are adopted.
         let _ = patience.read(|| files.refresh())?;
@@ -99,7 +99,7 @@ impl KeyStore {
             messages.not_loaded(&KeyStoreError::Gone(name, files.path_of(name)));
         }
         messages.left_behind(&survey);
-        let adoption = store.adopt(configured.as_ref(), &mut report, &survey.left_behind);
+        let adoption = store.adopt(&configured, &mut report, &survey.left_behind);
         start::check_any_is_usable(files, &survey, &report)?;
         if survey.present.is_empty() {
             return Ok(store);
@@ -120,6 +120,10 @@ impl KeyStore {
             messages.untrusted(&report, &files.master_keys());
         }
         messages.adoption(files.path(), &adoption);
+        messages.loaded_from_copies(&report);
+        if role == Role::Server {
+            store.forget_before_rewrap(&report);
+        }
         Ok(store)
     }
 }

@@ -143,6 +143,7 @@ impl KeyStoreError {
             Self::WrongLength { .. }
             | Self::NewerKeyFile { .. }
             | Self::OtherName { .. }
+            | Self::OtherContext(_)
             | Self::BadKeyFile(_)
             | Self::OtherKey(_)
             | Self::OtherAlgorithm(..) => true,

@@ -57,20 +57,29 @@ pub fn create_beside(
     create::store(files, id, number, generated).map(Beside::Made)
 }
 
-/// Rotates all of `ids`; those that fail do not keep the others from being tried, unless these would fail like it. If KMS
-/// does not answer, a second key is tried: to find that out for each of many would take many minutes. Ends between two keys
-/// when the statement is killed.
+/// Rotates all of `ids`: see [`try_each`].
 pub fn rotate_each(
     ids: &[KeyId],
     mut rotate: impl FnMut(KeyId) -> Result<(), KeyStoreError>,
 ) -> Result<(), KeyStoreError> {
+    try_each(ids, |id| *id, |id| rotate(*id))
+}
+
+/// Does something with all of `items`; those that fail do not keep the others from being tried, unless these would fail like it.
+/// If KMS does not answer, a second one is tried: to find that out for each of many would take many minutes. Ends between two
+/// when the statement is killed.
+pub fn try_each<T>(
+    items: &[T],
+    id_of: impl Fn(&T) -> KeyId,
+    mut work: impl FnMut(&T) -> Result<(), KeyStoreError>,
+) -> Result<(), KeyStoreError> {
     let mut failures = Vec::new();
     let mut unanswered = 0;
     let mut tried = 0;
-    for id in ids {
+    for item in items {
         tried += 1;
-        let rotated = if waits::must_end() { Err(KeyStoreError::GivenUp(*id)) } else { rotate(*id) };
-        let Err(error) = rotated else {
+        let worked = if waits::must_end() { Err(KeyStoreError::GivenUp(id_of(item))) } else { work(item) };
+        let Err(error) = worked else {
             unanswered = 0;
             continue;
         };
@@ -82,7 +91,7 @@ pub fn rotate_each(
             break;
         }
     }
-    let (of, failed, skipped) = (ids.len(), failures.len(), ids.len() - tried);
+    let (of, failed, skipped) = (items.len(), failures.len(), items.len() - tried);
     match failures.into_iter().next() {
         None => Ok(()),
         Some(first) => Err(KeyStoreError::Several { failed, of, skipped, first: Box::new(first) }),

@@ -37,7 +37,7 @@ impl KeyFolder {
         Ok(self.open_document(file_name, 0)?.map(|(_, kind)| kind))
     }
 
-    fn open_document(&self, file_name: &str, at_most: u64) -> io::Result<Option<(Vec<u8>, Kind)>> {
+    pub(super) fn open_document(&self, file_name: &str, at_most: u64) -> io::Result<Option<(Vec<u8>, Kind)>> {
         let path = self.path.join(file_name);
         let opened = match self.disk.kind(&path) {
             Ok(Kind::File { .. }) => self.disk.read(&path, at_most),

@@ -224,7 +224,7 @@ pub(super) fn failed(action: &'static str, path: &Path, error: io::Error) -> Key
 const TEMPORARY_PREFIX: &str = ".aws-kms-key.new-";
 
 /// No wrapped key is longer, in bytes: KMS takes a CiphertextBlob of up to 6144 (API reference of Decrypt).
-const LONGEST_FILE: u64 = 64 * 1024;
+pub(super) const LONGEST_FILE: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! What the key store tells the operator: the one place that turns what was found or done into lines of the error log.
 
 mod machine;
+mod rewrap;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 pub use secret_memory::DataKey;
-#[cfg(test)]
+#[cfg(all(test, not(feature = "model")))]
 pub(super) use secret_memory::tests::REFUSED_WITH;
 pub(super) use secret_memory::{Exposure, Hidden, hide};
 

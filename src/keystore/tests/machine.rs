@@ -37,7 +37,9 @@ fn without_file_locks_no_key_is_made_and_the_message_names_the_file_system_and_w
     for code in [libc::ENOLCK, libc::EBADF, libc::EOPNOTSUPP, libc::ENOSYS] {
         let (setup, disk) = (Setup::new(), FaultyDisk::default());
         let store = setup.open().expect("open");
-        [1, 2].map(|number| store.latest_or_new(id(number)).expect("new"));
+        for number in [1, 2] {
+            store.latest_or_new(id(number)).expect("new");
+        }
         let before = (setup.files(), read(&setup, MANIFEST));
         setup.kms.calls();
         disk.plant(Fails::Lock, LOCK, code, usize::MAX);

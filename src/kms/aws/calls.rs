@@ -1,5 +1,6 @@
 //! The calls of KMS, one function each.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,18 +15,19 @@ use tokio::task::JoinSet;
 use super::asked::Asked;
 use super::errors::failed;
 use super::region_and_credentials::{Connected, Connection};
-use crate::kms::{Call, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
+use crate::kms::{Call, EncryptionContext, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 impl Connection {
     pub(super) async fn generate_data_key(
         &self,
         master_key: &MasterKeyId,
         spec: KeySpec,
+        context: &EncryptionContext,
     ) -> Result<WrappedKey, KmsError> {
         let client = self.client(Call::GenerateDataKeyWithoutPlaintext).await?;
-        match self.generate_with(&client, master_key, spec).await {
+        match self.generate_with(&client, master_key, spec, context).await {
             Err(error) if client.is_outdated(&error) => {
-                self.generate_with(&self.client(error.call).await?, master_key, spec).await
+                self.generate_with(&self.client(error.call).await?, master_key, spec, context).await
             }
             answer => answer,
         }
@@ -36,6 +38,7 @@ impl Connection {
         client: &Arc<Connected>,
         master_key: &MasterKeyId,
         spec: KeySpec,
+        context: &EncryptionContext,
     ) -> Result<WrappedKey, KmsError> {
         const CALL: Call = Call::GenerateDataKeyWithoutPlaintext;
         let spec = match spec {
@@ -43,14 +46,50 @@ impl Connection {
             KeySpec::Aes256 => DataKeySpec::Aes256,
         };
         let asked = Asked::new(client.endpoint.clone());
-        let request = client.client.generate_data_key_without_plaintext().key_id(master_key.as_str()).key_spec(spec);
+        let request = client
+            .client
+            .generate_data_key_without_plaintext()
+            .key_id(master_key.as_str())
+            .key_spec(spec)
+            .set_encryption_context(for_request(context));
         let answer = request.customize().interceptor(asked.clone()).send().await;
         let answer = self.checked(CALL, client, &asked, answer)?;
-        let blob = answer.ciphertext_blob.map(Blob::into_inner).unwrap_or_default();
-        if blob.is_empty() {
-            return Err(client.error(CALL, "KMS answered without a wrapped key"));
+        wrapped(CALL, client, answer.ciphertext_blob, answer.key_id, context)
+    }
+
+    pub(super) async fn encrypt(
+        &self,
+        master_key: &MasterKeyId,
+        key: &[u8],
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
+        let client = self.client(Call::Encrypt).await?;
+        match self.encrypt_with(&client, master_key, key, context).await {
+            Err(error) if client.is_outdated(&error) => {
+                self.encrypt_with(&self.client(error.call).await?, master_key, key, context).await
+            }
+            answer => answer,
         }
-        Ok(WrappedKey::new(blob))
+    }
+
+    async fn encrypt_with(
+        &self,
+        client: &Arc<Connected>,
+        master_key: &MasterKeyId,
+        key: &[u8],
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
+        const CALL: Call = Call::Encrypt;
+        let asked = Asked::new(client.endpoint.clone());
+        let request = client
+            .client
+            .encrypt()
+            .key_id(master_key.as_str())
+            .plaintext(Blob::new(key))
+            .set_encryption_context(for_request(context));
+        let answer = request.customize().interceptor(asked.clone()).send().await;
+        let answer = self.checked(CALL, client, &asked, answer)?;
+        wrapped(CALL, client, answer.ciphertext_blob, answer.key_id, context)
     }
 
     pub(super) async fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
@@ -65,13 +104,12 @@ impl Connection {
 
     async fn decrypt_with(&self, client: &Arc<Connected>, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
         const CALL: Call = Call::Decrypt;
-        let context = wrapped.encryption_context();
         let asked = Asked::new(client.endpoint.clone());
         let request = client
             .client
             .decrypt()
             .ciphertext_blob(Blob::new(wrapped.as_bytes()))
-            .set_encryption_context((!context.is_empty()).then(|| context.clone().into_iter().collect()));
+            .set_encryption_context(for_request(wrapped.encryption_context()));
         let answer = request.customize().interceptor(asked.clone()).send().await;
         let answer = self.checked(CALL, client, &asked, answer)?;
         let key = answer.plaintext.map(Blob::into_inner).unwrap_or_default();
@@ -104,6 +142,26 @@ impl Connection {
             }
         }
     }
+}
+
+/// As the SDK takes it.
+fn for_request(context: &EncryptionContext) -> Option<HashMap<String, String>> {
+    (!context.is_empty()).then(|| context.pairs().clone().into_iter().collect())
+}
+
+fn wrapped(
+    call: Call,
+    client: &Connected,
+    blob: Option<Blob>,
+    master_key: Option<String>,
+    context: &EncryptionContext,
+) -> Result<WrappedKey, KmsError> {
+    let blob = blob.map(Blob::into_inner).unwrap_or_default();
+    if blob.is_empty() {
+        return Err(client.error(call, "KMS answered without a wrapped key"));
+    }
+    let master_key = master_key.as_deref().and_then(MasterKeyId::parse);
+    Ok(WrappedKey::new(blob).with_encryption_context(context.clone()).with_master_key(master_key))
 }
 
 /// Decrypts all `keys`, several at a time, until `until`; the answers are in the order of the keys.
