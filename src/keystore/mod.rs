@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `published/` | what the callbacks read without waiting |
 //! | `files/` | the folder, the formats of what lies in it, the manifest |
-//! | `start`, `load`, `adopt`, `create`, `rotate`, `rotate_all` | the operations, on files and KMS: what came of them is data |
+//! | `start`, `load`, `adopt`, `create`, `rotate`, `rotate_all`, `rewrap` | the operations, on files and KMS: what came of them is data |
 //! | `pauses`, `first_keys` | what is waited for while the server starts |
 //! | `background`, `retry` | what is done while nobody waits |
 //! | `messages` | what of that becomes a line of the log |
@@ -20,6 +20,7 @@ mod adopt;
 mod allowed_key_ids;
 mod background;
 mod backoff;
+mod copies;
 mod create;
 mod error;
 mod failpoints;
@@ -35,6 +36,7 @@ mod opening;
 mod pauses;
 mod published;
 mod retry;
+mod rewrap;
 mod rotate;
 mod rotate_all;
 mod start;
@@ -268,6 +270,7 @@ impl KeyStore {
         self.messages.loaded(&loaded);
         self.messages.loaded_at_last(&at_last);
         self.messages.untrusted(&report, &self.files.master_keys());
+        self.messages.loaded_from_copies(&report);
         self.messages.adoption(self.files.path(), &adoption);
         Ok(report.refused)
     }

@@ -116,6 +116,10 @@ impl KeyStore {
             messages.untrusted(&report, &files.master_keys());
         }
         messages.adoption(files.path(), &adoption);
+        messages.loaded_from_copies(&report);
+        if role == Role::Server {
+            store.forget_before_rewrap(&report);
+        }
         Ok(store)
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct TestKms {
     pub(super) key_len: Mutex<Option<usize>>,
     /// Whether generated keys are wrapped by [`OTHER_MASTER_KEY`].
     pub(super) has_other_master_key: AtomicBool,
+    /// Whether it wraps another key than it is given.
+    pub(super) wraps_another_key: AtomicBool,
     /// ARNs of master keys that are disabled, for every call.
     pub(super) disabled: Mutex<BTreeSet<String>>,
 }
@@ -117,7 +119,10 @@ impl Kms for TestKms {
     ) -> Result<WrappedKey, KmsError> {
         self.call(Call::Encrypt)?;
         self.check_enabled(Call::Encrypt, arn_of(master_key))?;
-        Ok(wrap_by(master_key, key, context))
+        match self.wraps_another_key.load(Ordering::Relaxed) {
+            true => Ok(wrap_by(master_key, &[66; 16], context)),
+            false => Ok(wrap_by(master_key, key, context)),
+        }
     }
 
     fn decrypt_all(&self, wrapped: &[WrappedKey], _: Instant) -> Vec<Result<PlainKey, KmsError>> {

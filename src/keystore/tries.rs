@@ -1,4 +1,4 @@
-//! When a rotation of many keys is not worth going on with: a failure that others would meet too is not looked for again in
+//! When a rotation of many keys, or a re-wrap, is not worth going on with: a failure that others would meet too is not looked for again in
 //! each of a thousand keys.
 
 use std::io::ErrorKind;

@@ -67,6 +67,12 @@ impl Entry {
         }
     }
 
+    /// The same, but wrapped by the master key of that ARN.
+    pub fn wrapped_by(mut self, master_key: Option<String>) -> Self {
+        self.master_key = master_key;
+        self
+    }
+
     /// The ARN of the master key that wraps it, if KMS gave it.
     pub fn master_key(&self) -> Option<&str> {
         self.master_key.as_deref()

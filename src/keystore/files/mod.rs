@@ -25,6 +25,7 @@ pub use key_file::KeyFile;
 pub use manifest::Finding;
 
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
+use crate::kms::WrappedKey;
 use durable_files::KeyFolder;
 use inventory::{Ask, Inventory, Place};
 use lock::FolderLock;
@@ -130,6 +131,22 @@ impl KeyFiles {
         let contents = self.folder.read(name)?;
         let file = KeyFile::parse(name, &contents)?;
         Ok(StoredKey { name, contents, file })
+    }
+
+    /// All that a key file holds, whatever it is; `None` if it is not there.
+    pub fn contents(&self, name: KeyName) -> Result<Option<Vec<u8>>, KeyStoreError> {
+        self.folder.contents(name)
+    }
+
+    /// The versions whose key files of before a re-wrap are kept, in order.
+    pub fn kept_before_rewrap(&self) -> Result<Vec<KeyName>, KeyStoreError> {
+        self.folder.kept_before_rewrap()
+    }
+
+    /// The wrapped key of before a re-wrap, if it is kept and can be read.
+    pub fn before_rewrap(&self, name: KeyName) -> Option<WrappedKey> {
+        let contents = self.folder.read_before_rewrap(name)?;
+        KeyFile::parse(name, &contents).ok().map(|file| file.wrapped)
     }
 
     /// Compares a key file with what is known of it. Fails if it holds another key.
@@ -244,6 +261,23 @@ impl Adding<'_> {
         let id = self.name_folder()?;
         self.files.folder.write_new(name, contents)?;
         self.remember_folder(id)
+    }
+
+    /// Replaces a key file that holds `before`, or makes it if it is gone, which `before` says then. What it held is kept
+    /// beside it until [`Adding::forget_before_rewrap`]. Fails if somebody else has changed it.
+    pub fn replace(&self, name: KeyName, before: Option<&[u8]>, contents: &[u8]) -> Result<(), KeyStoreError> {
+        if self.files.folder.contents(name)?.as_deref() != before {
+            return Err(KeyStoreError::ChangedMeanwhile(self.files.path_of(name)));
+        }
+        match before {
+            Some(before) => self.files.folder.replace_key(name, before, contents),
+            None => self.write(name, contents),
+        }
+    }
+
+    /// Removes what was kept of before a re-wrap: the new key files have proven good.
+    pub fn forget_before_rewrap(&self, names: &[KeyName]) -> Result<(), KeyStoreError> {
+        self.files.folder.remove_before_rewrap(names)
     }
 
     /// Lets the datadir remember that its keys lie here. There are some.

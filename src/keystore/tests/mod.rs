@@ -15,6 +15,7 @@ mod memory;
 mod planted;
 mod power_failure;
 mod retry;
+mod rewrap;
 mod rotate;
 mod rotate_all;
 mod start;
@@ -28,7 +29,7 @@ use std::time::{Duration, Instant};
 use super::test_kms::{TestKms, wrap};
 use super::*;
 use crate::cipher::Algorithm;
-use crate::kms::Call::{Decrypt, GenerateDataKeyWithoutPlaintext as Generate};
+use crate::kms::Call::{Decrypt, Encrypt, GenerateDataKeyWithoutPlaintext as Generate};
 use crate::kms::{Class, EncryptionContext, KeySpec, MasterKeyId};
 
 /// A key store in a folder of its own.

@@ -184,6 +184,14 @@ fn rotation_under_a_new_master_key() -> Story {
     Story { has_new_master_key: true, ..rotation() }
 }
 
+fn re_wrap() -> Story {
+    let work = |store: &KeyStore, _: &LossyDisk| {
+        store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse("arn:aws:kms:eu-west-1:1:key/new"));
+        assert_eq!(store.rewrap(None).expect("re-wrapped"), 1);
+    };
+    Story { work, ..rotation() }
+}
+
 /// Copied from elsewhere, or made by another server with the same folder a moment ago.
 fn file_found_at_start() -> Story {
     Story { before: start, since: copy_in_key_1, is_copied: true, ..STORY }
@@ -213,8 +221,15 @@ fn without_a_manifest(story: Story) -> Story {
 
 #[test]
 fn what_was_published_is_whole_after_a_power_failure_at_any_step() {
-    let stories =
-        [first_key, first_key_at_the_second_try, rotation, file_found_at_start, file_found_later, file_restored];
+    let stories = [
+        first_key,
+        first_key_at_the_second_try,
+        rotation,
+        re_wrap,
+        file_found_at_start,
+        file_found_later,
+        file_restored,
+    ];
     for (number, story) in stories.into_iter().enumerate() {
         for story in [story(), without_a_manifest(story())] {
             let steps = story.survives().unwrap_or_else(|error| panic!("{number}: {error}"));
@@ -234,6 +249,9 @@ fn without_any_one_of_the_syncs_something_would_be_lost() {
     needs(rotation, &[3, 5, 6], 6);
     // The sync of the manifest's name makes the key file's name last, too. Here there is none.
     needs(|| without_a_manifest(rotation()), &[3, 4], 5);
+    // At start, the old file; then what is kept of it, the new one, and the manifest. Of each, the contents, and of the new one
+    // also its name: the old file is whole as long as it is not, and so is the manifest.
+    needs(re_wrap, &[5, 7], 8);
     // Before the new file, the manifest with its master key, whose name the next sync makes last, too.
     needs(rotation_under_a_new_master_key, &[3, 5, 7, 8], 8);
     // Also those that are found: the file (whose name is made last with the next), the folder's id, and so on.
