@@ -242,6 +242,19 @@ pub enum KeyStoreError {
         /// When it is tried again.
         wait: Duration,
     },
+    /// A key would have been the first under its master key, and that could not be written down.
+    #[error(
+        "{name} was not made: it would be the first under master key {arn}, which has to be in the manifest of the key files \
+         before it: {error}"
+    )]
+    NewMasterKey {
+        /// The key.
+        name: KeyName,
+        /// The ARN of the master key.
+        arn: String,
+        /// Why it could not be written down.
+        error: Box<KeyStoreError>,
+    },
     /// Some keys of a rotation of all could not be rotated.
     #[error(
         "{failed} of {of} keys could not be rotated (see the error log){}. First: {first}", not_tried(*.skipped)
@@ -259,6 +272,20 @@ pub enum KeyStoreError {
 }
 
 impl KeyStoreError {
+    /// Of a key that was to be made: whether others would fail like it, and not for a reason of its own.
+    pub(super) fn keeps_keys_from_being_made(&self) -> bool {
+        !matches!(
+            self,
+            Self::NotAllowed(_)
+                | Self::NoSuchKey(_)
+                | Self::Gone(..)
+                | Self::Exists(_)
+                | Self::NoVersionLeft(_)
+                | Self::BackupCreatesNothing(_)
+                | Self::GivenUp(_)
+        )
+    }
+
     /// The same for failures of the same kind: without what differs from call to call.
     pub(super) fn kind(&self) -> String {
         match self {

@@ -1,6 +1,7 @@
 //! What data keys are called: ids, versions, and the names of their files.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 /// A data key's number: any 32-bit number but 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +26,9 @@ pub struct KeyVersion(u32);
 impl KeyVersion {
     /// The version that every key begins with.
     pub const FIRST: Self = Self(1);
+
+    /// The highest there is.
+    pub const LAST: Self = Self(u32::MAX - 1);
 
     /// `None` for the two numbers that the server uses for something else.
     pub const fn new(version: u32) -> Option<Self> {
@@ -70,6 +74,11 @@ impl KeyName {
     /// The key of a file that keeps what was in another before that was re-wrapped; `None` for all other names.
     pub fn parse_before_rewrap(file_name: &str) -> Option<Self> {
         Self::parse(file_name.strip_suffix(BEFORE_REWRAP)?)
+    }
+
+    /// The names of all versions that a key may have.
+    pub fn all_of(id: KeyId) -> RangeInclusive<Self> {
+        Self { id, version: KeyVersion::FIRST }..=Self { id, version: KeyVersion::LAST }
     }
 
     /// What the names of all files of a key begin with.

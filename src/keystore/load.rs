@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::{Instant, SystemTime};
 
 use super::copies;
-use super::files::{Entry, Finding, KeyFiles, StoredKey};
+use super::files::{Entry, Finding, KeyFiles, StoredKey, Traits};
 use super::published::{Exposure, Hidden, hide};
 use super::trust::KnownMasterKeys;
 use super::{DataKey, KeyId, KeyName, KeyStoreError, NewKeySettings};
@@ -152,7 +152,7 @@ fn check(files: &KeyFiles, unwrapped: &Unwrapped<'_>, now: SystemTime) -> Result
     if !DataKey::LENGTHS.contains(&bytes) {
         return Err(KeyStoreError::WrongLength { name, bytes });
     }
-    let entry = Entry::new(name, &stored.contents, stored.file.algorithm, plain, now);
+    let entry = Entry::new(name, &stored.contents, stored.file.algorithm, Traits::of(plain), now);
     let finding = files.check(&entry)?;
     // The entry is about the key file, not about the copy.
     let is_known = instead_of.is_some() && finding != Finding::New;
@@ -227,10 +227,11 @@ impl LoadReport {
         }
     }
 
-    /// Takes back a key that was accepted.
-    pub fn refuse_accepted(&mut self, name: KeyName, error: KeyStoreError) {
-        self.accepted.retain(|accepted| accepted.entry.name != name);
-        self.refuse(name, error);
+    /// Takes back keys that were accepted.
+    pub fn refuse_accepted(&mut self, errors: Vec<(KeyName, KeyStoreError)>) {
+        let names: BTreeSet<KeyName> = errors.iter().map(|(name, _)| *name).collect();
+        self.accepted.retain(|accepted| !names.contains(&accepted.entry.name));
+        errors.into_iter().for_each(|(name, error)| self.refuse(name, error));
     }
 
     /// The key cannot be used.

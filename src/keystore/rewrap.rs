@@ -4,11 +4,13 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-use super::files::{Entry, KeyFile, KeyFiles};
+use super::files::{Entry, KeyFile, KeyFiles, Traits};
 use super::load::LoadReport;
 use super::new_keys::Recipe;
-use super::{DataKey, KeyId, KeyName, KeyStore, KeyStoreError, Role, rotate};
+use super::tries::Tries;
+use super::{DataKey, KeyId, KeyName, KeyStore, KeyStoreError, Role, given_up};
 use crate::kms::Kms;
+use crate::waits;
 
 /// A key version that was wrapped anew.
 pub struct Rewrapped {
@@ -42,7 +44,7 @@ pub fn rewrap(
     }
     let now = SystemTime::now();
     let contents = KeyFile { algorithm: key.algorithm(), wrapped }.to_bytes(name, now)?;
-    let entry = Entry::new(name, &contents, key.algorithm(), &plain, now);
+    let entry = Entry::new(name, &contents, key.algorithm(), Traits::of(&plain), now);
     let adding = files.begin_adding()?;
     // What the manifest on the disk says of the key, and of whether it may encrypt, was asked once more under the lock.
     files.check(&entry)?;
@@ -69,22 +71,35 @@ impl KeyStore {
             return Err(KeyStoreError::BackupRewrapsNothing);
         }
         let names = self.names_to_rewrap(only)?;
-        let mut done = Vec::new();
-        let mut failed = Vec::new();
-        let tried = rotate::try_each(
-            &names,
-            |name| name.id,
-            |name| {
-                let rewrapped = self.rewrap_one(*name).inspect_err(|error| {
-                    failed.push(*name);
-                    self.messages.not_rewrapped(error);
-                });
-                rewrapped.map(|rewrapped| done.push(rewrapped))
-            },
-        );
+        let told = |error: &KeyStoreError| self.messages.not_rewrapped(error);
+        let mut tries = Tries::new(&told);
+        let (mut done, mut failed) = (Vec::new(), Vec::new());
+        for name in names.iter().copied() {
+            let recipe = self.new_keys.recipe_for(name.id);
+            let master_key = recipe.master_key.as_ref();
+            if !tries.may_try(master_key) {
+                continue;
+            }
+            match self.rewrap_one(name, &recipe) {
+                Ok(rewrapped) => {
+                    tries.answered(master_key);
+                    done.push(rewrapped);
+                }
+                Err(error) => {
+                    failed.push(name);
+                    tries.failed(master_key, error);
+                }
+            }
+        }
         self.record_rewrapped(&done);
         self.messages.rewrapped(&done);
-        tried.map(|()| names.len()).map_err(|error| match error {
+        self.note_versions();
+        let result = tries.result(names.len());
+        // Each of them was unwrapped.
+        if only.is_none() && result.is_ok() {
+            self.figures.readiness().set_fully_wrapped(true);
+        }
+        result.map(|()| names.len()).map_err(|error| match error {
             KeyStoreError::Several { failed: count, of, skipped, first } => {
                 KeyStoreError::NotAllRewrapped { failed: count, of, skipped, names: failed, first }
             }
@@ -103,10 +118,13 @@ impl KeyStore {
         }
     }
 
-    fn rewrap_one(&self, name: KeyName) -> Result<Rewrapped, KeyStoreError> {
+    fn rewrap_one(&self, name: KeyName, recipe: &Recipe) -> Result<Rewrapped, KeyStoreError> {
+        if waits::must_end() {
+            return Err(KeyStoreError::GivenUp(name.id));
+        }
         let _lock = self.locks.lock(name.id).ok_or(KeyStoreError::GivenUp(name.id))?;
         let key = self.published.with_key(name, DataKey::clone).ok_or(KeyStoreError::NotInMemory(name))?;
-        rewrap(&self.files, &*self.kms, &self.new_keys.recipe_for(name.id), name, &key)
+        rewrap(&self.files, &*self.kms, recipe, name, &key).map_err(|error| given_up(name.id, error))
     }
 
     /// At a good start, what was kept of before a re-wrap is of no use any more: the key files themselves have proven good.

@@ -17,15 +17,16 @@ mod memory;
 mod replaced_keys;
 mod system_disk;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 pub use disk::Disk;
 #[cfg(all(test, not(feature = "model")))]
 pub use disk::{Kind, Listed, LockFile, NewFile};
-pub use entry::Entry;
+pub use entry::{Entry, Traits};
 pub use inventory::FoundManifest;
 pub use key_file::KeyFile;
 pub use limits::may_pass;
@@ -127,6 +128,11 @@ impl KeyFiles {
         self.inventory.names()
     }
 
+    /// Whether a key version was ever here, as far as the manifest knows.
+    pub fn is_recorded(&self, name: KeyName) -> bool {
+        self.inventory.has(name)
+    }
+
     /// The ARN of the master key that wraps a key version, as far as the manifest knows.
     pub fn master_key(&self, name: KeyName) -> Option<String> {
         self.inventory.master_key(name)
@@ -177,17 +183,17 @@ impl KeyFiles {
 
     /// The entries of versions that are missing since the folder was copied. A backup that was taken while keys were rotated
     /// can hold a manifest that lists a version whose file was made too late to be copied, and so too late for any data in
-    /// it. Such a version is higher than all of its key that are `present`. Where the keys do not lie in the datadir, they were
+    /// it. Such a version is higher than all of its key that are `present`, which is in order. Where the keys do not lie in the datadir, they were
     /// copied by themselves, so that nothing says what the data needs: there are none then.
     pub fn left_behind(&self, missing: &[KeyName], present: &[KeyName]) -> Vec<Entry> {
         if !self.holds_data {
             return Vec::new();
         }
         let is_copy = self.is_copy();
-        let highest = |id| present.iter().filter(|name| name.id == id).max().copied();
+        let highest: BTreeMap<KeyId, KeyVersion> = present.iter().map(|name| (name.id, name.version)).collect();
         let entry = |name: &KeyName| {
             let entry = self.inventory.entry(*name)?;
-            let is_newer = highest(name.id).is_some_and(|highest| *name > highest);
+            let is_newer = highest.get(&name.id).is_some_and(|highest| name.version > *highest);
             (entry.is_left_behind || (is_copy && is_newer)).then_some(entry)
         };
         missing.iter().filter_map(entry).collect()
@@ -201,13 +207,19 @@ impl KeyFiles {
     /// A version of a key that may encrypt new data, as the manifest says, but has no file.
     pub fn missing_trusted(&self, id: KeyId) -> Result<Option<KeyName>, KeyStoreError> {
         let present = self.versions(id)?;
-        let mut recorded = self.recorded().into_iter().filter(|name| name.id == id);
-        Ok(recorded.find(|name| self.is_trusted(*name) == Some(true) && !present.contains(&name.version)))
+        let trusted = self.inventory.trusted_of(id);
+        Ok(trusted.into_iter().find(|name| present.binary_search(&name.version).is_err()))
     }
 
     /// The master keys of all versions that may encrypt new data, as far as the manifest knows.
     pub fn master_keys(&self) -> BTreeSet<String> {
         self.inventory.master_keys()
+    }
+
+    /// The master keys of all versions that are needed, and when the oldest of the versions `latest` was made, or first seen;
+    /// as far as the manifest knows.
+    pub fn summary(&self, latest: &[KeyName]) -> (BTreeSet<String>, Option<SystemTime>) {
+        self.inventory.summary(latest)
     }
 
     /// Takes over what the manifest on the disk says, which another server with the same folder may have changed. Fails if
@@ -260,6 +272,12 @@ impl KeyFiles {
 }
 
 impl Adding<'_> {
+    /// Makes sure that the next start trusts a version that is wrapped by the master key with this ARN: to be called before
+    /// its file is written.
+    pub fn add_master_key(&self, arn: &str) -> Result<(), KeyStoreError> {
+        self.files.inventory.add_master_key(&self.files.folder, self.place, arn)
+    }
+
     /// Makes a key file, which must not exist. When this returns, it is whole and on the disk, and the datadir remembers
     /// that it has keys.
     pub fn write(&self, name: KeyName, contents: &[u8]) -> Result<(), KeyStoreError> {

@@ -27,7 +27,7 @@ fn keys_whose_memory_cannot_be_protected_are_used_and_that_is_told_once() {
 }
 
 impl Setup {
-    fn open_on(&self, disk: &FaultyDisk, role: Role) -> KeyStore {
+    fn open_on_faulty(&self, disk: &FaultyDisk, role: Role) -> KeyStore {
         KeyStore::open_on(Arc::new(disk.clone()), self.opening(role, self.kms.clone())).expect("open")
     }
 }
@@ -43,7 +43,7 @@ fn without_file_locks_no_key_is_made_and_the_message_names_the_file_system_and_w
         let before = (setup.files(), read(&setup, MANIFEST));
         setup.kms.calls();
         disk.plant(Fails::Lock, LOCK, code, usize::MAX);
-        let store = setup.open_on(&disk, Role::Server);
+        let store = setup.open_on_faulty(&disk, Role::Server);
         assert_eq!(store.published.latest(id(1)), Some(version(1)));
         assert!(!setup.log.has("warning"), "{:?}", setup.log.0);
         for error in [store.latest_or_new(id(7)), store.rotate(id(1)), store.rotate_all().map(|_| version(1))] {
@@ -68,7 +68,7 @@ fn without_file_locks_no_key_is_made_and_the_message_names_the_file_system_and_w
 fn where_a_name_cannot_be_given_exclusively_no_key_is_made_and_nothing_is_left() {
     for code in [libc::EINVAL, libc::ENOSYS, libc::EPERM, libc::EOPNOTSUPP, libc::EMLINK] {
         let (setup, disk) = (Setup::new(), FaultyDisk::default());
-        let store = setup.open_on(&disk, Role::Server);
+        let store = setup.open_on_faulty(&disk, Role::Server);
         disk.plant(Fails::NameNew, "aws-kms-key.7.1", code, 1);
         let error = store.latest_or_new(id(7)).expect_err("no exclusive names").to_string();
         let folder = setup.folder.path().display();
@@ -84,6 +84,13 @@ fn where_a_name_cannot_be_given_exclusively_no_key_is_made_and_nothing_is_left()
         assert_eq!(setup.files(), [LOCK, FOLDER_ID]);
         store.forget_failures();
         assert_eq!(store.latest_or_new(id(7)).expect("new"), version(1));
+        // Others would fail like it.
+        store.latest_or_new(id(8)).expect("new");
+        disk.plant(Fails::NameNew, "", code, usize::MAX);
+        setup.kms.calls();
+        let error = store.rotate_all().expect_err("no exclusive names").to_string();
+        assert!(error.contains("1 of 2 keys") && error.contains("1 were not tried"), "{error}");
+        assert_eq!(setup.kms.calls(), [Generate, Decrypt]);
     }
 }
 
@@ -95,7 +102,7 @@ fn a_folder_that_is_only_read_is_told_at_start_by_one_warning_and_its_keys_are_u
         let (setup, disk) = (Setup::new(), FaultyDisk::default());
         setup.open().expect("open").latest_or_new(id(1)).expect("new");
         disk.plant(Fails::CheckWritable, "", code, usize::MAX);
-        let store = setup.open_on(&disk, Role::Server);
+        let store = setup.open_on_faulty(&disk, Role::Server);
         assert_eq!(store.published.latest(id(1)), Some(version(1)));
         let warnings = std::mem::take(&mut *setup.log.0.lock().expect("log"));
         let warnings: Vec<_> = warnings.iter().filter(|line| !line.starts_with("note: ")).collect();
@@ -106,12 +113,12 @@ fn a_folder_that_is_only_read_is_told_at_start_by_one_warning_and_its_keys_are_u
         );
         assert!(warning.contains("none can be made or rotated") && warning.contains(remedy), "{warning}");
         // Not where nothing is ever written.
-        setup.open_on(&disk, Role::Backup);
+        setup.open_on_faulty(&disk, Role::Backup);
         assert!(!setup.log.has("warning"), "{:?}", setup.log.0);
     }
     let (setup, disk) = (Setup::new(), FaultyDisk::default());
     disk.plant(Fails::CheckWritable, "", libc::EROFS, usize::MAX);
-    setup.open_on(&disk, Role::Server);
+    setup.open_on_faulty(&disk, Role::Server);
     assert!(setup.log.has("warning: nothing can be written"), "a new server is told, too");
 }
 
@@ -119,8 +126,8 @@ fn a_folder_that_is_only_read_is_told_at_start_by_one_warning_and_its_keys_are_u
 fn where_it_cannot_be_told_whether_a_folder_is_only_read_nothing_is_said() {
     let (setup, disk) = (Setup::new(), FaultyDisk::default());
     disk.plant(Fails::CheckWritable, "", libc::ENOSYS, usize::MAX);
-    setup.open_on(&disk, Role::Server);
+    setup.open_on_faulty(&disk, Role::Server);
     disk.heal();
-    setup.open_on(&disk, Role::Server);
+    setup.open_on_faulty(&disk, Role::Server);
     assert!(!setup.log.has("warning"), "{:?}", setup.log.0);
 }

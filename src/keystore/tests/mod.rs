@@ -7,6 +7,7 @@ mod copied;
 mod crash;
 mod encryption_context;
 mod faulty_disk;
+mod figures;
 mod first_keys;
 mod found_at_start;
 mod hanging_kms;
@@ -20,6 +21,7 @@ mod power_failure;
 mod retry;
 mod rewrap;
 mod rotate;
+mod rotate_all;
 mod start;
 mod two_servers;
 
@@ -78,6 +80,7 @@ impl Setup {
             role,
             startup_timeout: Duration::from_secs(3),
             is_starting: || false,
+            who: || "dba@localhost".to_owned(),
             reporter: self.log,
         }
     }

@@ -5,6 +5,7 @@ mod aws_files;
 mod calls;
 mod certificates;
 mod codes;
+mod counting;
 mod credential_failures;
 mod errors;
 mod http;
@@ -22,7 +23,7 @@ use zeroize::Zeroizing;
 
 pub use settings::{AwsSettings, Remark};
 
-use super::{Call, EncryptionContext, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
+use super::{Call, EncryptionContext, Figures, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 use calls::decrypt_all;
 use region_and_credentials::Connection;
 use runtime::Runtime;
@@ -37,6 +38,11 @@ impl AwsKms {
     /// Starts the runtime. Reads no configuration and calls nothing before the first call of KMS.
     pub fn new(settings: AwsSettings) -> io::Result<Self> {
         Ok(Self { runtime: Runtime::start()?, connection: Arc::new(Connection::new(settings)) })
+    }
+
+    /// The numbers of its calls, which outlive it.
+    pub fn figures(&self) -> Arc<Figures> {
+        self.connection.figures.clone()
     }
 
     /// When a call that begins now is given up.
