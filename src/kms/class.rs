@@ -124,6 +124,17 @@ impl Class {
         matches!(self, Self::Transient | Self::UntrustedCa | Self::BadCertificate | Self::Internal)
     }
 
+    /// Whether another region may do what this one did not: it gave no answer, has too much to do, or has no STS that gave
+    /// credentials out.
+    pub(super) fn is_of_the_region(self) -> bool {
+        self.is_no_answer() || matches!(self, Self::Throttled | Self::NoCredentials)
+    }
+
+    /// Whether KMS answers so too if the master key is in another region.
+    pub(super) fn may_be_elsewhere(self) -> bool {
+        matches!(self, Self::Denied | Self::NotFound | Self::NoRegion)
+    }
+
     /// Whether the reason may be in what is read once for many calls: credentials, the files that they come from, and
     /// the certificates of CAs. An identity that may not use the master key, or whose account does not have it, may be
     /// another one by now.

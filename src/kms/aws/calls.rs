@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::asked::Asked;
 use super::errors::failed;
-use super::region_and_credentials::{Connected, Connection};
+use super::region_and_credentials::{Connected, Connection, NO_ANSWER};
 use crate::kms::{Call, EncryptionContext, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 impl Connection {
@@ -164,25 +164,29 @@ fn wrapped(
     Ok(WrappedKey::new(blob).with_encryption_context(context.clone()).with_master_key(master_key))
 }
 
-/// Decrypts all `keys`, several at a time, until `until`; the answers are in the order of the keys.
+/// Decrypts all `keys`, several at a time, until `until`; the answers are in the order of the keys. With `patience`, each
+/// call gets no more time than that, and no others are made after one that the region has not answered. `None` stands for
+/// a key that was not answered, and perhaps not asked for.
 pub(super) async fn decrypt_all(
-    connection: Arc<Connection>,
-    keys: Vec<WrappedKey>,
+    connection: &Arc<Connection>,
+    keys: &[WrappedKey],
     until: Instant,
-) -> Vec<Result<PlainKey, KmsError>> {
+    patience: Option<Duration>,
+) -> Vec<Option<Result<PlainKey, KmsError>>> {
     let mut answers: Vec<Option<Result<PlainKey, KmsError>>> = keys.iter().map(|_| None).collect();
     // Whatever is still under way at `until` is dropped.
-    let _ = tokio::time::timeout_at(until.into(), collect(&connection, &keys, &mut answers)).await;
-    answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(connection.no_answer(Call::Decrypt)))).collect()
+    let _ = tokio::time::timeout_at(until.into(), collect(connection, keys, patience, &mut answers)).await;
+    answers
 }
 
 async fn collect(
     connection: &Arc<Connection>,
     keys: &[WrappedKey],
+    patience: Option<Duration>,
     answers: &mut [Option<Result<PlainKey, KmsError>>],
 ) {
     let mut asked: Vec<usize> = (0..keys.len()).collect();
-    match ask(connection, keys, &asked, answers).await {
+    match ask(connection, keys, &asked, patience, answers).await {
         Ok(client) => {
             asked.retain(|index| matches!(answers.get(*index), Some(Some(Err(error))) if client.is_outdated(error)))
         }
@@ -190,7 +194,7 @@ async fn collect(
     }
     if !asked.is_empty() {
         // If there is no new client, the answers that are there say why.
-        let _ = ask(connection, keys, &asked, answers).await;
+        let _ = ask(connection, keys, &asked, patience, answers).await;
     }
 }
 
@@ -199,6 +203,7 @@ async fn ask(
     connection: &Arc<Connection>,
     keys: &[WrappedKey],
     which: &[usize],
+    patience: Option<Duration>,
     answers: &mut [Option<Result<PlainKey, KmsError>>],
 ) -> Result<Arc<Connected>, KmsError> {
     let client = connection.client(Call::Decrypt).await?;
@@ -208,13 +213,20 @@ async fn ask(
         let (connection, client, places) = (connection.clone(), client.clone(), places.clone());
         tasks.spawn(async move {
             let _place = places.acquire().await;
-            (index, connection.decrypt_with(&client, &key).await)
+            let answer = connection.decrypt_with(&client, &key);
+            let answer = match patience {
+                Some(patience) => tokio::time::timeout(patience, answer).await,
+                None => Ok(answer.await),
+            };
+            (index, answer.unwrap_or_else(|_| Err(client.error(Call::Decrypt, NO_ANSWER))))
         });
     }
     while let Some(done) = tasks.join_next().await {
-        if let Ok((index, answer)) = done
-            && let Some(place) = answers.get_mut(index)
-        {
+        let Ok((index, answer)) = done else { continue };
+        if patience.is_some() && answer.as_ref().is_err_and(|error| error.class.is_of_the_region()) {
+            tasks.abort_all();
+        }
+        if let Some(place) = answers.get_mut(index) {
             *place = Some(answer);
         }
     }
