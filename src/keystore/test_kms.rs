@@ -17,12 +17,16 @@ pub(super) struct TestKms {
     pub(super) plan: Mutex<VecDeque<(Call, Class)>>,
     /// Keys that are never unwrapped, by the byte that all their bytes are.
     pub(super) refused: Mutex<BTreeMap<u8, Class>>,
+    /// What happens after so many calls of this kind.
+    pub(super) later: Mutex<Option<(usize, Call, Class)>>,
     /// All calls so far.
     pub(super) calls: Mutex<Vec<Call>>,
     /// If set, generated keys have this length.
     pub(super) key_len: Mutex<Option<usize>>,
     /// Whether generated keys are wrapped by [`OTHER_MASTER_KEY`].
     pub(super) has_other_master_key: AtomicBool,
+    /// Whether it wraps another key than it is given.
+    pub(super) wraps_another_key: AtomicBool,
     /// ARNs of master keys that are disabled, for every call.
     pub(super) disabled: Mutex<BTreeSet<String>>,
 }
@@ -30,6 +34,11 @@ pub(super) struct TestKms {
 impl TestKms {
     pub(super) fn fail_next(&self, failures: &[(Call, Class)]) {
         self.plan.lock().expect("plan").extend(failures.iter().copied());
+    }
+
+    /// So many of these calls succeed, and the next one fails.
+    pub(super) fn fail_after(&self, calls: usize, call: Call, class: Class) {
+        *self.later.lock().expect("later") = Some((calls, call, class));
     }
 
     pub(super) fn refuse(&self, key: u8, class: Class) {
@@ -63,6 +72,16 @@ impl TestKms {
 
     fn call(&self, call: Call) -> Result<(), KmsError> {
         self.calls.lock().expect("calls").push(call);
+        let mut later = self.later.lock().expect("later");
+        match &mut *later {
+            Some((0, planned, class)) if *planned == call => {
+                let class = *class;
+                *later = None;
+                return Err(failed(call, class));
+            }
+            Some((calls, planned, _)) if *planned == call => *calls -= 1,
+            _ => {}
+        }
         let mut plan = self.plan.lock().expect("plan");
         match plan.front().copied() {
             Some((planned, class)) if planned == call => {
@@ -100,7 +119,10 @@ impl Kms for TestKms {
     ) -> Result<WrappedKey, KmsError> {
         self.call(Call::Encrypt)?;
         self.check_enabled(Call::Encrypt, arn_of(master_key))?;
-        Ok(wrap_by(master_key, key, context))
+        match self.wraps_another_key.load(Ordering::Relaxed) {
+            true => Ok(wrap_by(master_key, &[66; 16], context)),
+            false => Ok(wrap_by(master_key, key, context)),
+        }
     }
 
     fn decrypt_all(&self, wrapped: &[WrappedKey], _: Instant) -> Vec<Result<PlainKey, KmsError>> {
@@ -124,6 +146,7 @@ impl Kms for TestKms {
             };
         }
         if let Some(key) = bytes.strip_prefix(b"other:") {
+            self.check_enabled(Call::Decrypt, OTHER_MASTER_KEY)?;
             return Ok(PlainKey::new(key.to_vec(), Some(OTHER_MASTER_KEY.into())));
         }
         match bytes.strip_prefix(b"wrapped:").or(bytes.strip_prefix(b"again:")) {
@@ -150,8 +173,10 @@ fn arn_of(master_key: &MasterKeyId) -> &str {
 
 fn wrap_by(master_key: &MasterKeyId, key: &[u8], context: &EncryptionContext) -> WrappedKey {
     let arn = arn_of(master_key);
-    if context.is_empty() && [TEST_MASTER_KEY, OTHER_MASTER_KEY].contains(&arn) {
-        return wrap(key);
+    match arn {
+        TEST_MASTER_KEY if context.is_empty() => return wrap(key),
+        OTHER_MASTER_KEY if context.is_empty() => return WrappedKey::new([b"other:", key].concat()),
+        _ => {}
     }
     let before = format!("by\0{arn}\0{context:?}\0");
     WrappedKey::new([before.as_bytes(), key].concat()).with_encryption_context(context.clone())

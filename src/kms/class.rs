@@ -135,6 +135,12 @@ impl Class {
         matches!(self, Self::Denied | Self::NotFound | Self::NoRegion)
     }
 
+    /// Whether KMS may do what it was asked for if it is asked about another master key, perhaps in another region: the reason
+    /// is not in the plugin's settings, nor in who asks.
+    pub fn may_be_of_the_master_key(self) -> bool {
+        !matches!(self, Self::NoCredentials | Self::BadCredentials | Self::RoleRefused | Self::Clock | Self::Config)
+    }
+
     /// Whether the reason may be in what is read once for many calls: credentials, the files that they come from, and
     /// the certificates of CAs. An identity that may not use the master key, or whose account does not have it, may be
     /// another one by now.

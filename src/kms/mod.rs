@@ -8,6 +8,7 @@ pub mod aws;
 mod class;
 mod encryption_context;
 mod error;
+mod figures;
 #[cfg(feature = "mock")]
 pub mod mock;
 
@@ -19,6 +20,7 @@ use zeroize::Zeroizing;
 pub use class::{AtStart, Class};
 pub use encryption_context::EncryptionContext;
 pub use error::{Call, KmsError};
+pub use figures::{Calls, Figures};
 
 /// The calls that the plugin makes. What the plugin that this one replaces did needs the permissions
 /// `kms:GenerateDataKeyWithoutPlaintext` and `kms:Decrypt` and nothing else. Each blocks the calling thread for a bounded time.

@@ -5,6 +5,7 @@
 mod child;
 mod classes;
 mod credentials;
+mod figures;
 #[path = "../support/http_stub.rs"]
 mod http_stub;
 #[path = "../support/kms_emulator.rs"]

@@ -2,8 +2,8 @@
 
 use std::sync::Mutex;
 
-use aws_key_management::kms::PlainKey;
 use aws_key_management::kms::aws::Remark;
+use aws_key_management::kms::{Call, PlainKey};
 
 use super::*;
 
@@ -59,7 +59,9 @@ fn an_endpoint_without_a_region_serves_the_default_region_alone() {
 #[test]
 fn the_region_of_the_master_keys_arn_comes_before_that_of_the_environment() {
     let name = "regions::the_region_of_the_master_keys_arn_comes_before_that_of_the_environment";
-    with_environment(name, &[CREDENTIALS, &[("AWS_REGION", "eu-central-1")]].concat(), || {
+    let proxy = format!("http://{}", http_stub::serve("127.0.0.1:0", |_| (502, String::new())));
+    let proxies = [("HTTPS_PROXY", proxy.as_str()), ("NO_PROXY", "127.0.0.1"), ("AWS_MAX_ATTEMPTS", "1")];
+    with_environment(name, &[CREDENTIALS, &proxies, &[("AWS_REGION", "eu-central-1")]].concat(), || {
         let emulator = Emulator::start();
         let arn = emulator.control().master_key("alias/global", WEST, &[]).unwrap();
         let central = emulator.control().master_key("alias/central", "eu-central-1", &[]).unwrap();
@@ -71,10 +73,15 @@ fn the_region_of_the_master_keys_arn_comes_before_that_of_the_environment() {
         let before = AwsKms::new(settings.clone()).unwrap();
         let wrapped = generate(&before, "alias/central", KeySpec::Aes128).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(wrapped.master_key().map(MasterKeyId::as_str), Some(&*central));
-        let region_endpoints = [("eu-central-1".to_owned(), emulator.url().to_owned())].into();
-        let kms =
-            AwsKms::new(AwsSettings { master_key: MasterKeyId::parse(&arn), region_endpoints, ..settings }).unwrap();
-        kms.decrypt(&wrapped.with_master_key(None)).unwrap_or_else(|error| panic!("{error}"));
+        let kms = AwsKms::new(AwsSettings { master_key: MasterKeyId::parse(&arn), ..settings }).unwrap();
+        let error = kms.decrypt(&unknown(wrapped)).err().unwrap();
+        // The proxy, which stands for all of AWS, has no answer.
+        check(
+            &error,
+            Class::Denied,
+            Some("AccessDeniedException"),
+            "; in region eu-central-1: KMS could not be reached",
+        );
     });
 }
 
@@ -132,6 +139,9 @@ fn a_region_that_hangs_is_replaced_by_the_next_and_costs_one_timeout_for_all_key
         assert_eq!(calls(emulator, "Decrypt"), (0, 203));
         assert_eq!(calls(emulator, "GenerateDataKeyWithoutPlaintext"), (0, 1));
         fell_back(remarks, "no answer in time");
+        let figures = kms.figures();
+        assert_eq!(figures.region(), WEST);
+        assert!(figures.calls(Call::Decrypt).failed >= 1, "what was given up has failed");
     });
 }
 
@@ -220,7 +230,7 @@ fn a_region_that_answers_again_is_asked_first_again_and_both_is_told_once() {
         emulator.clear_faults();
         emulator.control().forget_calls().unwrap();
         kms.decrypt(&wrapped).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(calls(emulator, "Decrypt"), (1, 0));
+        assert_eq!((calls(emulator, "Decrypt"), &*kms.figures().region()), ((1, 0), EAST));
         let remarks = remarks.lock().unwrap();
         assert!(
             matches!(&remarks[..], [Remark::Warning(_), Remark::Note(text)] if text.contains("us-east-1 answers again")),

@@ -10,6 +10,7 @@ mod access;
 mod choice;
 mod key_command;
 mod number;
+mod rewrap_key;
 mod rotate_key;
 #[cfg(feature = "mock")]
 mod switch;
@@ -100,6 +101,15 @@ system_variables! {
             a rotation fails. Reads 0",
         verb: "rotates",
         run: rotate_key::rotate,
+    }
+
+    REWRAP_KEY: KeyCommand {
+        name: c"rewrap_key",
+        comment: c"Set it to a key id to have all versions of that key wrapped anew under the master key that is configured now, \
+            or to -1 to do so with all keys. The data keys and the data stay as they are; the master key that wrapped them \
+            before is not needed. The statement fails if one of them fails. Reads 0",
+        verb: "re-wraps",
+        run: rewrap_key::rewrap,
     }
 
     LOG_LEVEL: Choice<LevelFilter> {

@@ -66,3 +66,25 @@ fn a_tenants_file_that_turns_up_is_trusted_for_his_ids_only() {
         assert!(key(&store, 1, 2).is_some(), "it can be read");
     }
 }
+
+#[test]
+fn a_rotation_of_all_keys_leaves_out_the_keys_of_a_disabled_master_key_and_rotates_the_others() {
+    let setup = Setup::new();
+    let store = setup.open_with_tenant();
+    let ids = [1, 10, 11, 12, 20];
+    for number in ids {
+        store.latest_or_new(id(number)).expect("made");
+    }
+    setup.kms.disable(TENANT, true);
+    setup.kms.calls();
+    let error = store.rotate_all().expect_err("one is disabled").to_string();
+    assert!(error.starts_with("1 of 5 keys could not be rotated") && error.contains("2 were not tried"), "{error}");
+    assert_eq!(ids.map(|number| store.published.latest(id(number)).map(KeyVersion::value)), {
+        [Some(2), Some(1), Some(1), Some(1), Some(2)]
+    });
+    assert_eq!(setup.kms.calls().iter().filter(|call| **call == Generate).count(), 3, "one of his, and the others");
+    // One that all would meet ends it.
+    setup.kms.fail_next(&[(Generate, Class::NoCredentials)]);
+    let error = store.rotate_all().expect_err("the same for all").to_string();
+    assert!(error.starts_with("1 of 5 keys could not be rotated") && error.contains("4 were not tried"), "{error}");
+}

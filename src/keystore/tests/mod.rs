@@ -6,6 +6,7 @@ mod copied;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod encryption_context;
+mod figures;
 mod first_keys;
 mod found_at_start;
 mod hanging_kms;
@@ -15,7 +16,9 @@ mod memory;
 mod planted;
 mod power_failure;
 mod retry;
+mod rewrap;
 mod rotate;
+mod rotate_all;
 mod start;
 mod two_servers;
 
@@ -27,7 +30,7 @@ use std::time::{Duration, Instant};
 use super::test_kms::{TestKms, wrap};
 use super::*;
 use crate::cipher::Algorithm;
-use crate::kms::Call::{Decrypt, GenerateDataKeyWithoutPlaintext as Generate};
+use crate::kms::Call::{Decrypt, Encrypt, GenerateDataKeyWithoutPlaintext as Generate};
 use crate::kms::{Class, EncryptionContext, KeySpec, MasterKeyId};
 
 /// A key store in a folder of its own.
@@ -74,6 +77,7 @@ impl Setup {
             role,
             startup_timeout: Duration::from_secs(3),
             is_starting: || false,
+            who: || "dba@localhost".to_owned(),
             reporter: self.log,
         }
     }

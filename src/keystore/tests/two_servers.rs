@@ -113,7 +113,7 @@ fn a_file_with_another_key_than_the_other_server_has_made_is_refused_and_the_evi
 }
 
 /// While KMS unwraps a key, somebody does something in the folder.
-struct Meanwhile<F>(TestKms, F);
+pub(super) struct Meanwhile<F>(pub(super) TestKms, pub(super) F);
 
 impl<F: Fn() + Send + Sync> Kms for Meanwhile<F> {
     fn generate_data_key(

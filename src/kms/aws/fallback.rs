@@ -13,24 +13,31 @@ use super::regions::{Regions, Route, Stop};
 use super::settings::Remark;
 use crate::kms::{AtStart, Call, Class, KmsError, PlainKey, WrappedKey};
 
+/// Where a call is made, and how much time it has.
+pub(super) struct Place {
+    pub(super) connection: Arc<Connection>,
+    /// As the route names it.
+    pub(super) region: String,
+    pub(super) until: Instant,
+}
+
 impl Regions {
-    /// Does `call`, by `ask`, in the regions of `route`, until `until`. `ask` gets the name of the region too.
+    /// Does `call`, by `ask`, in the regions of `route`, until `until`.
     pub(super) async fn ask<T, F: Future<Output = Result<T, KmsError>>>(
         &self,
         call: Call,
         route: &Route,
         until: Instant,
-        ask: impl Fn(Arc<Connection>, String) -> F,
+        ask: impl Fn(Place) -> F,
     ) -> Result<T, KmsError> {
         if route.others.is_empty() {
-            return ask(route.home.region.connection.clone(), route.home.name.clone()).await;
+            return ask(route.home.place(until)).await;
         }
         let mut left: Vec<usize> = (0..route.len()).collect();
         let mut failures = Failures::default();
         while let Some((place, stop, admission)) = route.next(&mut left, Instant::now()) {
-            let patience = self.patience(until, left.len() + 1, route);
-            let answer = ask(stop.region.connection.clone(), stop.name.clone());
-            let answer = tokio::time::timeout(patience, answer).await;
+            let until = until.min(Instant::now() + self.patience(until, left.len() + 1, route));
+            let answer = tokio::time::timeout_at(until.into(), ask(stop.place(until))).await;
             let answer = answer.unwrap_or_else(|_| Err(stop.region.connection.no_answer(call)));
             self.learn(stop, admission, [answer.as_ref().map(drop)]);
             match answer {
@@ -157,7 +164,15 @@ impl Regions {
             }
         }
         if has_answered && stop.region.breaker().answered(admission) {
+            self.goes_to(stop, &stop.name);
             (self.observer)(Remark::Note(format!("KMS in region {} answers again, and is asked first", stop.name)));
+        }
+    }
+
+    /// What is asked in the region `of` goes to the region `name` from now on.
+    fn goes_to(&self, of: &Stop, name: &str) {
+        if self.is_default(of) {
+            self.figures.set_region(name);
         }
     }
 
@@ -165,7 +180,9 @@ impl Regions {
     fn tell_of_replacement(&self, route: &Route, place: usize) {
         let Some(replacing) = route.stops().nth(place) else { return };
         for stop in route.stops().take(place) {
-            if let Some(why) = stop.region.breaker().was_replaced() {
+            let news = stop.region.breaker().was_replaced();
+            if let Some(why) = news {
+                self.goes_to(stop, &replacing.name);
                 (self.observer)(Remark::Warning(format!(
                     "KMS in region {0} fails, and region {1} is asked in its place. {0} is tried again after a minute, and then \
                      in pauses of up to 10 minutes. {why}",
@@ -173,6 +190,12 @@ impl Regions {
                 )));
             }
         }
+    }
+}
+
+impl Stop {
+    fn place(&self, until: Instant) -> Place {
+        Place { connection: self.region.connection.clone(), region: self.name.clone(), until }
     }
 }
 

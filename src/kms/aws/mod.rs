@@ -6,6 +6,7 @@ mod breaker;
 mod calls;
 mod certificates;
 mod codes;
+mod counting;
 mod credential_failures;
 mod errors;
 mod fallback;
@@ -27,8 +28,8 @@ use zeroize::Zeroizing;
 pub use region_lists::{Endpoints, parse_regions};
 pub use settings::{AwsSettings, Remark};
 
-use super::{Call, EncryptionContext, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
-use region_and_credentials::Connection;
+use super::{Call, EncryptionContext, Figures, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
+use fallback::Place;
 use regions::Regions;
 use runtime::Runtime;
 
@@ -50,6 +51,11 @@ impl AwsKms {
         Ok(Self { runtime: Runtime::start()?, regions: Arc::new(Regions::new(settings, Box::new(observer))) })
     }
 
+    /// The numbers of its calls, which outlive it.
+    pub fn figures(&self) -> Arc<Figures> {
+        self.regions.figures.clone()
+    }
+
     /// When a call that begins now is given up.
     fn deadline(&self) -> Instant {
         Instant::now() + self.regions.timeouts.operation
@@ -68,9 +74,9 @@ impl Kms for AwsKms {
         let (master_key, context) = (master_key.clone(), context.clone());
         let task = async move {
             let route = regions.route_to(&master_key, CALL).await?;
-            let generate = |connection: Arc<Connection>, region: String| {
+            let generate = |Place { connection, region, until }: Place| {
                 let (master_key, context) = (route.name_in(&master_key, &region), context.clone());
-                async move { connection.generate_data_key(&master_key, spec, &context).await }
+                async move { connection.generate_data_key(&master_key, spec, &context, until).await }
             };
             regions.ask(CALL, &route, until, generate).await
         };
@@ -88,9 +94,9 @@ impl Kms for AwsKms {
         let key = Arc::new(Zeroizing::new(key.to_vec()));
         let task = async move {
             let route = regions.route_to(&master_key, Call::Encrypt).await?;
-            let encrypt = |connection: Arc<Connection>, region: String| {
+            let encrypt = |Place { connection, region, until }: Place| {
                 let (master_key, key, context) = (route.name_in(&master_key, &region), key.clone(), context.clone());
-                async move { connection.encrypt(&master_key, &key, &context).await }
+                async move { connection.encrypt(&master_key, &key, &context, until).await }
             };
             regions.ask(Call::Encrypt, &route, until, encrypt).await
         };
@@ -101,9 +107,9 @@ impl Kms for AwsKms {
         let (regions, until, wrapped) = (self.regions.clone(), self.deadline(), wrapped.clone());
         let task = async move {
             let route = regions.route_of(&wrapped).await?;
-            let decrypt = |connection: Arc<Connection>, _| {
+            let decrypt = |Place { connection, until, .. }: Place| {
                 let wrapped = wrapped.clone();
-                async move { connection.decrypt(&wrapped).await }
+                async move { connection.decrypt(&wrapped, until).await }
             };
             regions.ask(Call::Decrypt, &route, until, decrypt).await
         };

@@ -16,7 +16,7 @@ use super::credential_failures::Chain;
 use super::settings::{AwsSettings, Timeouts};
 use super::text::identifier;
 use super::{aws_files, http};
-use crate::kms::{Call, Class, KmsError};
+use crate::kms::{Call, Class, Figures, KmsError};
 
 /// The client and what it is made from. Runs on the runtime only.
 pub(super) struct Connection {
@@ -27,6 +27,7 @@ pub(super) struct Connection {
     /// profiles say of an endpoint holds for it.
     is_default: bool,
     pub(super) timeouts: Timeouts,
+    pub(super) figures: Arc<Figures>,
     kept: Mutex<Kept>,
 }
 
@@ -91,14 +92,16 @@ impl Connected {
 
 impl Connection {
     /// To the default region. Reads no configuration and calls nothing before the first call of KMS.
-    pub(super) fn new(settings: AwsSettings) -> Self {
+    pub(super) fn new(settings: AwsSettings, figures: Arc<Figures>) -> Self {
         let region = settings.default_region().map(str::to_owned);
-        Self { timeouts: settings.timeouts(), settings, region, is_default: true, kept: Mutex::default() }
+        figures.set_region(region.as_deref().unwrap_or_default());
+        Self { timeouts: settings.timeouts(), settings, region, is_default: true, figures, kept: Mutex::default() }
     }
 
     /// To another region. Credentials are found for it apart: where a region is down, so is the STS in it.
-    pub(super) fn to_region(settings: AwsSettings, region: &str) -> Self {
-        Self { region: Some(region.to_owned()), is_default: false, ..Self::new(settings) }
+    pub(super) fn to_region(settings: AwsSettings, region: &str, figures: Arc<Figures>) -> Self {
+        let (timeouts, region) = (settings.timeouts(), Some(region.to_owned()));
+        Self { timeouts, settings, region, is_default: false, figures, kept: Mutex::default() }
     }
 
     /// The client that is kept, or a new one.
@@ -160,6 +163,9 @@ impl Connection {
             config = self.config(&http, Some(worked.as_deref().unwrap_or("us-east-1"))).await;
         }
         let region = config.region().map(Region::to_string).unwrap_or_default();
+        if self.is_default {
+            self.figures.set_region(&region);
+        }
         let chain = config.credentials_provider().map(Chain::new);
         if let Some(chain) = &chain {
             let provider = SharedCredentialsProvider::new(chain.clone());

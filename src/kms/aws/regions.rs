@@ -13,7 +13,7 @@ use std::time::Instant;
 use super::breaker::{Admission, Breaker};
 use super::region_and_credentials::Connection;
 use super::settings::{AwsSettings, Remark, Timeouts};
-use crate::kms::{Call, KmsError, MasterKeyId, WrappedKey};
+use crate::kms::{Call, Figures, KmsError, MasterKeyId, WrappedKey};
 
 /// Told what an operator has to know while calls go on. Called on the runtime's thread.
 pub(super) type Observer = Box<dyn Fn(Remark) + Send + Sync>;
@@ -28,6 +28,8 @@ pub(super) struct Regions {
     /// be of a replica that answered once, or of the place that a datadir was copied from.
     homes: Mutex<HashMap<String, String>>,
     pub(super) observer: Observer,
+    /// Of the calls in all regions.
+    pub(super) figures: Arc<Figures>,
 }
 
 /// KMS in one region.
@@ -58,13 +60,15 @@ impl Regions {
         let home = |key: &MasterKeyId| Some((key.multi_region_id()?.to_owned(), key.region()?.to_owned()));
         // The first one that is named counts.
         let homes = settings.master_keys().filter_map(home).collect::<Vec<_>>().into_iter().rev().collect();
+        let figures = Arc::<Figures>::default();
         Self {
             timeouts: settings.timeouts(),
-            default: Region::new(Connection::new(settings.clone())),
+            default: Region::new(Connection::new(settings.clone(), figures.clone())),
             others: Mutex::default(),
             homes: Mutex::new(homes),
             settings,
             observer,
+            figures,
         }
     }
 
@@ -147,8 +151,12 @@ impl Regions {
         }
         // Each entry is inserted as a whole.
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        let region = || Region::new(Connection::to_region(self.settings.clone(), name));
+        let region = || Region::new(Connection::to_region(self.settings.clone(), name, self.figures.clone()));
         others.entry(name.to_owned()).or_insert_with(region).clone()
+    }
+
+    pub(super) fn is_default(&self, stop: &Stop) -> bool {
+        Arc::ptr_eq(&stop.region, &self.default)
     }
 
     /// The default region's name, which the SDK may have to look for.
