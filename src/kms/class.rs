@@ -200,7 +200,7 @@ impl Class {
                 "Try again; if it lasts, see the state of the master key and of its key store in KMS"
             }
             (Self::NotFound, Generate | Encrypt) => {
-                "Check the master key's name in the plugin's settings, its account, and aws_key_management_region"
+                "Check aws_key_management_master_key_id and aws_key_management_region"
             }
             (Self::NotFound, Decrypt) => {
                 "Check aws_key_management_region and the account: the master key that wrapped it must be there. What a \
