@@ -76,7 +76,7 @@ fn a_row_that_panics_shows_nothing() {
         }
     }
     assert!(!AtFirst::default().0);
-    assert_eq!(ask(super::row::show::<Panics>), "0");
+    assert_eq!(ask(row::show::<Panics>), "0");
 }
 
 /// All variables, as SHOW STATUS finds them, without the plugin's name.
