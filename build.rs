@@ -14,8 +14,10 @@ fn main() -> Result<(), Error> {
     // INSTALL/UNINSTALL loses some, and after about a thousand the process aborts.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
 
-    // The sign of a server that `plugin_host` has, for the tests that load the plugin.
-    println!("cargo::rustc-link-arg-tests=-Wl,--export-dynamic-symbol=mysqld_server_initialized");
+    // What `plugin_host` has of a server, for the tests that load the plugin: a sign, and who calls a function.
+    for symbol in ["mysqld_server_initialized", "_current_thd", "_Z19check_global_accessP3THD11privilege_tb"] {
+        println!("cargo::rustc-link-arg-tests=-Wl,--export-dynamic-symbol={symbol}");
+    }
 
     let include = find_headers()?;
     let bindings = bindgen::Builder::default()

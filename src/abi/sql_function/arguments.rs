@@ -18,6 +18,13 @@ pub(super) struct State {
     _extension: MaybeUninit<*mut c_void>,
 }
 
+/// A [`State`] after [`State::begin`], as far as it is used then.
+#[repr(C)]
+struct Prepared {
+    _before: MaybeUninit<[u8; offset_of!(State, memory)]>,
+    memory: Option<Box<Text>>,
+}
+
 /// In a box of its own, so that the server's pointer is a thin one.
 type Text = Vec<u8>;
 
@@ -26,6 +33,7 @@ const _: () = assert!(align_of::<State>() == align_of::<c::UDF_INIT>());
 const _: () = assert!(offset_of!(State, maybe_null) == offset_of!(c::UDF_INIT, maybe_null));
 const _: () = assert!(offset_of!(State, max_length) == offset_of!(c::UDF_INIT, max_length));
 const _: () = assert!(offset_of!(State, memory) == offset_of!(c::UDF_INIT, ptr));
+const _: () = assert!(offset_of!(Prepared, memory) == offset_of!(c::UDF_INIT, ptr));
 const _: () = assert!(size_of::<Option<Box<Text>>>() == size_of::<*mut c_char>());
 
 impl State {
@@ -40,42 +48,27 @@ impl State {
 /// The server's own limit, and that of a LONGBLOB: in bytes.
 const LONGEST: c_ulong = u32::MAX as c_ulong;
 
-/// What the first function gets.
-pub(super) struct Preparation<'a> {
-    pub(super) state: &'a mut State,
-    /// How many arguments the statement passes.
-    pub(super) arguments: c_uint,
-    pub(super) message: Message<'a>,
-}
+/// How many arguments a statement passes: a member of the server's `UDF_ARGS`.
+pub(super) struct ArgumentCount(pub(super) c_uint);
 
-impl Argument for Preparation<'_> {
-    type Raw = (*mut c::UDF_INIT, *mut c::UDF_ARGS, *mut c_char);
+impl Argument for ArgumentCount {
+    type Raw = (*mut c::UDF_ARGS,);
 
-    /// The first points to a `UDF_INIT`, initialised or not, which nobody else uses during the call; the second to a
-    /// `UDF_ARGS` with its number; the third to the memory of a [`Message`].
-    unsafe fn from_raw((init, args, message): Self::Raw) -> Self {
-        // SAFETY: the server's `UDF_INIT`, for this call alone; a `State` has its layout and may hold anything.
-        let state = unsafe { &mut *init.cast::<State>() };
-        // SAFETY: the server has set the number.
-        let arguments = unsafe { (*args).arg_count };
-        // SAFETY: memory of this size, for this call alone, which may hold anything.
-        let message = Message(unsafe { &mut *message.cast::<[MaybeUninit<u8>; MESSAGE_SIZE]>() });
-        Self { state, arguments, message }
+    /// It points to a `UDF_ARGS` whose number is set.
+    unsafe fn from_raw((args,): Self::Raw) -> Self {
+        // SAFETY: the server has set it, as the caller promises.
+        Self(unsafe { (*args).arg_count })
     }
 }
 
 /// The server's memory for the reason of a failure: `MYSQL_ERRMSG_SIZE` bytes.
-pub(super) struct Message<'a>(&'a mut [MaybeUninit<u8>; MESSAGE_SIZE]);
+pub(super) type Message = [MaybeUninit<u8>; 512];
 
-pub(super) const MESSAGE_SIZE: usize = 512;
-
-impl Message<'_> {
-    /// What is too long is cut. Ends in NUL.
-    pub(super) fn say(&mut self, text: &str) {
-        let text = &text[..text.floor_char_boundary(MESSAGE_SIZE - 1)];
-        for (place, byte) in self.0.iter_mut().zip(text.bytes().chain([0])) {
-            place.write(byte);
-        }
+/// Puts a text there, which is cut if it is too long, and ends in NUL.
+pub(super) fn say(text: &str, message: &mut Message) {
+    let text = &text[..text.floor_char_boundary(message.len() - 1)];
+    for (place, byte) in message.iter_mut().zip(text.bytes().chain([0])) {
+        place.write(byte);
     }
 }
 
@@ -88,10 +81,9 @@ impl Argument for Memory<'_> {
     /// It points to a `UDF_INIT` that the first function got, and of which the server has left the pointer `ptr` alone since;
     /// nobody else uses it during the call.
     unsafe fn from_raw((init,): Self::Raw) -> Self {
-        // SAFETY: a `UDF_INIT`, which a `State` has the layout of.
-        let memory = unsafe { &mut (*init.cast::<State>()).memory };
-        // SAFETY: the first function has written it, and only the two that get a `Memory` since.
-        Self(unsafe { memory.assume_init_mut() })
+        // SAFETY: a `State` lies there, in whose `memory` the first function has written such a value, and only the two that
+        // get a `Memory` since.
+        Self(unsafe { &mut (*init.cast::<Prepared>()).memory })
     }
 }
 

@@ -16,7 +16,7 @@ mod tests;
 use std::ffi::{c_char, c_ulong, c_void};
 use std::mem::MaybeUninit;
 
-use self::arguments::{Memory, Preparation};
+use self::arguments::{ArgumentCount, Memory, Message, State, say};
 use super::bindings as c;
 use super::error_log;
 use super::export::{Place, Unused, exported};
@@ -28,18 +28,19 @@ exported! {
     #[unsafe(no_mangle)]
     #[allow(private_interfaces, unsafe_code)] // only the server uses the function, through the symbol
     pub fn aws_key_management_keys_init(
-        preparation: Preparation<'_> = (init: *mut c::UDF_INIT, args: *mut c::UDF_ARGS, message: *mut c_char),
+        state: Place<'_, State> = (init: *mut c_void),
+        arguments: ArgumentCount = (args: *mut c::UDF_ARGS),
+        message: Place<'_, Message> = (message: *mut c_void),
     ) -> c_char, on panic 1 {
-        let Preparation { state, arguments, mut message } = preparation;
         // The server reads it after any failure, also after a panic.
-        message.say("internal error, see the server's error log");
-        state.begin();
-        if arguments != 0 {
-            message.say("it takes no arguments");
+        say("internal error, see the server's error log", message.0);
+        state.0.begin();
+        if arguments.0 != 0 {
+            say("it takes no arguments", message.0);
             return 1;
         }
         if !Server::current().statement_has_process_privilege() {
-            message.say("the PROCESS privilege is needed to see the keys");
+            say("the PROCESS privilege is needed to see the keys", message.0);
             return 1;
         }
         0

@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::arguments::{MESSAGE_SIZE, State};
 use super::*;
 use crate::abi::export::Argument;
 use crate::cipher::Algorithm;
@@ -105,13 +104,8 @@ fn without_the_right_the_function_does_not_begin_and_says_why() {
 
 #[test]
 fn a_message_ends_within_its_memory() {
-    let mut memory = [MaybeUninit::<c_char>::new(1); MESSAGE_SIZE];
-    let mut init = MaybeUninit::<c::UDF_INIT>::uninit();
-    let mut args = arguments(0);
-    // SAFETY: what the server passes.
-    let mut preparation =
-        unsafe { Preparation::from_raw((init.as_mut_ptr(), &raw mut args, memory.as_mut_ptr().cast())) };
-    preparation.message.say(&"\u{e9}".repeat(300));
+    let mut memory: Message = [MaybeUninit::uninit(); 512];
+    say(&"\u{e9}".repeat(300), &mut memory);
     // SAFETY: a text that ends in NUL; that it does so within the memory, Miri sees.
     let text = unsafe { CStr::from_ptr(memory.as_ptr().cast()) };
     assert_eq!(text.to_str().expect("UTF-8"), "\u{e9}".repeat(255));
@@ -180,12 +174,12 @@ impl Call {
     }
 
     fn begin(&mut self) -> (c_char, String) {
-        let mut message = [MaybeUninit::<u8>::uninit(); MESSAGE_SIZE];
-        let at = message.as_mut_ptr().cast::<c_char>();
+        let mut message: Message = [MaybeUninit::uninit(); 512];
+        let at = (&raw mut message).cast::<c_void>();
         // SAFETY: what the server passes.
-        let answer = unsafe { aws_key_management_keys_init(self.init.as_mut_ptr(), &raw mut self.args, at) };
+        let answer = unsafe { aws_key_management_keys_init(self.init.as_mut_ptr().cast(), &raw mut self.args, at) };
         // SAFETY: the function has failed, and said why.
-        let text = unsafe { CStr::from_ptr(at) };
+        let text = unsafe { CStr::from_ptr(at.cast()) };
         (answer, text.to_str().expect("UTF-8").to_owned())
     }
 
