@@ -28,6 +28,7 @@ mod failpoints;
 mod figures;
 mod files;
 mod first_keys;
+mod folder_errors;
 mod key_locks;
 mod key_name;
 mod load;
@@ -254,11 +255,11 @@ impl KeyStore {
         report.accepted.retain(|accepted| published.contains(&accepted.entry.name));
         let (at_last, loaded): (Vec<_>, Vec<_>) =
             report.accepted.iter().partition(|accepted| self.failures.loaded(accepted.entry.name));
-        self.figures.note_memory(report.not_locked.is_none());
+        self.figures.note_memory(report.exposure.to_swap.is_none());
         self.note_versions();
         self.figures.note_loaded();
         report.accepted.iter().for_each(|accepted| self.figures.known_versions().loaded(accepted));
-        self.messages.memory(report.not_locked.as_ref());
+        self.messages.exposure(&report.exposure);
         self.messages.loaded(&loaded);
         self.messages.loaded_at_last(&at_last);
         self.messages.untrusted(&report, &self.files.master_keys());
@@ -290,7 +291,7 @@ impl KeyStore {
         failpoint!("before_publish");
         self.published.publish(self.epoch, new.iter().map(|new| (new.name, new.key.clone())).collect());
         new.iter().for_each(|new| self.figures.known_versions().wrapped(new.name, &new.recipe.encryption_context));
-        self.figures.note_memory(new.iter().all(|new| new.not_locked.is_none()));
+        self.figures.note_memory(new.iter().all(|new| new.exposure.to_swap.is_none()));
         self.note_versions();
         new.iter().for_each(|new| self.messages.made(new, &self.files.path_of(new.name)));
     }
