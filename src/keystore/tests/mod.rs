@@ -24,6 +24,7 @@ mod rotate;
 mod rotate_all;
 mod start;
 mod two_servers;
+mod version_list;
 
 use std::fs;
 use std::path::Path;
