@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `published/` | what the callbacks read without waiting |
 //! | `files/` | the folder, the formats of what lies in it, the manifest |
-//! | `start`, `load`, `adopt`, `create`, `rotate`, `rotate_all`, `rewrap` | the operations, on files and KMS: what came of them is data |
+//! | `start`, `load`, `adopt`, `create`, `rotate`, `rotate_all`, `rewrap`, `verify` | the operations, on files and KMS: what came of them is data |
 //! | `pauses`, `first_keys` | what is waited for while the server starts |
-//! | `background`, `retry` | what is done while nobody waits |
-//! | `messages` | what of that becomes a line of the log |
-//! | `figures`, `readiness` | what an operator can ask for at any time |
+//! | `background`, `retry`, `verify_job` | what is done while nobody waits |
+//! | `messages`, `restart_messages` | what of that becomes a line of the log |
+//! | `figures`, `readiness`, `findings` | what an operator can ask for at any time |
 //! | this file | [`KeyStore`]: who may do what when, and what is published of it |
 //!
 //! The operations use the two folders, which know neither each other nor the operations.
@@ -27,6 +27,7 @@ mod error;
 mod failpoints;
 mod figures;
 mod files;
+mod findings;
 mod first_keys;
 mod key_locks;
 mod key_name;
@@ -38,6 +39,7 @@ mod opening;
 mod pauses;
 mod published;
 mod readiness;
+mod restart_messages;
 mod retry;
 mod rewrap;
 mod rotate;
@@ -51,6 +53,8 @@ mod test_kms;
 mod tests;
 mod tries;
 mod trust;
+mod verify;
+mod verify_job;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -67,6 +71,7 @@ pub use new_keys::{NewKeySettings, NewKeys};
 pub use opening::{Opening, Role};
 pub use published::{DataKey, PublishedKeys};
 pub use readiness::Readiness;
+pub use verify_job::VerifiedNow;
 
 use crate::kms::Kms;
 use crate::waits;
@@ -75,12 +80,14 @@ use backoff::Backoff;
 use create::{Maker, NewVersion};
 use failpoints::failpoint;
 use files::{Entry, KeyFiles};
+use findings::Findings;
 use first_keys::FirstKeys;
 use key_locks::KeyLocks;
 use load::{LoadReport, RefusedKey};
 use messages::Messages;
 use published::Epoch;
 use rotate::Beside;
+use verify_job::VerifyInterval;
 
 /// All data keys of one server.
 pub struct KeyStore {
@@ -97,6 +104,8 @@ pub struct KeyStore {
     /// On whose behalf the calling thread works.
     who: fn() -> String,
     first_keys: FirstKeys,
+    findings: Findings,
+    verify_interval: VerifyInterval,
     /// Rung when there is something new for the background.
     bell: Bell,
 }

@@ -65,6 +65,19 @@ impl Kms for AwsKms {
             .unwrap_or_else(|| Err(self.connection.no_answer(Call::GenerateDataKeyWithoutPlaintext)))
     }
 
+    fn check_can_generate(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<(), KmsError> {
+        let (connection, master_key, context) = (self.connection.clone(), master_key.clone(), context.clone());
+        let task = async move { connection.check_can_generate(&master_key, spec, &context).await };
+        self.runtime
+            .wait(self.deadline(), task)
+            .unwrap_or_else(|| Err(self.connection.no_answer(Call::GenerateDataKeyWithoutPlaintext)))
+    }
+
     fn encrypt(
         &self,
         master_key: &MasterKeyId,
