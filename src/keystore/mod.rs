@@ -7,7 +7,7 @@
 //! | `start`, `load`, `adopt`, `create`, `rotate`, `rotate_all`, `rewrap`, `verify` | the operations, on files and KMS: what came of them is data |
 //! | `pauses`, `first_keys` | what is waited for while the server starts |
 //! | `background`, `retry`, `verify_job` | what is done while nobody waits |
-//! | `messages`, `restart_messages` | what of that becomes a line of the log |
+//! | `messages` | what of that becomes a line of the log |
 //! | `figures`, `readiness`, `findings` | what an operator can ask for at any time |
 //! | this file | [`KeyStore`]: who may do what when, and what is published of it |
 //!
@@ -29,6 +29,7 @@ mod figures;
 mod files;
 mod findings;
 mod first_keys;
+mod folder_errors;
 mod key_locks;
 mod key_name;
 mod load;
@@ -39,7 +40,6 @@ mod opening;
 mod pauses;
 mod published;
 mod readiness;
-mod restart_messages;
 mod retry;
 mod rewrap;
 mod rotate;
@@ -55,6 +55,7 @@ mod tries;
 mod trust;
 mod verify;
 mod verify_job;
+mod verify_now;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -71,7 +72,7 @@ pub use new_keys::{NewKeySettings, NewKeys};
 pub use opening::{Opening, Role};
 pub use published::{DataKey, PublishedKeys};
 pub use readiness::Readiness;
-pub use verify_job::VerifiedNow;
+pub use verify_now::VerifiedNow;
 
 use crate::kms::Kms;
 use crate::waits;
@@ -261,10 +262,10 @@ impl KeyStore {
         report.accepted.retain(|accepted| published.contains(&accepted.entry.name));
         let (at_last, loaded): (Vec<_>, Vec<_>) =
             report.accepted.iter().partition(|accepted| self.failures.loaded(accepted.entry.name));
-        self.figures.note_memory(report.not_locked.is_none());
+        self.figures.note_memory(report.exposure.to_swap.is_none());
         self.note_versions();
         self.figures.note_loaded();
-        self.messages.memory(report.not_locked.as_ref());
+        self.messages.exposure(&report.exposure);
         self.messages.loaded(&loaded);
         self.messages.loaded_at_last(&at_last);
         self.messages.untrusted(&report, &self.files.master_keys());
@@ -295,7 +296,7 @@ impl KeyStore {
         }
         failpoint!("before_publish");
         self.published.publish(self.epoch, new.iter().map(|new| (new.name, new.key.clone())).collect());
-        self.figures.note_memory(new.iter().all(|new| new.not_locked.is_none()));
+        self.figures.note_memory(new.iter().all(|new| new.exposure.to_swap.is_none()));
         self.note_versions();
         new.iter().for_each(|new| self.messages.made(new, &self.files.path_of(new.name)));
     }

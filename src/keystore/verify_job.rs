@@ -1,4 +1,4 @@
-//! When it is checked whether a restart would work, and by whom: by itself in the background, gently, and when somebody asks.
+//! When it is checked in the background, gently, whether a restart would work, and what becomes of what was found.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,9 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::background::Job;
 use super::findings::{News, Scope};
-use super::restart_messages::verified_text;
 use super::verify::{self, About, Round, Verdict, Verified};
-use super::{DataKey, KeyId, KeyName, KeyStore, KeyStoreError, Role, trust};
+use super::{DataKey, KeyId, KeyName, KeyStore, Role, trust};
 use crate::kms::{KmsError, MasterKeyId};
 use crate::waits;
 
@@ -108,7 +107,8 @@ impl VerifyJob {
             self.last_sample = now;
         }
         let findings = &self.store.findings;
-        if !is_sample && !(findings.is_open() && now >= self.next_open) {
+        let is_again = findings.is_open() && now >= self.next_open;
+        if !is_sample && !is_again {
             return None;
         }
         let names = match verify::needed(&self.store.files, None) {
@@ -146,14 +146,6 @@ impl VerifyJob {
     }
 }
 
-/// What somebody is told who has asked.
-pub struct VerifiedNow {
-    /// A line for each version and each master key of new keys, what failed first.
-    pub lines: Vec<String>,
-    /// How many versions there are.
-    pub result: Result<usize, KeyStoreError>,
-}
-
 impl KeyStore {
     /// The job of this key store: see `VerifyJob`.
     pub fn verify_job(self: &Arc<Self>) -> Box<dyn Job> {
@@ -164,43 +156,6 @@ impl KeyStore {
     pub fn set_verify_interval(&self, interval: Duration) {
         self.verify_interval.0.store(interval.as_secs(), Ordering::Relaxed);
         self.bell.ring();
-    }
-
-    /// Checks at once whether a start would find the versions of a key, or all, and, for all, whether keys could be made. What
-    /// is loaded stays as it is, whatever is found.
-    pub fn verify(&self, only: Option<KeyId>) -> VerifiedNow {
-        self.verify_now(only).unwrap_or_else(|error| VerifiedNow { lines: Vec::new(), result: Err(error) })
-    }
-
-    fn verify_now(&self, only: Option<KeyId>) -> Result<VerifiedNow, KeyStoreError> {
-        if self.role == Role::Backup {
-            return Err(KeyStoreError::BackupVerifiesNothing);
-        }
-        let names = verify::needed(&self.files, only)?;
-        let given_up = || KeyStoreError::GivenUp(only.or(names.first().map(|name| name.id)).unwrap_or(KeyId::DEFAULT));
-        let mut round = Round::new(names.clone());
-        while self.step_round(&mut round) {
-            if waits::must_end() {
-                return Err(given_up());
-            }
-        }
-        let mut asked = Vec::new();
-        for (master_key, id) in self.master_keys_of_new_keys().into_iter().filter(|_| only.is_none()) {
-            if waits::must_end() {
-                return Err(given_up());
-            }
-            asked.push(self.ask_for_new_key(master_key, id));
-        }
-        if waits::must_end() {
-            return Err(given_up());
-        }
-        let verified = round.into_verified();
-        let told = VerifiedNow::of(&verified, &asked);
-        self.take_verified(verified, Scope { is_all: only.is_none(), was_asked_for: true });
-        if only.is_none() {
-            self.take_asked(asked);
-        }
-        Ok(told)
     }
 
     /// Of these, each has been proven to be good.
@@ -228,12 +183,12 @@ impl KeyStore {
         is_done
     }
 
-    fn step_round(&self, round: &mut Round) -> bool {
+    pub(super) fn step_round(&self, round: &mut Round) -> bool {
         let in_memory = |name| self.published.with_key(name, DataKey::clone);
         round.step(&self.files, &*self.kms, &in_memory, Instant::now() + LONGEST_STEP)
     }
 
-    fn take_verified(&self, verified: Vec<Verified>, scope: Scope) {
+    pub(super) fn take_verified(&self, verified: Vec<Verified>, scope: Scope) {
         let in_memory = |name| self.published.with_key(name, |_| ()).is_some();
         let is_good = |verified: &&Verified| !matches!(verified.verdict, Verdict::Failed(_));
         let to_load = verified.iter().filter(is_good).filter(|good| !in_memory(good.name));
@@ -250,7 +205,7 @@ impl KeyStore {
         self.tell_restart(&news, scope.is_all && all_were_asked);
     }
 
-    fn take_asked(&self, asked: Vec<(String, Result<(), KmsError>)>) {
+    pub(super) fn take_asked(&self, asked: Vec<(String, Result<(), KmsError>)>) {
         let all_would = asked.iter().all(|(_, answer)| answer.is_ok());
         let news = self.findings.making(asked);
         self.tell_restart(&news, false);
@@ -289,11 +244,11 @@ impl KeyStore {
             by_master_key.entry(master_key.unwrap_or_default()).or_default().push(*name);
         }
         let others = by_master_key.into_values().filter(|names| !names.iter().any(|name| but.contains(name)));
-        others.filter_map(|names| fastrand::choice(names)).collect()
+        others.filter_map(fastrand::choice).collect()
     }
 
     /// Each master key that wraps new keys, with a key id that has it.
-    fn master_keys_of_new_keys(&self) -> Vec<(MasterKeyId, KeyId)> {
+    pub(super) fn master_keys_of_new_keys(&self) -> Vec<(MasterKeyId, KeyId)> {
         let settings = self.new_keys.settings();
         let of_all = settings.master_key.iter().map(|master_key| (KeyId::DEFAULT, master_key));
         let mut found: Vec<(MasterKeyId, KeyId)> = Vec::new();
@@ -305,44 +260,10 @@ impl KeyStore {
         found
     }
 
-    fn ask_for_new_key(&self, master_key: MasterKeyId, id: KeyId) -> (String, Result<(), KmsError>) {
+    pub(super) fn ask_for_new_key(&self, master_key: MasterKeyId, id: KeyId) -> (String, Result<(), KmsError>) {
         let recipe = self.new_keys.recipe_for(id);
         let answer = self.kms.check_can_generate(&master_key, recipe.spec, &recipe.encryption_context);
         (master_key.as_str().to_owned(), answer)
-    }
-}
-
-impl VerifiedNow {
-    fn of(verified: &[Verified], asked: &[(String, Result<(), KmsError>)]) -> Self {
-        let has_failed = |verified: &&Verified| matches!(verified.verdict, Verdict::Failed(_));
-        let mut sorted: Vec<&Verified> = verified.iter().collect();
-        sorted.sort_by_key(|verified| match verified.verdict {
-            Verdict::Failed(_) => (0, verified.name),
-            Verdict::FromCopy(_) => (1, verified.name),
-            Verdict::Good => (2, verified.name),
-        });
-        let failed: Vec<&Verified> = sorted.iter().copied().filter(has_failed).collect();
-        let not_made = asked.iter().find_map(|(name, answer)| Some((name, answer.as_ref().err()?)));
-        let new_keys = asked.iter().map(|(name, answer)| match answer {
-            Ok(()) => format!("new keys: could be made under master key {name}"),
-            Err(error) => format!("new keys: none could be made under master key {name}: {error}"),
-        });
-        let (bad, good) = sorted.split_at(failed.len());
-        let lines =
-            bad.iter().map(|bad| verified_text(bad)).chain(new_keys).chain(good.iter().map(|good| verified_text(good)));
-        let first = failed.first().map(|failed| verified_text(failed));
-        let first =
-            first.or_else(|| not_made.map(|(name, error)| format!("new keys under master key {name}: {error}")));
-        let result = first.map_or(Ok(verified.len()), |first| {
-            Err(KeyStoreError::NotAllVerified {
-                failed: failed.len(),
-                of: verified.len(),
-                would_make: not_made.is_none(),
-                names: failed.iter().map(|failed| failed.name).collect(),
-                first,
-            })
-        });
-        Self { lines: lines.collect(), result }
     }
 }
 

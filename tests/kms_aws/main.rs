@@ -13,6 +13,7 @@ mod kms_emulator;
 mod messages;
 #[path = "../support/proxy.rs"]
 mod proxy;
+mod regions;
 mod surroundings;
 
 use std::net::TcpListener;
@@ -327,6 +328,7 @@ fn connect(url: &str, request_timeout: Option<Duration>) -> AwsKms {
         region: Some("us-east-1".to_owned()),
         endpoint_url: Some(url.to_owned()),
         request_timeout,
+        ..AwsSettings::default()
     })
     .expect("a runtime")
 }

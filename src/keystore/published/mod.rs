@@ -12,7 +12,9 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 pub use secret_memory::DataKey;
-pub(super) use secret_memory::{Hidden, hide};
+#[cfg(all(test, not(feature = "model")))]
+pub(super) use secret_memory::tests::REFUSED_WITH;
+pub(super) use secret_memory::{Exposure, Hidden, hide};
 
 use super::{KeyId, KeyName, KeyVersion};
 use crate::cipher::Algorithm;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::super::background::Job;
 use super::super::retry::Retry;
 use super::super::test_kms::{OTHER_MASTER_KEY, TEST_MASTER_KEY};
+use super::super::verify;
 use super::super::verify_job::VerifyJob;
 use super::two_servers::Meanwhile;
 use super::*;
@@ -309,6 +310,20 @@ fn who_asks_is_told_of_each_version_what_failed_first_and_the_statement_fails_wi
     run(&mut job, begun + DAY);
     assert!(is_ready(&store) && store.verify(None).result.is_ok());
     assert_eq!(key(&store, 3, 1), before);
+}
+
+#[test]
+fn what_a_file_holds_is_compared_with_the_key_in_memory_and_not_only_with_the_manifest() {
+    let (_setup, store, _, _) = running(2);
+    let [one, two] = [1, 2].map(|id| KeyName::new(id, 1).expect("a name"));
+    let verify = |in_memory| {
+        let key = store.published.with_key(in_memory, DataKey::clone);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut verified = verify::verify(&store.files, &*store.kms, &|_| key.clone(), &[one], deadline);
+        verified.remove(0).verdict
+    };
+    assert!(matches!(verify(one), verify::Verdict::Good));
+    assert!(matches!(verify(two), verify::Verdict::Failed(KeyStoreError::OtherKey(name)) if name == one));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
@@ -18,17 +18,19 @@ use tokio::task::JoinSet;
 use super::asked::Asked;
 use super::counting::Counting;
 use super::errors::failed;
-use super::region_and_credentials::{Connected, Connection};
+use super::region_and_credentials::{Connected, Connection, NO_ANSWER};
 use crate::kms::{Call, Class, EncryptionContext, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 impl Connection {
+    /// A call that is dropped at `until` has failed; one that is dropped before that was cancelled.
     pub(super) async fn generate_data_key(
         &self,
         master_key: &MasterKeyId,
         spec: KeySpec,
         context: &EncryptionContext,
+        until: Instant,
     ) -> Result<WrappedKey, KmsError> {
-        self.generate(master_key, spec, context, Generate::Key).await?.ok_or_else(|| {
+        self.generate(master_key, spec, context, Generate::Key, until).await?.ok_or_else(|| {
             KmsError::new(CALL_GENERATE, Class::Transient, "KMS answered as if it had not been asked for a key")
         })
     }
@@ -38,8 +40,9 @@ impl Connection {
         master_key: &MasterKeyId,
         spec: KeySpec,
         context: &EncryptionContext,
+        until: Instant,
     ) -> Result<(), KmsError> {
-        self.generate(master_key, spec, context, Generate::Nothing).await.map(drop)
+        self.generate(master_key, spec, context, Generate::Nothing, until).await.map(drop)
     }
 
     async fn generate(
@@ -48,11 +51,12 @@ impl Connection {
         spec: KeySpec,
         context: &EncryptionContext,
         what: Generate,
+        until: Instant,
     ) -> Result<Option<WrappedKey>, KmsError> {
         let client = self.client(CALL_GENERATE).await?;
-        match self.generate_with(&client, master_key, spec, context, what).await {
+        match self.generate_with(&client, master_key, spec, context, what, until).await {
             Err(error) if client.is_outdated(&error) => {
-                self.generate_with(&self.client(error.call).await?, master_key, spec, context, what).await
+                self.generate_with(&self.client(error.call).await?, master_key, spec, context, what, until).await
             }
             answer => answer,
         }
@@ -66,6 +70,7 @@ impl Connection {
         spec: KeySpec,
         context: &EncryptionContext,
         what: Generate,
+        until: Instant,
     ) -> Result<Option<WrappedKey>, KmsError> {
         const CALL: Call = CALL_GENERATE;
         let spec = match spec {
@@ -80,7 +85,7 @@ impl Connection {
             .key_spec(spec)
             .set_dry_run((what == Generate::Nothing).then_some(true))
             .set_encryption_context(for_request(context));
-        let counting = Counting::begin(&self.figures, CALL, Instant::now() + self.timeouts.operation);
+        let counting = Counting::begin(&self.figures, CALL, until);
         let attempts = counting.attempts::<GenerateDataKeyWithoutPlaintextError>();
         let answer = request.customize().interceptor(asked.clone()).interceptor(attempts).send().await;
         let answer = match answer {
@@ -101,11 +106,12 @@ impl Connection {
         master_key: &MasterKeyId,
         key: &[u8],
         context: &EncryptionContext,
+        until: Instant,
     ) -> Result<WrappedKey, KmsError> {
         let client = self.client(Call::Encrypt).await?;
-        match self.encrypt_with(&client, master_key, key, context).await {
+        match self.encrypt_with(&client, master_key, key, context, until).await {
             Err(error) if client.is_outdated(&error) => {
-                self.encrypt_with(&self.client(error.call).await?, master_key, key, context).await
+                self.encrypt_with(&self.client(error.call).await?, master_key, key, context, until).await
             }
             answer => answer,
         }
@@ -117,6 +123,7 @@ impl Connection {
         master_key: &MasterKeyId,
         key: &[u8],
         context: &EncryptionContext,
+        until: Instant,
     ) -> Result<WrappedKey, KmsError> {
         const CALL: Call = Call::Encrypt;
         let asked = Asked::new(client.endpoint.clone());
@@ -126,7 +133,7 @@ impl Connection {
             .key_id(master_key.as_str())
             .plaintext(Blob::new(key))
             .set_encryption_context(for_request(context));
-        let counting = Counting::begin(&self.figures, CALL, Instant::now() + self.timeouts.operation);
+        let counting = Counting::begin(&self.figures, CALL, until);
         let attempts = counting.attempts::<EncryptError>();
         let answer = request.customize().interceptor(asked.clone()).interceptor(attempts).send().await;
         counting.end(&answer);
@@ -134,9 +141,8 @@ impl Connection {
         wrapped(CALL, client, answer.ciphertext_blob, answer.key_id, context)
     }
 
-    pub(super) async fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
+    pub(super) async fn decrypt(&self, wrapped: &WrappedKey, until: Instant) -> Result<PlainKey, KmsError> {
         let client = self.client(Call::Decrypt).await?;
-        let until = Instant::now() + self.timeouts.operation;
         match self.decrypt_with(&client, wrapped, until).await {
             Err(error) if client.is_outdated(&error) => {
                 self.decrypt_with(&self.client(error.call).await?, wrapped, until).await
@@ -228,26 +234,30 @@ fn wrapped(
     Ok(WrappedKey::new(blob).with_encryption_context(context.clone()).with_master_key(master_key))
 }
 
-/// Decrypts all `keys`, several at a time, until `until`; the answers are in the order of the keys.
+/// Decrypts all `keys`, several at a time, until `until`; the answers are in the order of the keys. With `patience`, each
+/// call gets no more time than that, and no others are made after one that the region has not answered. `None` stands for
+/// a key that was not answered, and perhaps not asked for.
 pub(super) async fn decrypt_all(
-    connection: Arc<Connection>,
-    keys: Vec<WrappedKey>,
+    connection: &Arc<Connection>,
+    keys: &[WrappedKey],
     until: Instant,
-) -> Vec<Result<PlainKey, KmsError>> {
+    patience: Option<Duration>,
+) -> Vec<Option<Result<PlainKey, KmsError>>> {
     let mut answers: Vec<Option<Result<PlainKey, KmsError>>> = keys.iter().map(|_| None).collect();
     // Whatever is still under way at `until` is dropped.
-    let _ = tokio::time::timeout_at(until.into(), collect(&connection, &keys, until, &mut answers)).await;
-    answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(connection.no_answer(Call::Decrypt)))).collect()
+    let _ = tokio::time::timeout_at(until.into(), collect(connection, keys, until, patience, &mut answers)).await;
+    answers
 }
 
 async fn collect(
     connection: &Arc<Connection>,
     keys: &[WrappedKey],
     until: Instant,
+    patience: Option<Duration>,
     answers: &mut [Option<Result<PlainKey, KmsError>>],
 ) {
     let mut asked: Vec<usize> = (0..keys.len()).collect();
-    match ask(connection, keys, &asked, until, answers).await {
+    match ask(connection, keys, &asked, until, patience, answers).await {
         Ok(client) => {
             asked.retain(|index| matches!(answers.get(*index), Some(Some(Err(error))) if client.is_outdated(error)))
         }
@@ -255,7 +265,7 @@ async fn collect(
     }
     if !asked.is_empty() {
         // If there is no new client, the answers that are there say why.
-        let _ = ask(connection, keys, &asked, until, answers).await;
+        let _ = ask(connection, keys, &asked, until, patience, answers).await;
     }
 }
 
@@ -265,6 +275,7 @@ async fn ask(
     keys: &[WrappedKey],
     which: &[usize],
     until: Instant,
+    patience: Option<Duration>,
     answers: &mut [Option<Result<PlainKey, KmsError>>],
 ) -> Result<Arc<Connected>, KmsError> {
     let client = connection.client(Call::Decrypt).await?;
@@ -274,13 +285,17 @@ async fn ask(
         let (connection, client, places) = (connection.clone(), client.clone(), places.clone());
         tasks.spawn(async move {
             let _place = places.acquire().await;
-            (index, connection.decrypt_with(&client, &key, until).await)
+            let until = patience.map_or(until, |patience| until.min(Instant::now() + patience));
+            let answer = tokio::time::timeout_at(until.into(), connection.decrypt_with(&client, &key, until)).await;
+            (index, answer.unwrap_or_else(|_| Err(client.error(Call::Decrypt, NO_ANSWER))))
         });
     }
     while let Some(done) = tasks.join_next().await {
-        if let Ok((index, answer)) = done
-            && let Some(place) = answers.get_mut(index)
-        {
+        let Ok((index, answer)) = done else { continue };
+        if patience.is_some() && answer.as_ref().is_err_and(|error| error.class.is_of_the_region()) {
+            tasks.abort_all();
+        }
+        if let Some(place) = answers.get_mut(index) {
             *place = Some(answer);
         }
     }

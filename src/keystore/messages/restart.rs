@@ -1,9 +1,9 @@
 //! What the operator is told of whether a restart would work: one line when something begins to be wrong, and one when it is
 //! over.
 
-use super::findings::{News, Problem, Trouble};
-use super::messages::Messages;
-use super::verify::{Verdict, Verified};
+use super::Messages;
+use crate::keystore::findings::{News, Problem, Trouble};
+use crate::keystore::verify::{Verdict, Verified};
 
 impl Messages {
     /// What has changed. `wraps` answers how many versions a master key wraps.
