@@ -152,6 +152,28 @@ pub enum KeyStoreError {
         "{0}: what KMS wrapped is not the key that it was given, and is not used. The key file is as it was. Try again"
     )]
     NotTheSameKey(KeyName),
+    /// A key that was to be imported is or was here.
+    #[error(
+        "{0}: key {id} is or was in this folder, and is not imported. A key is imported once, into a folder that has never had \
+         it; to try again, remove its key files and the entries of aws-kms-key.manifest.json", id = .0.id
+    )]
+    NotNew(KeyName),
+    /// A key that was to be imported has a length that AES does not know. In bytes.
+    #[error("{name}: its key has {bytes} bytes; an AES key has 16, 24 or 32. Nothing was imported")]
+    NoAesKey {
+        /// The key.
+        name: KeyName,
+        /// Its length.
+        bytes: usize,
+    },
+    /// Several key files were to be made, and those that were made could not be taken back after a failure.
+    #[error("{first}. And a key file that was made before is still there: {left}. Remove it before you try again")]
+    NotTakenBack {
+        /// Why it could not.
+        left: Box<KeyStoreError>,
+        /// What failed first.
+        first: Box<KeyStoreError>,
+    },
     /// mariadb-backup was to re-wrap keys.
     #[error("mariadb-backup re-wraps no keys")]
     BackupRewrapsNothing,

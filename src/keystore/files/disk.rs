@@ -11,6 +11,8 @@ use std::time::SystemTime;
 
 use tempfile::NamedTempFile;
 
+use super::owner;
+
 /// File operations. Each is what the operating system's is, and as lasting: a file's contents last from
 /// [`NewFile::sync`] or [`Disk::sync_files`] on, a name from [`Disk::sync_folder`] on.
 pub trait Disk: Send + Sync {
@@ -133,6 +135,7 @@ impl Disk for SystemDisk {
         let mut builder = tempfile::Builder::new();
         let file = builder.prefix(prefix).permissions(Permissions::from_mode(MODE)).tempfile_in(folder)?;
         file.as_file().try_lock()?;
+        owner::give_to_owner_of(file.as_file(), folder)?;
         Ok(Box::new(file))
     }
 
@@ -141,6 +144,9 @@ impl Disk for SystemDisk {
             true => File::options().create(true).truncate(false).write(true).open(path)?,
             false => File::open(path)?,
         };
+        if let Some(folder) = path.parent().filter(|_| or_create) {
+            owner::give_to_owner_of(&file, folder)?;
+        }
         Ok(Box::new(file))
     }
 
@@ -218,6 +224,7 @@ impl NewFile for NamedTempFile {
     }
 
     fn rename_over(self: Box<Self>, path: &Path) -> io::Result<()> {
+        owner::make_like(self.as_file(), path)?;
         self.persist(path).map(drop).map_err(|error| error.error)
     }
 }

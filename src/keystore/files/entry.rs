@@ -78,6 +78,16 @@ impl Entry {
         self.master_key.as_deref()
     }
 
+    /// When it was made, or first seen: RFC 3339, in UTC.
+    pub fn created(&self) -> &str {
+        &self.created
+    }
+
+    /// Whether it is about a key file with these contents.
+    pub fn is_of(&self, file: &[u8]) -> bool {
+        self.file_sha256 == hex(&Sha256::digest(file))
+    }
+
     /// What the key version encrypts with.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm

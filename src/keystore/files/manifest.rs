@@ -211,7 +211,7 @@ fn failed(action: &'static str, folder: &KeyFolder, error: io::Error) -> KeyStor
     KeyStoreError::Io { action, path: folder.path().join(FILE_NAME), error }
 }
 
-const FILE_NAME: &str = "aws-kms-key.manifest.json";
+pub(super) const FILE_NAME: &str = "aws-kms-key.manifest.json";
 const DAMAGED_FILE_NAME: &str = "aws-kms-key.manifest.damaged";
 const FORMAT: u32 = 1;
 

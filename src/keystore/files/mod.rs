@@ -11,6 +11,7 @@ mod lock;
 mod manifest;
 mod manifest_format;
 mod memory;
+mod owner;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -149,6 +150,25 @@ impl KeyFiles {
         KeyFile::parse(name, &contents).ok().map(|file| file.wrapped)
     }
 
+    /// What the manifest knows of a key version.
+    pub fn entry(&self, name: KeyName) -> Option<Entry> {
+        self.inventory.entry(name)
+    }
+
+    /// Where the keys lie, if the folder is a datadir whose keys lie in another one.
+    pub fn elsewhere(&self) -> Result<Option<PathBuf>, KeyStoreError> {
+        memory::elsewhere(&self.folder)
+    }
+
+    /// The names of files like those of the plugin which a server that runs well does not need, in order: what a re-wrap or a
+    /// stopped server has left, and what a person has put there.
+    pub fn other_names(&self) -> Result<Vec<String>, KeyStoreError> {
+        let mut names = self.folder.all_names()?;
+        let needed = [manifest::FILE_NAME, memory::DATADIR_FILE, memory::FOLDER_FILE, lock::LOCK_FILE];
+        names.retain(|name| !needed.contains(&name.as_str()) && KeyName::parse(name).is_none());
+        Ok(names)
+    }
+
     /// Compares a key file with what is known of it. Fails if it holds another key.
     pub fn check(&self, found: &Entry) -> Result<Finding, KeyStoreError> {
         self.inventory.check(found)
@@ -261,6 +281,24 @@ impl Adding<'_> {
         let id = self.name_folder()?;
         self.files.folder.write_new(name, contents)?;
         self.remember_folder(id)
+    }
+
+    /// Makes several key files, none of which may exist: all of them or none. When this returns, they are whole and on the disk.
+    /// A failure takes back those that were made: the lock has been held since, so nobody can have recorded them. That the
+    /// datadir remembers them, [`Adding::remember`] sees to.
+    pub fn write_all(&self, keys: &[(KeyName, Vec<u8>)]) -> Result<(), KeyStoreError> {
+        self.name_folder()?;
+        for (made, (name, contents)) in keys.iter().enumerate() {
+            let Err(error) = self.files.folder.write_new(*name, contents) else { continue };
+            // The last one too: it may have got its name.
+            for (name, contents) in &keys[..=made] {
+                if let Err(left) = self.files.folder.take_back(*name, contents) {
+                    return Err(KeyStoreError::NotTakenBack { left: Box::new(left), first: Box::new(error) });
+                }
+            }
+            return Err(error);
+        }
+        Ok(())
     }
 
     /// Replaces a key file that holds `before`, or makes it if it is gone, which `before` says then. What it held is kept

@@ -12,6 +12,7 @@ mod hanging_kms;
 mod lossy_disk;
 mod master_keys;
 mod memory;
+mod offline;
 mod planted;
 mod power_failure;
 mod retry;
