@@ -158,6 +158,15 @@ pub enum KeyStoreError {
          it; to try again, remove its key files and the entries of aws-kms-key.manifest.json", id = .0.id
     )]
     NotNew(KeyName),
+    /// A version that was to be retired was never here.
+    #[error("{0}: the manifest does not know it, so nobody misses it")]
+    NothingToRetire(KeyName),
+    /// A version that was to be retired has a file.
+    #[error(
+        "{0}: its key file {path} is there. A version is retired when its file is gone: if you are sure that no data needs it, move \
+         the file to a safe place first", path = .1.display()
+    )]
+    StillThere(KeyName, PathBuf),
     /// A key that was to be imported has a length that AES does not know. In bytes.
     #[error("{name}: its key has {bytes} bytes; an AES key has 16, 24 or 32. Nothing was imported")]
     NoAesKey {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use aws_key_management::kms::aws::{AwsKms, AwsSettings, Remark};
+use aws_key_management::kms::aws::{AwsKms, AwsSettings, BadEndpoint, Remark};
 
 /// What the plugin's variables of the same names say.
 #[derive(clap::Args)]
@@ -12,7 +12,7 @@ pub struct Connection {
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
     /// Another endpoint of KMS than the region's, such as that of a VPC
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = endpoint_url)]
     pub endpoint_url: Option<String>,
     /// How long a connection to KMS and an attempt of a call may take
     #[arg(long, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u32).range(1..))]
@@ -42,5 +42,13 @@ impl Connection {
     /// How long KMS is given to unwrap all keys.
     pub fn time(&self) -> Duration {
         Duration::from_secs(self.timeout.into())
+    }
+}
+
+fn endpoint_url(text: &str) -> Result<String, &'static str> {
+    match AwsSettings::check_endpoint_url(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(BadEndpoint::Credentials) => Err("it holds a user name or password, which it may not"),
+        Err(BadEndpoint::NoUrl) => Err("it must be a URL such as https://kms.eu-central-1.amazonaws.com"),
     }
 }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::commands::{import, list, rewrap, verify};
+use self::commands::{import, list, retire, rewrap, verify};
 use self::ending::Ending;
 
 /// Looks after the key files of aws_key_management, without a server
@@ -33,6 +33,8 @@ enum Command {
     Import(import::Options),
     /// Wraps all keys anew, under another master key
     Rewrap(rewrap::Options),
+    /// Takes key versions that nothing needs any more off the list of those that have to be there
+    Retire(retire::Options),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Verify(options) => verify::run(&options),
         Command::Import(options) => import::run(&options),
         Command::Rewrap(options) => rewrap::run(&options),
+        Command::Retire(options) => retire::run(&options),
     };
     let ending = done.unwrap_or_else(|error| {
         eprintln!("aws-key-management: {error:#}");

@@ -72,12 +72,12 @@ fn a_good_backup_is_verified_and_one_without_a_key_is_not() {
 
 #[test]
 fn of_a_kms_that_says_nothing_the_exit_code_tells() {
-    let setup = Setup::with_keys();
+    let mut setup = Setup::with_keys();
     let unreachable = setup.run_with(&["verify", DATADIR], "", NO_KMS);
     unreachable.check(3, &["key 1 version 1: no answer: ", "KMS could not be reached", "0 of 3"]);
-    let without_credentials = setup.run_with(&["verify", DATADIR], "", "");
-    // An empty endpoint is none, and without credentials nobody is asked.
-    without_credentials.check(3, &["no answer"]);
+    setup.has_credentials = false;
+    setup.run(&["verify", DATADIR]).check(3, &["no answer", "no AWS credentials"]);
+    setup.has_credentials = true;
     setup.control().key_state(OLD, "Disabled").unwrap();
     setup
         .run(&["verify", DATADIR])
@@ -109,6 +109,9 @@ fn a_wrong_command_is_told_from_a_wrong_key() {
     ] {
         assert_eq!(setup.run(words).code, 2, "{words:?}: {}", setup.run(words).text);
     }
+    let verify_at = |url| setup.run_with(&["verify", DATADIR], "", url);
+    verify_at("kms.eu-central-1.amazonaws.com").check(2, &["it must be a URL such as"]);
+    verify_at("https://me:secret@kms.eu-central-1.amazonaws.com").check(2, &["a user name or password"]);
     let empty = tempfile::tempdir().unwrap();
     let words = ["rewrap", empty.path().to_str().unwrap(), "--master-key", NEW];
     setup.run(&words).check(2, &["is no datadir of a server", "--datadir"]);
@@ -260,6 +263,23 @@ fn after_a_re_wrap_the_old_master_key_is_not_needed() {
     assert_eq!((code, json["rewrapped"].as_u64(), json["failed"].as_u64()), (0, Some(3), Some(0)));
     setup.control().key_state(OLD, "PendingDeletion").unwrap();
     setup.run(&["verify", DATADIR]).check(0, &["3 of 3", "Master keys: 1"]);
+}
+
+#[test]
+fn a_version_is_retired_when_its_file_is_gone_and_somebody_has_checked() {
+    let setup = Setup::with_keys();
+    setup.run(&["retire", DATADIR, "7.1"]).check(2, &["cannot be told", "--yes-i-checked"]);
+    let retire = |name: &str| setup.run(&["retire", DATADIR, name, "--yes-i-checked"]);
+    retire("7.1").check(1, &["key 7 version 1: its key file", "is there", "move the file to a safe place first"]);
+    retire("7").check(2, &["such as 7.2"]);
+    retire("8.1").check(1, &["the manifest does not know it"]);
+    fs::remove_file(setup.path("aws-kms-key.7.1")).unwrap();
+    setup.run(&["verify", DATADIR]).check(1, &["key 7 version 1: missing"]);
+    retire("7.1").check(0, &["key 7 version 1: retired. Its number is not used again"]);
+    setup.run(&["verify", DATADIR]).check(0, &["2 of 2"]);
+    let (code, json) = setup.json(&["list", DATADIR]);
+    assert_eq!((code, json["key_versions"][1]["state"].as_str()), (0, Some("retired")));
+    setup.import("7;1;000102030405060708090a0b0c0d0e0f", "AES_CBC").check(1, &["key 7 is or was in this folder"]);
 }
 
 #[test]

@@ -42,7 +42,7 @@ use super::plugin;
 use super::server_writable::ServerWritable;
 use crate::cipher::Algorithm;
 use crate::keystore::{AllowedKeyIds, MasterKeysOfIds, NewKeySettings};
-use crate::kms::aws::sdk_log;
+use crate::kms::aws::{AwsSettings, BadEndpoint, sdk_log};
 use crate::kms::{EncryptionContext, KeySpec, MasterKeyId};
 
 system_variables! {
@@ -220,14 +220,13 @@ fn parse_allowed_key_ids(text: &OsStr) -> Result<AllowedKeyIds, String> {
 
 fn parse_endpoint_url(text: &OsStr) -> Result<Option<String>, String> {
     let Some(text) = unless_empty(text) else { return Ok(None) };
-    let url = url::Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    match url {
+    match AwsSettings::check_endpoint_url(&text) {
+        Ok(()) => Ok(Some(text)),
         // Everybody who may read variables would see them.
-        Some(url) if !url.username().is_empty() || url.password().is_some() => {
+        Err(BadEndpoint::Credentials) => {
             Err("aws_key_management_endpoint_url holds a user name or password, which it may not".to_owned())
         }
-        Some(_) => Ok(Some(text)),
-        None => Err(format!(
+        Err(BadEndpoint::NoUrl) => Err(format!(
             "aws_key_management_endpoint_url is '{text}'; it must be a URL such as \
              https://kms.eu-central-1.amazonaws.com, or empty"
         )),

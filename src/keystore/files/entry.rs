@@ -29,6 +29,8 @@ pub struct Entry {
     pub is_trusted: bool,
     /// Whether its file was left behind when the folder was copied: see [`super::KeyFiles::left_behind`].
     pub is_left_behind: bool,
+    /// Whether somebody has said that nothing needs it any more: its file may be gone.
+    pub is_retired: bool,
     /// What a later version of the plugin has written of it.
     pub(super) other: Map<String, Value>,
 }
@@ -63,6 +65,7 @@ impl Entry {
             key_check: key.key_check,
             is_trusted: true,
             is_left_behind: false,
+            is_retired: false,
             other: Map::new(),
         }
     }

@@ -184,9 +184,17 @@ impl Inventory {
         self.state().manifest.trusted_of(id).collect()
     }
 
-    /// All key versions that were ever here, in order.
-    pub(super) fn names(&self) -> Vec<KeyName> {
-        self.state().manifest.names().collect()
+    /// All key versions that were ever here, in order: those that are retired, or those that are not.
+    pub(super) fn names(&self, are_retired: bool) -> Vec<KeyName> {
+        self.state().manifest.names_by_need(are_retired).collect()
+    }
+
+    /// Marks key versions as retired, here and on the disk. The caller holds the folder's lock, and has called
+    /// [`Inventory::refresh`] since.
+    pub(super) fn retire(&self, folder: &KeyFolder, place: Place, names: &[KeyName]) -> Result<(), KeyStoreError> {
+        let mut state = self.state();
+        names.iter().for_each(|name| state.manifest.retire(*name));
+        state.write(folder, place)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

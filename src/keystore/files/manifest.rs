@@ -158,10 +158,22 @@ impl Manifest {
         self.entries.keys().copied()
     }
 
-    /// The versions of a key that may encrypt new data, ascending.
+    /// Those of them that are retired, or those that are not.
+    pub(super) fn names_by_need(&self, is_retired: bool) -> impl Iterator<Item = KeyName> {
+        self.entries.iter().filter(move |(_, entry)| entry.is_retired == is_retired).map(|(name, _)| *name)
+    }
+
+    /// Nothing needs a version any more.
+    pub(super) fn retire(&mut self, name: KeyName) {
+        if let Some(entry) = self.entries.get_mut(&name) {
+            entry.is_retired = true;
+        }
+    }
+
+    /// The versions of a key that may encrypt new data, and are not retired, ascending.
     pub(super) fn trusted_of(&self, id: KeyId) -> impl Iterator<Item = KeyName> {
         let of_key = self.entries.range(KeyName::all_of(id));
-        of_key.filter(|(_, entry)| entry.is_trusted).map(|(name, _)| *name)
+        of_key.filter(|(_, entry)| entry.is_trusted && !entry.is_retired).map(|(name, _)| *name)
     }
 
     /// The highest version of a key that was ever here, whether its entry can be read or not.

@@ -46,6 +46,9 @@ pub(super) struct Row {
     /// Only there if it is true.
     #[serde(default, skip_serializing_if = "no")]
     is_left_behind: bool,
+    /// Only there if it is true.
+    #[serde(default, skip_serializing_if = "no")]
+    is_retired: bool,
     #[serde(flatten)]
     other: Map<String, Value>,
 }
@@ -70,6 +73,7 @@ impl From<&Entry> for Row {
             key_check: entry.key_check.clone(),
             is_trusted: entry.is_trusted,
             is_left_behind: entry.is_left_behind,
+            is_retired: entry.is_retired,
             other: entry.other.clone(),
         }
     }
@@ -77,8 +81,18 @@ impl From<&Entry> for Row {
 
 impl Row {
     pub(super) fn into_entry(self, name: KeyName) -> Entry {
-        let Self { created, algorithm, master_key, file_sha256, key_check, is_trusted, is_left_behind, other, .. } =
-            self;
+        let Self {
+            created,
+            algorithm,
+            master_key,
+            file_sha256,
+            key_check,
+            is_trusted,
+            is_left_behind,
+            is_retired,
+            other,
+            ..
+        } = self;
         Entry {
             name,
             created,
@@ -88,6 +102,7 @@ impl Row {
             key_check,
             is_trusted,
             is_left_behind,
+            is_retired,
             other,
         }
     }

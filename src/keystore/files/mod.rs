@@ -107,9 +107,19 @@ impl KeyFiles {
         self.folder.versions(id)
     }
 
-    /// All key versions that were ever here, as far as the manifest knows, in order.
+    /// All key versions that were ever here and are not retired, as far as the manifest knows, in order.
     pub fn recorded(&self) -> Vec<KeyName> {
-        self.inventory.names()
+        self.inventory.names(false)
+    }
+
+    /// All key versions that nothing needs any more, in order.
+    pub fn retired(&self) -> Vec<KeyName> {
+        self.inventory.names(true)
+    }
+
+    /// Whether nothing needs a version any more.
+    pub fn is_retired(&self, name: KeyName) -> bool {
+        self.inventory.entry(name).is_some_and(|entry| entry.is_retired)
     }
 
     /// Whether a key version was ever here, as far as the manifest knows.
@@ -321,6 +331,11 @@ impl Adding<'_> {
     /// Lets the datadir remember that its keys lie here. There are some.
     pub fn remember(&self) -> Result<(), KeyStoreError> {
         self.remember_folder(self.name_folder()?)
+    }
+
+    /// Takes key versions off the list of those that have to be here. Their numbers stay used. All are recorded, and have no file.
+    pub fn retire(&self, names: &[KeyName]) -> Result<(), KeyStoreError> {
+        self.files.inventory.retire(&self.files.folder, self.place, names)
     }
 
     /// Records key versions in the manifest. What could not be written is written with the next entries.

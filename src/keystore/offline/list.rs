@@ -51,6 +51,8 @@ pub enum State {
     NotTrusted,
     /// Not there, and not needed: it was made while the folder was copied.
     LeftBehind,
+    /// Not there, and nothing needs it any more, as somebody has said.
+    Retired,
     /// Not there.
     Missing,
     /// There, and no key file.
@@ -61,7 +63,7 @@ impl State {
     /// Whether somebody has to look at it.
     pub fn is_wrong(self) -> bool {
         match self {
-            Self::Ok | Self::New | Self::LeftBehind => false,
+            Self::Ok | Self::New | Self::LeftBehind | Self::Retired => false,
             Self::Changed | Self::NotTrusted | Self::Missing | Self::Unreadable => true,
         }
     }
@@ -74,6 +76,7 @@ impl State {
             Self::Changed => "changed",
             Self::NotTrusted => "not trusted",
             Self::LeftBehind => "left behind",
+            Self::Retired => "retired",
             Self::Missing => "missing",
             Self::Unreadable => "unreadable",
         }
@@ -87,6 +90,7 @@ pub fn list(folder: &OpenFolder) -> Result<Listing, KeyStoreError> {
     let kept: BTreeSet<KeyName> = files.kept_before_rewrap()?.into_iter().collect();
     let mut names: BTreeSet<KeyName> = survey.present.iter().copied().chain(survey.missing).collect();
     names.extend(survey.left_behind.iter().map(|entry| entry.name));
+    names.extend(files.retired());
     let left_behind: BTreeSet<KeyName> = survey.left_behind.into_iter().map(|entry| entry.name).collect();
     let is_present = |name| survey.present.binary_search(&name).is_ok();
     let mut versions: Vec<Listed> = names
@@ -95,7 +99,11 @@ pub fn list(folder: &OpenFolder) -> Result<Listing, KeyStoreError> {
             let entry = files.entry(name);
             let mut listed = Listed {
                 name,
-                state: if left_behind.contains(&name) { State::LeftBehind } else { State::Missing },
+                state: match () {
+                    () if left_behind.contains(&name) => State::LeftBehind,
+                    () if files.is_retired(name) => State::Retired,
+                    () => State::Missing,
+                },
                 reason: None,
                 is_latest: false,
                 algorithm: entry.as_ref().map(|entry| entry.algorithm()),

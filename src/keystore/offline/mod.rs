@@ -6,6 +6,7 @@
 
 mod import;
 mod list;
+mod retire;
 mod rewrap;
 mod verify;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 pub use import::{Imported, NewKey, import};
 pub use list::{Listed, Listing, State, list};
+pub use retire::retire;
 pub use rewrap::{Rewrapping, rewrap};
 pub use verify::{Found, Verdict, Verification, Verified, is_unanswered, verify};
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::super::offline::{
-    self, Found, NewKey, OpenFolder, Rewrapping, State, Verdict, Verification, import, list, rewrap, verify,
+    self, Found, NewKey, OpenFolder, Rewrapping, State, Verdict, Verification, import, list, retire, rewrap, verify,
 };
 use super::super::test_kms::{OTHER_MASTER_KEY, TEST_MASTER_KEY};
 use super::lossy_disk::{Faults, LossyDisk};
@@ -330,4 +330,36 @@ fn what_cannot_be_re_wrapped_is_as_it_was() {
     assert_eq!(read(&setup, "aws-kms-key.7.1"), before);
     let error = rewrap(&setup.to_write(), &*setup.kms, &master_key(NEW), Some(id(5)), TIME).err();
     assert!(matches!(error, Some(KeyStoreError::NoSuchKey(_))));
+}
+
+#[test]
+fn a_retired_version_is_missed_by_nobody_and_its_number_is_not_used_again() {
+    let setup = used();
+    let kept = read(&setup, "aws-kms-key.7.2");
+    let refused = |names: &[KeyName]| retire(&setup.to_write(), names).err().expect("refused");
+    assert!(matches!(refused(&[name(7, 2)]), KeyStoreError::StillThere(..)));
+    assert!(matches!(refused(&[name(7, 9)]), KeyStoreError::NothingToRetire(_)));
+    remove(&setup, "aws-kms-key.7.2");
+    remove(&setup, "aws-kms-key.1.1");
+    assert!(matches!(refused(&[name(7, 2), name(7, 9)]), KeyStoreError::NothingToRetire(_)));
+    assert_eq!(setup.verified().verdict(), Verdict::Wrong, "all of them or none");
+    let running = setup.open().expect("open");
+    setup.log.0.lock().expect("log").clear();
+    retire(&setup.to_write(), &[name(1, 1), name(7, 2)]).expect("retired");
+    assert_eq!(states(&setup), [(1, 1, State::Retired, false), (7, 1, State::Ok, true), (7, 2, State::Retired, false)]);
+    assert_eq!((setup.verified().verdict(), setup.verified().needed()), (Verdict::Good, 1));
+    // A server that has been running meanwhile keeps to it.
+    assert_eq!(running.rotate(id(7)).expect("rotated"), version(3));
+    drop(running);
+    let store = setup.open().expect("open");
+    assert!(!setup.log.has("error") && !setup.log.has("warning"), "{:?}", setup.log.0);
+    assert_eq!(store.rotate_all().expect("rotated"), 1, "a key that is retired is not rotated");
+    assert_eq!(store.rewrap(None).expect("re-wrapped"), 3);
+    assert!(matches!(store.latest_or_new(id(1)), Err(KeyStoreError::Gone(..))), "never a second key 1");
+    drop(store);
+    // What turns up again is used again, and missed again.
+    setup.put("aws-kms-key.7.2", &kept);
+    assert!(key(&setup.open().expect("open"), 7, 2).is_some());
+    remove(&setup, "aws-kms-key.7.2");
+    assert_eq!(states(&setup)[2], (7, 2, State::Missing, false));
 }

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
-pub use settings::{AwsSettings, Remark};
+pub use settings::{AwsSettings, BadEndpoint, Remark};
 
 use super::{Call, EncryptionContext, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 use calls::decrypt_all;

@@ -29,7 +29,26 @@ pub enum Remark {
     Note(String),
 }
 
+/// Why KMS cannot be asked at a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadEndpoint {
+    /// It holds a user name or a password, for everybody to see who may read the settings.
+    Credentials,
+    /// It is no URL with http or https and a host.
+    NoUrl,
+}
+
 impl AwsSettings {
+    /// Whether a URL can be that of KMS, or of something in its place.
+    pub fn check_endpoint_url(url: &str) -> Result<(), BadEndpoint> {
+        let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let url = url.ok_or(BadEndpoint::NoUrl)?;
+        match url.username().is_empty() && url.password().is_none() {
+            true => Ok(()),
+            false => Err(BadEndpoint::Credentials),
+        }
+    }
+
     /// What there is to say of these settings, and of the environment that goes with them.
     pub fn remarks(&self) -> Vec<Remark> {
         self.remarks_in(|name| env::var(name).ok().filter(|value| !value.is_empty()))

@@ -2,6 +2,7 @@
 
 pub mod import;
 pub mod list;
+pub mod retire;
 pub mod rewrap;
 pub mod verify;
 

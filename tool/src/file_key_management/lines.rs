@@ -84,11 +84,10 @@ mod tests {
         let long: Vec<u8> = (0..16).chain(0..16).collect();
         let middle: Vec<u8> = (0..16).chain(0..8).collect();
         assert_eq!(read(&format!("1;{KEY}")), [(1, 1, key.clone())]);
+        let upper = KEY.to_uppercase();
         let text = format!(
-            "# comment\r\n\r\n  \n 4294967295;{}{}\r\n2;{} a comment\n7;3;{KEY}\n7;1;{KEY}{KEY};x\n1;{KEY}\n1;{KEY}\0;;",
-            KEY.to_uppercase(),
-            KEY,
-            format!("{KEY}0001020304050607"),
+            "# comment\r\n\r\n  \n 4294967295;{upper}{KEY}\r\n2;{KEY}0001020304050607 a comment\n7;3;{KEY}\n\
+             7;1;{KEY}{KEY};x\n1;{KEY}\n1;{KEY}\0;;"
         );
         assert_eq!(
             read(&text),
