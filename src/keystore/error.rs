@@ -154,8 +154,8 @@ pub enum KeyStoreError {
     NotTheSameKey(KeyName),
     /// A key that was to be imported is or was here.
     #[error(
-        "{0}: key {id} is or was in this folder, and is not imported. A key is imported once, into a folder that has never had \
-         it; to try again, remove its key files and the entries of aws-kms-key.manifest.json", id = .0.id
+        "{0}: key {id} is or was in this folder, and is not imported over it. Only if an import went wrong and no server has used \
+         its keys since: move its key files and aws-kms-key.manifest.json away, and import again", id = .0.id
     )]
     NotNew(KeyName),
     /// A version that was to be retired was never here.

@@ -153,12 +153,7 @@ impl Manifest {
         self.entries.get(&name)?.master_key.as_deref()
     }
 
-    /// All key versions that were ever here.
-    pub(super) fn names(&self) -> impl Iterator<Item = KeyName> {
-        self.entries.keys().copied()
-    }
-
-    /// Those of them that are retired, or those that are not.
+    /// All key versions that were ever here and are retired, or that are not.
     pub(super) fn names_by_need(&self, is_retired: bool) -> impl Iterator<Item = KeyName> {
         self.entries.iter().filter(move |(_, entry)| entry.is_retired == is_retired).map(|(name, _)| *name)
     }
@@ -310,7 +305,7 @@ mod tests {
         std::fs::remove_file(&path).expect("remove");
         std::fs::write(&path, text).expect("write");
         let Ok(OnDisk::Good(mut read)) = Manifest::read(&folder) else { panic!("not good") };
-        assert_eq!((read.unreadable(), read.names().count()), (2, 1));
+        assert_eq!((read.unreadable(), read.names_by_need(false).count()), (2, 1));
         assert_eq!(read.highest(name(1).id), Some(name(9).version), "its number is used");
         let again = entry(1, b"other", 0x41).in_place_of(read.entry(name(1)).expect("an entry"));
         read.insert(again);

@@ -336,7 +336,7 @@ fn what_cannot_be_re_wrapped_is_as_it_was() {
 fn a_retired_version_is_missed_by_nobody_and_its_number_is_not_used_again() {
     let setup = used();
     let kept = read(&setup, "aws-kms-key.7.2");
-    let refused = |names: &[KeyName]| retire(&setup.to_write(), names).err().expect("refused");
+    let refused = |names: &[KeyName]| retire(&setup.to_write(), names).expect_err("refused");
     assert!(matches!(refused(&[name(7, 2)]), KeyStoreError::StillThere(..)));
     assert!(matches!(refused(&[name(7, 9)]), KeyStoreError::NothingToRetire(_)));
     remove(&setup, "aws-kms-key.7.2");

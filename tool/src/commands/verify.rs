@@ -29,6 +29,12 @@ pub fn run(options: &Options) -> Result<Ending> {
     let folder = OpenFolder::to_read(&options.folder)?;
     let kms = options.kms.connect()?;
     let verification = offline::verify(&folder, &kms, options.kms.time())?;
+    if let Some(error) = &verification.not_locked {
+        eprintln!(
+            "aws-key-management: warning: the memory of the keys could not be locked, and may have been written to swap space: \
+             {error}"
+        );
+    }
     let remarks = remarks(&folder, verification.versions.is_empty())?;
     if options.json {
         print_json(&json(&folder, &verification, &remarks));
