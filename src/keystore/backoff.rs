@@ -1,7 +1,7 @@
 //! A key that failed is tried again when it is asked for, but not at every call: the server may ask many times a second. One
 //! that has a key file, or had one, is tried again without being asked for, too: see `retry`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,17 @@ struct Failure {
     next_try: Instant,
     /// Whether it is tried again without being asked for.
     is_watched: bool,
+    /// Whether the key has no file any more.
+    is_missing: bool,
+}
+
+/// How much of what has or had a file cannot be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Watched {
+    /// Keys with such a version.
+    pub(super) keys: usize,
+    /// Versions that have no file any more.
+    pub(super) missing: usize,
 }
 
 /// The first pause; each further failure doubles it, up to the longest.
@@ -61,7 +72,9 @@ impl Backoff {
         let (text, kind) = (error.to_string(), error.kind());
         let is_news = before.as_ref().is_none_or(|before| before.kind != kind);
         let is_watched = before.is_some_and(|before| before.is_watched);
-        failures.by_key.insert((id, version), Failure { text, kind, pause, next_try: now + pause, is_watched });
+        let is_missing = matches!(error, KeyStoreError::Gone(..));
+        let failure = Failure { text, kind, pause, next_try: now + pause, is_watched, is_missing };
+        failures.by_key.insert((id, version), failure);
         is_news
     }
 
@@ -77,6 +90,16 @@ impl Backoff {
     pub(super) fn watch(&self, name: KeyName) {
         if let Some(failure) = self.failures().by_key.get_mut(&(name.id, Some(name.version))) {
             failure.is_watched = true;
+        }
+    }
+
+    /// How much is watched.
+    pub(super) fn watched(&self) -> Watched {
+        let failures = self.failures();
+        let watched = || failures.by_key.iter().filter(|(_, failure)| failure.is_watched);
+        Watched {
+            keys: watched().map(|((id, _), _)| *id).collect::<BTreeSet<_>>().len(),
+            missing: watched().filter(|(_, failure)| failure.is_missing).count(),
         }
     }
 
@@ -198,6 +221,25 @@ mod tests {
         assert_eq!(backoff.due(Instant::now()), [name(2)]);
         assert!(backoff.loaded(name(2)) && !backoff.loaded(name(2)));
         assert_eq!(backoff.due(now + LONGEST_PAUSE), []);
+    }
+
+    #[test]
+    fn what_is_watched_is_counted_by_keys_and_what_is_missing_by_versions() {
+        let (backoff, now) = (Backoff::default(), Instant::now());
+        let gone = |name: KeyName| KeyStoreError::Gone(name, name.file_name().into());
+        for name in [name(1), name(2)] {
+            backoff.failed(name.id, Some(name.version), &gone(name), now);
+        }
+        backoff.failed(name(3).id, Some(name(3).version), &failure(), now);
+        backoff.failed(name(3).id, None, &failure(), now);
+        assert_eq!(backoff.watched(), Watched::default(), "nothing of it is known to have been here");
+        (1..=3).for_each(|version| backoff.watch(name(version)));
+        assert_eq!(backoff.watched(), Watched { keys: 1, missing: 2 });
+        // Its file is back, but is no good.
+        backoff.failed(name(1).id, Some(name(1).version), &failure(), now);
+        assert_eq!(backoff.watched(), Watched { keys: 1, missing: 1 });
+        assert!((1..=3).all(|version| backoff.loaded(name(version))));
+        assert_eq!(backoff.watched(), Watched::default());
     }
 
     #[test]

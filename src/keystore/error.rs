@@ -4,6 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use super::folder_errors::{Lacks, WrongFolder};
+
+use super::files::may_pass;
 use super::{KeyId, KeyName};
 use crate::cipher::Algorithm;
 use crate::kms::KmsError;
@@ -122,6 +125,19 @@ pub enum KeyStoreError {
         .0.display()
     )]
     Locked(PathBuf),
+    /// The file system cannot do what a key needs to be made safely.
+    #[error(
+        "no key is made in {}, since its file system {lacks} ({error}). Keys that exist are used. {}", .folder.display(),
+        .lacks.remedy()
+    )]
+    FileSystem {
+        /// Where the key was to be made.
+        folder: PathBuf,
+        /// What the file system cannot do.
+        lacks: Lacks,
+        /// How it said so.
+        error: io::Error,
+    },
     /// The manifest is one of a later version of the plugin.
     #[error(
         "the manifest of the key files has format {0}, so no key is made. Install the version of the plugin that wrote it"
@@ -204,7 +220,7 @@ pub enum KeyStoreError {
         first: Box<KeyStoreError>,
     },
     /// The operating system refused.
-    #[error("could not {action} {}: {error}.{}", .path.display(), remedy(.error.kind()))]
+    #[error("could not {action} {}: {error}.{}", .path.display(), remedy(.error))]
     Io {
         /// What was to be done, such as "read".
         action: &'static str,
@@ -243,6 +259,9 @@ pub enum KeyStoreError {
     /// The wait for the key had to end.
     #[error("key {0}: given up, since the server stops or the statement was killed")]
     GivenUp(KeyId),
+    /// The wait for a folder that does not answer had to end.
+    #[error("the wait for the folder of the key files was given up, since the server stops")]
+    FolderGivenUp,
     /// No memory for the key.
     #[error("{0}: no memory could be had for the key")]
     NoMemory(KeyName),
@@ -284,6 +303,20 @@ pub enum KeyStoreError {
 }
 
 impl KeyStoreError {
+    /// Of a key that was to be made: whether others would fail like it, and not for a reason of its own.
+    pub(super) fn keeps_keys_from_being_made(&self) -> bool {
+        !matches!(
+            self,
+            Self::NotAllowed(_)
+                | Self::NoSuchKey(_)
+                | Self::Gone(..)
+                | Self::Exists(_)
+                | Self::NoVersionLeft(_)
+                | Self::BackupCreatesNothing(_)
+                | Self::GivenUp(_)
+        )
+    }
+
     /// The same for failures of the same kind: without what differs from call to call.
     pub(super) fn kind(&self) -> String {
         match self {
@@ -291,20 +324,11 @@ impl KeyStoreError {
             other => other.to_string(),
         }
     }
-}
 
-/// What is wrong with a folder in place of the one where the keys of the datadir lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WrongFolder {
-    /// There is no key file in it, and no manifest.
-    #[error("holds no keys")]
-    Empty,
-    /// It has another id.
-    #[error("holds other keys (its aws-kms-key.folder.json has another id)")]
-    Other,
-    /// It has no id.
-    #[error("is not known to hold them (aws-kms-key.folder.json is missing: copy it too)")]
-    Nameless,
+    /// Whether the folder may answer later: see [`may_pass`].
+    pub(super) fn is_no_answer_of_the_folder(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if may_pass(error))
+    }
 }
 
 /// InnoDB tells whoever opens a table without its key to drop it: so the message with the cause says not to.
@@ -321,12 +345,13 @@ fn list(names: &[KeyName]) -> String {
     told.join(", ")
 }
 
-fn remedy(kind: io::ErrorKind) -> &'static str {
-    match kind {
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
         io::ErrorKind::PermissionDenied => " Give the server's user access to it",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " Make room on the disk",
         io::ErrorKind::ReadOnlyFilesystem => " Make the file system writable",
         io::ErrorKind::NotFound => " Create it, or restore it from a backup",
+        _ if may_pass(error) => " Check the disk; for a network folder, the network and its server",
         _ => " Check the disk and the folder",
     }
 }

@@ -2,12 +2,11 @@
 //! tells nobody: what came of it is a report.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::time::{Instant, SystemTime};
 
 use super::copies;
 use super::files::{Entry, Finding, KeyFiles, StoredKey, Traits};
-use super::published::{Hidden, hide};
+use super::published::{Exposure, Hidden, hide};
 use super::trust::KnownMasterKeys;
 use super::{DataKey, KeyId, KeyName, KeyStoreError, NewKeySettings};
 use crate::kms::{Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
@@ -19,8 +18,8 @@ pub struct LoadReport {
     pub accepted: Vec<AcceptedKey>,
     /// Keys that may not.
     pub refused: Vec<RefusedKey>,
-    /// Why the memory of a key could not be locked, and may be written to swap space.
-    pub not_locked: Option<io::Error>,
+    /// How far the memory of the keys is protected.
+    pub exposure: Exposure,
 }
 
 /// A key whose file is as it should be.
@@ -132,8 +131,8 @@ fn accept(files: &KeyFiles, unwrapped: &[Unwrapped<'_>], report: &mut LoadReport
         }
     }
     match hide(&secrets) {
-        Ok(Hidden { keys, not_locked }) => {
-            report.not_locked = report.not_locked.take().or(not_locked);
+        Ok(Hidden { keys, exposure }) => {
+            report.exposure.join(exposure);
             let accepted = keys.into_iter().zip(good);
             report.accepted.extend(accepted.map(|(key, (entry, finding, instead_of))| AcceptedKey {
                 key,

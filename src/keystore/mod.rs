@@ -9,6 +9,7 @@
 //! | `background`, `retry` | what is done while nobody waits |
 //! | `offline/` | the same and a few more, for a tool that works on the files without a server |
 //! | `messages` | what of that becomes a line of the log |
+//! | `figures`, `readiness` | what an operator can ask for at any time |
 //! | this file | [`KeyStore`]: who may do what when, and what is published of it |
 //!
 //! The operations use the two folders, which know neither each other nor the operations.
@@ -25,8 +26,10 @@ mod copies;
 mod create;
 mod error;
 mod failpoints;
+mod figures;
 mod files;
 mod first_keys;
+mod folder_errors;
 mod key_locks;
 mod key_name;
 mod load;
@@ -37,6 +40,7 @@ pub mod offline;
 mod opening;
 mod pauses;
 mod published;
+mod readiness;
 mod retry;
 mod rewrap;
 mod rotate;
@@ -53,17 +57,19 @@ mod trust;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 pub use allowed_key_ids::AllowedKeyIds;
 pub use background::{Background, Bell, Job};
 pub use error::KeyStoreError;
+pub use figures::Figures;
 pub use key_name::{KeyId, KeyName, KeyVersion};
 pub use master_keys::MasterKeysOfIds;
 pub use messages::Reporter;
 pub use new_keys::{NewKeySettings, NewKeys};
 pub use opening::{Opening, Role};
 pub use published::{DataKey, PublishedKeys};
+pub use readiness::Readiness;
 
 use crate::kms::Kms;
 use crate::waits;
@@ -78,7 +84,6 @@ use load::{LoadReport, RefusedKey};
 use messages::Messages;
 use published::Epoch;
 use rotate::Beside;
-use rotate_all::Rotation;
 
 /// All data keys of one server.
 pub struct KeyStore {
@@ -90,7 +95,10 @@ pub struct KeyStore {
     role: Role,
     messages: Messages,
     locks: KeyLocks,
-    failures: Backoff,
+    failures: Arc<Backoff>,
+    figures: Arc<Figures>,
+    /// On whose behalf the calling thread works.
+    who: fn() -> String,
     first_keys: FirstKeys,
     /// Rung when there is something new for the background.
     bell: Bell,
@@ -129,37 +137,6 @@ impl KeyStore {
         }
     }
 
-    /// Gives a key a new version, which is the latest from then on. If it fails, nothing has changed.
-    pub fn rotate(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
-        let _lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id))?;
-        self.make_next(id).map(|new| self.publish_new(new))
-    }
-
-    /// Rotates all keys; those that fail do not keep the others from being tried, unless these would fail like it. The new
-    /// versions are recorded together, and become the latest at the end. Answers how many keys there are. Takes no lock of a
-    /// key id: which number a version gets is decided under the lock of the folder, and to hold the locks of many keys while
-    /// KMS is asked for each would hold up their callers.
-    pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
-        let ids = rotate_all::all_ids(&self.files, self.published)?;
-        let Some(first) = ids.first() else { return Ok(0) };
-        let failed = |error: &KeyStoreError| self.messages.rotation_failed(error);
-        let rotation = Rotation::new(self.maker(|| self.highest(*first))?, self.published, &failed);
-        let (made, rotated) = rotation.run(&ids, |id| self.new_keys.recipe_for(id));
-        made.iter().for_each(|new| self.failures.made(new.name.id));
-        self.record(&made);
-        self.publish_all_new(&made);
-        rotated.map(|()| ids.len())
-    }
-
-    /// The caller holds the lock of the key id.
-    fn make_next(&self, id: KeyId) -> Result<NewVersion, KeyStoreError> {
-        let maker = self.maker(|| self.highest(id))?;
-        let new = rotate::rotate(&maker, self.published, self.new_keys.recipe_for(id), id);
-        let new = new.map_err(|error| given_up(id, error))?;
-        self.failures.made(id);
-        Ok(new)
-    }
-
     /// Fails in mariadb-backup's process, which is without the key that is `missing`.
     fn maker(&self, missing: impl FnOnce() -> Result<KeyName, KeyStoreError>) -> Result<Maker<'_>, KeyStoreError> {
         Maker::new(self.role, &self.files, &*self.kms, missing)
@@ -177,7 +154,13 @@ impl KeyStore {
     /// Forgets what failed before, so that the next caller tries again at once: after a change of settings.
     pub fn forget_failures(&self) {
         self.failures.end_pauses();
+        self.figures.readiness().set_master_key(self.new_keys.settings().has_master_key());
         self.bell.ring();
+    }
+
+    /// What there is to know of it in numbers.
+    pub fn figures(&self) -> &Arc<Figures> {
+        &self.figures
     }
 
     /// Rung when there is something new for the background.
@@ -191,7 +174,9 @@ impl KeyStore {
             return self.load_versions(id, versions);
         }
         let maker = self.maker(|| Ok(KeyName { id, version: KeyVersion::FIRST }))?;
-        match create::create_first(&maker, &self.new_keys, id) {
+        let made = create::create_first(&maker, &self.new_keys, id);
+        self.note_making(made.as_ref().err());
+        match made {
             // Another server with the same folder was faster: its key is the key.
             Err(KeyStoreError::Exists(_)) => self.load_versions(id, self.files.versions(id)?),
             made => Ok(self.publish_new(made?)),
@@ -223,7 +208,9 @@ impl KeyStore {
             return Err(KeyStoreError::NotAllowed(id));
         }
         let recipe = self.new_keys.recipe_for(id);
-        let (names, configured) = match rotate::create_beside(&maker, self.published, recipe, id)? {
+        let made = rotate::create_beside(&maker, self.published, recipe, id);
+        self.note_making(made.as_ref().err());
+        let (names, configured) = match made? {
             Beside::Made(new) => return Ok(self.publish_new(new)),
             Beside::UnderConfigured(names, configured) => (names, configured),
         };
@@ -268,7 +255,10 @@ impl KeyStore {
         report.accepted.retain(|accepted| published.contains(&accepted.entry.name));
         let (at_last, loaded): (Vec<_>, Vec<_>) =
             report.accepted.iter().partition(|accepted| self.failures.loaded(accepted.entry.name));
-        self.messages.memory(report.not_locked.as_ref());
+        self.figures.note_memory(report.exposure.to_swap.is_none());
+        self.note_versions();
+        self.figures.note_loaded();
+        self.messages.exposure(&report.exposure);
         self.messages.loaded(&loaded);
         self.messages.loaded_at_last(&at_last);
         self.messages.untrusted(&report, &self.files.master_keys());
@@ -299,6 +289,8 @@ impl KeyStore {
         }
         failpoint!("before_publish");
         self.published.publish(self.epoch, new.iter().map(|new| (new.name, new.key.clone())).collect());
+        self.figures.note_memory(new.iter().all(|new| new.exposure.to_swap.is_none()));
+        self.note_versions();
         new.iter().for_each(|new| self.messages.made(new, &self.files.path_of(new.name)));
     }
 
@@ -339,6 +331,7 @@ impl KeyStore {
         let was_never_here = matches!(error, KeyStoreError::Gone(..)) && !self.files.is_recorded(name);
         if self.role == Role::Server && !was_never_here {
             self.failures.watch(name);
+            self.figures.readiness().set_loaded(SystemTime::now(), false);
             self.bell.ring();
         }
     }

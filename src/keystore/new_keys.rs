@@ -46,6 +46,11 @@ impl NewKeySettings {
         self.master_keys.of(id).or(self.master_key.as_ref())
     }
 
+    /// Whether keys can be made, of some ids at least.
+    pub(super) fn has_master_key(&self) -> bool {
+        self.master_key.is_some() || self.master_keys.all().next().is_some()
+    }
+
     fn recipe_for(&self, id: KeyId) -> Recipe {
         Recipe {
             master_key: self.master_key_of(id).cloned(),

@@ -52,6 +52,7 @@ impl Retry {
         for name in store.failures.due(now) {
             if store.published.with_key(name, |_| ()).is_some() {
                 store.failures.loaded(name);
+                store.figures.note_loaded();
                 continue;
             }
             match store.files.read(name) {

@@ -93,7 +93,13 @@ impl KeyStore {
         }
         self.record_rewrapped(&done);
         self.messages.rewrapped(&done);
-        tries.result(names.len()).map(|()| names.len()).map_err(|error| match error {
+        self.note_versions();
+        let result = tries.result(names.len());
+        // Each of them was unwrapped.
+        if only.is_none() && result.is_ok() {
+            self.figures.readiness().set_fully_wrapped(true);
+        }
+        result.map(|()| names.len()).map_err(|error| match error {
             KeyStoreError::Several { failed: count, of, skipped, first } => {
                 KeyStoreError::NotAllRewrapped { failed: count, of, skipped, names: failed, first }
             }

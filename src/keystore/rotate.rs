@@ -4,7 +4,7 @@ use super::create::{Maker, NewVersion};
 use super::files::KeyFiles;
 use super::new_keys::Recipe;
 use super::published::PublishedKeys;
-use super::{KeyId, KeyName, KeyStoreError, KeyVersion, trust};
+use super::{KeyId, KeyName, KeyStore, KeyStoreError, KeyVersion, given_up, trust};
 use crate::kms::MasterKeyId;
 
 /// Makes the next version of a key. If it fails, nothing has changed. The caller holds the lock of the key id.
@@ -81,4 +81,25 @@ fn highest_beside(
 
 fn next_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
     version_after(files, published, files.versions(id)?.last().copied(), id)
+}
+
+impl KeyStore {
+    /// Gives a key a new version, which is the latest from then on. If it fails, nothing has changed.
+    pub fn rotate(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
+        let _lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id))?;
+        let rotated = self.make_next(id).map(|new| self.publish_new(new));
+        self.count_rotation(rotated.as_ref().err());
+        rotated
+    }
+
+    /// The caller holds the lock of the key id.
+    pub(super) fn make_next(&self, id: KeyId) -> Result<NewVersion, KeyStoreError> {
+        let maker = self.maker(|| self.highest(id))?;
+        let new = rotate(&maker, self.published, self.new_keys.recipe_for(id), id);
+        let new = new.map_err(|error| given_up(id, error));
+        self.note_making(new.as_ref().err());
+        let new = new?;
+        self.failures.made(id);
+        Ok(new)
+    }
 }

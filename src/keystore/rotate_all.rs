@@ -16,7 +16,7 @@ use super::files::{Adding, KeyFiles};
 use super::new_keys::Recipe;
 use super::published::PublishedKeys;
 use super::tries::Tries;
-use super::{KeyId, KeyName, KeyStoreError, KeyVersion, given_up, rotate};
+use super::{KeyId, KeyName, KeyStore, KeyStoreError, KeyVersion, given_up, rotate};
 use crate::waits;
 
 /// All keys that there ever were, in order.
@@ -176,6 +176,32 @@ impl<'a> Rotation<'a> {
 fn in_folder(files: &KeyFiles) -> Result<InFolder, KeyStoreError> {
     // In order, so the highest comes last.
     Ok(files.present()?.into_iter().map(|name| (name.id, name.version)).collect())
+}
+
+impl KeyStore {
+    /// Rotates all keys; those that fail do not keep the others from being tried, unless these would fail like it. The new
+    /// versions are recorded together, and become the latest at the end. Answers how many keys there are. Takes no lock of a
+    /// key id: which number a version gets is decided under the lock of the folder, and to hold the locks of many keys while
+    /// KMS is asked for each would hold up their callers.
+    pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
+        let ids = all_ids(&self.files, self.published).inspect_err(|_| self.figures.rotation_failed())?;
+        let Some(first) = ids.first() else { return Ok(0) };
+        let failed = |error: &KeyStoreError| {
+            self.messages.rotation_failed(error);
+            self.note_making(Some(error));
+            self.count_rotation(Some(error));
+        };
+        let rotation = Rotation::new(self.maker(|| self.highest(*first))?, self.published, &failed);
+        let (made, rotated) = rotation.run(&ids, |id| self.new_keys.recipe_for(id));
+        for new in &made {
+            self.failures.made(new.name.id);
+            self.note_making(None);
+            self.count_rotation(None);
+        }
+        self.record(&made);
+        self.publish_all_new(&made);
+        rotated.map(|()| ids.len())
+    }
 }
 
 /// The more there are, the less is lost when a rotation is interrupted; but for each the folder is listed and the manifest

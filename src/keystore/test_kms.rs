@@ -146,6 +146,7 @@ impl Kms for TestKms {
             };
         }
         if let Some(key) = bytes.strip_prefix(b"other:") {
+            self.check_enabled(Call::Decrypt, OTHER_MASTER_KEY)?;
             return Ok(PlainKey::new(key.to_vec(), Some(OTHER_MASTER_KEY.into())));
         }
         match bytes.strip_prefix(b"wrapped:").or(bytes.strip_prefix(b"again:")) {
@@ -172,8 +173,10 @@ fn arn_of(master_key: &MasterKeyId) -> &str {
 
 fn wrap_by(master_key: &MasterKeyId, key: &[u8], context: &EncryptionContext) -> WrappedKey {
     let arn = arn_of(master_key);
-    if context.is_empty() && [TEST_MASTER_KEY, OTHER_MASTER_KEY].contains(&arn) {
-        return wrap(key);
+    match arn {
+        TEST_MASTER_KEY if context.is_empty() => return wrap(key),
+        OTHER_MASTER_KEY if context.is_empty() => return WrappedKey::new([b"other:", key].concat()),
+        _ => {}
     }
     let before = format!("by\0{arn}\0{context:?}\0");
     WrappedKey::new([before.as_bytes(), key].concat()).with_encryption_context(context.clone())

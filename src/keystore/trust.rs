@@ -54,6 +54,11 @@ pub fn is_same_master_key(one: &str, other: &str) -> bool {
     without_region(one) == without_region(other)
 }
 
+/// How many master keys these ARNs are of.
+pub fn count_master_keys<'a>(arns: impl IntoIterator<Item = &'a str>) -> usize {
+    arns.into_iter().map(without_region).collect::<BTreeSet<String>>().len()
+}
+
 /// The replicas of a multi-region key are one key: their ARNs differ in the region.
 fn without_region(arn: &str) -> String {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();

@@ -41,7 +41,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// All of them.
+    /// All of them, in the order of their numbers.
     pub const ALL: [Self; 3] = [Self::GenerateDataKeyWithoutPlaintext, Self::Encrypt, Self::Decrypt];
 }
 

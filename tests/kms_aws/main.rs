@@ -5,6 +5,7 @@
 mod child;
 mod classes;
 mod credentials;
+mod figures;
 #[path = "../support/http_stub.rs"]
 mod http_stub;
 #[path = "../support/kms_emulator.rs"]
@@ -12,6 +13,7 @@ mod kms_emulator;
 mod messages;
 #[path = "../support/proxy.rs"]
 mod proxy;
+mod regions;
 mod surroundings;
 
 use std::net::TcpListener;
@@ -310,6 +312,7 @@ fn connect(url: &str, request_timeout: Option<Duration>) -> AwsKms {
         region: Some("us-east-1".to_owned()),
         endpoint_url: Some(url.to_owned()),
         request_timeout,
+        ..AwsSettings::default()
     })
     .expect("a runtime")
 }

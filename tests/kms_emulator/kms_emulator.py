@@ -176,11 +176,13 @@ def list_keys():
 
 @app.post("/_emulator/key")
 def set_key_state():
-    body = {"region": DEFAULT_REGION, "state": "Enabled"} | control_body()
+    body = {"region": DEFAULT_REGION, "state": "Enabled", "replicas": []} | control_body()
     if body["state"] not in ("Enabled", "Disabled", "PendingDeletion"):
         raise ValidationException("state must be Enabled, Disabled or PendingDeletion")
+    if not isinstance(body["replicas"], list):
+        raise ValidationException("replicas must be a list of regions")
     with store.lock:
-        key = aws_kms.ensure_key(str(body.get("alias")), body["region"])
+        key = aws_kms.ensure_key(str(body.get("alias")), body["region"], body["replicas"])
         aws_kms.set_state(key, body["state"])
         store.save()
         return describe(key)

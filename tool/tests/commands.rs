@@ -110,7 +110,7 @@ fn a_wrong_command_is_told_from_a_wrong_key() {
         assert_eq!(setup.run(words).code, 2, "{words:?}: {}", setup.run(words).text);
     }
     let verify_at = |url| setup.run_with(&["verify", DATADIR], "", url);
-    verify_at("kms.eu-central-1.amazonaws.com").check(2, &["it must be a URL such as"]);
+    verify_at("kms.eu-central-1.amazonaws.com").check(2, &["is no URL such as"]);
     verify_at("https://me:secret@kms.eu-central-1.amazonaws.com").check(2, &["a user name or password"]);
     let empty = tempfile::tempdir().unwrap();
     let words = ["rewrap", empty.path().to_str().unwrap(), "--master-key", NEW];

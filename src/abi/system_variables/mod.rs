@@ -42,7 +42,7 @@ use super::plugin;
 use super::server_writable::ServerWritable;
 use crate::cipher::Algorithm;
 use crate::keystore::{AllowedKeyIds, MasterKeysOfIds, NewKeySettings};
-use crate::kms::aws::{AwsSettings, BadEndpoint, sdk_log};
+use crate::kms::aws::{Endpoints, parse_regions, sdk_log};
 use crate::kms::{EncryptionContext, KeySpec, MasterKeyId};
 
 system_variables! {
@@ -151,15 +151,25 @@ system_variables! {
 
     REGION: Text<Option<String>> {
         name: c"region",
-        comment: c"AWS region of the master key, such as eu-central-1. If empty, as the AWS SDK finds it: environment, \
-            profile, instance metadata, and at last us-east-1",
+        comment: c"AWS region of the master key, such as eu-central-1. If empty, that of the ARN in \
+            aws_key_management_master_key_id; without one, as the AWS SDK finds it: environment, profile, instance metadata, \
+            and at last us-east-1",
         meaning: |text| Ok(unless_empty(text)),
         on_set: OnSet::Refuse,
     }
 
-    ENDPOINT_URL: Text<Option<String>> {
+    FALLBACK_REGIONS: Text<Vec<String>> {
+        name: c"fallback_regions",
+        comment: c"AWS regions, such as eu-west-1,us-east-1, that are asked in this order when the region of a multi-region \
+            master key (mrk-..) gives no answer. It needs a replica in each. If empty, none is asked",
+        meaning: parse_fallback_regions,
+        on_set: OnSet::Refuse,
+    }
+
+    ENDPOINT_URL: Text<Endpoints> {
         name: c"endpoint_url",
-        comment: c"URL of the KMS endpoint, in place of the region's own, such as that of a VPC endpoint",
+        comment: c"URL of the KMS endpoint, in place of the region's own, such as that of a VPC endpoint. Other regions than \
+            the default one can have theirs: https://..; us-east-1=https://..",
         meaning: parse_endpoint_url,
         on_set: OnSet::Refuse,
     }
@@ -218,19 +228,21 @@ fn parse_allowed_key_ids(text: &OsStr) -> Result<AllowedKeyIds, String> {
     })
 }
 
-fn parse_endpoint_url(text: &OsStr) -> Result<Option<String>, String> {
-    let Some(text) = unless_empty(text) else { return Ok(None) };
-    match AwsSettings::check_endpoint_url(&text) {
-        Ok(()) => Ok(Some(text)),
-        // Everybody who may read variables would see them.
-        Err(BadEndpoint::Credentials) => {
-            Err("aws_key_management_endpoint_url holds a user name or password, which it may not".to_owned())
-        }
-        Err(BadEndpoint::NoUrl) => Err(format!(
-            "aws_key_management_endpoint_url is '{text}'; it must be a URL such as \
-             https://kms.eu-central-1.amazonaws.com, or empty"
-        )),
-    }
+fn parse_endpoint_url(text: &OsStr) -> Result<Endpoints, String> {
+    Endpoints::parse(&text.to_string_lossy()).map_err(|wrong| {
+        format!(
+            "aws_key_management_endpoint_url is wrong: {wrong}; it must be a URL such as \
+             https://kms.eu-central-1.amazonaws.com, or a list such as https://..; us-east-1=https://.., or empty"
+        )
+    })
+}
+
+fn parse_fallback_regions(text: &OsStr) -> Result<Vec<String>, String> {
+    parse_regions(&text.to_string_lossy()).map_err(|wrong| {
+        format!(
+            "aws_key_management_fallback_regions is wrong: {wrong}; it must be a list such as eu-west-1,us-east-1, or empty"
+        )
+    })
 }
 
 fn unless_empty(text: &OsStr) -> Option<String> {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::disk::Kind;
 use super::durable_files::KeyFolder;
 use super::entry::Entry;
+use super::json;
 use super::manifest::{self, Finding, Manifest, OnDisk};
 use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
 
@@ -162,6 +164,17 @@ impl Inventory {
     /// The master keys of all versions that may encrypt new data.
     pub(super) fn master_keys(&self) -> BTreeSet<String> {
         self.state().manifest.master_keys()
+    }
+
+    /// The master keys of all versions that are needed, and when the oldest of the versions `latest` was made, or first seen.
+    pub(super) fn summary(&self, latest: &[KeyName]) -> (BTreeSet<String>, Option<SystemTime>) {
+        let state = self.state();
+        let entries = || state.manifest.names_by_need(false).filter_map(|name| state.manifest.entry(name));
+        let needed = entries().filter(|entry| !entry.is_left_behind);
+        let master_keys = needed.filter_map(|entry| entry.master_key().map(str::to_owned)).collect();
+        // In this form the earliest date is the least.
+        let made = latest.iter().filter_map(|name| Some(state.manifest.entry(*name)?.created.as_str()));
+        (master_keys, made.min().and_then(json::time))
     }
 
     /// The highest version of a key that was ever here.

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::disk::{Disk, LockFile};
+use super::limits::has_no_locks;
 use crate::keystore::KeyStoreError;
+use crate::keystore::error::Lacks;
 use crate::waits;
 
 /// Held while files are added. Released when it is dropped, and by the operating system when the process ends.
@@ -17,7 +19,7 @@ impl FolderLock {
     pub(super) fn take(disk: &dyn Disk, folder: &Path) -> Result<Self, KeyStoreError> {
         let path = folder.join(LOCK_FILE);
         let failed = |action, error| KeyStoreError::Io { action, path: path.clone(), error };
-        let file = disk.open_to_lock(&path, true).map_err(|error| failed("open lock file", error))?;
+        let file = disk.open_to_lock(&path).map_err(|error| failed("open lock file", error))?;
         let until = Instant::now() + LONGEST_WAIT;
         loop {
             match file.try_lock() {
@@ -25,6 +27,10 @@ impl FolderLock {
                 Err(TryLockError::WouldBlock) if Instant::now() < until && waits::pause(LOCK_PAUSE) => {}
                 Err(TryLockError::WouldBlock) => return Err(KeyStoreError::Locked(path)),
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(TryLockError::Error(error)) if has_no_locks(&error) => {
+                    let (folder, lacks) = (folder.to_owned(), Lacks::Locks);
+                    return Err(KeyStoreError::FileSystem { folder, lacks, error });
+                }
                 Err(TryLockError::Error(error)) => return Err(failed("lock", error)),
             }
         }
@@ -42,7 +48,7 @@ mod tests {
     #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
 
     use super::*;
-    use crate::keystore::files::disk::SystemDisk;
+    use crate::keystore::files::system_disk::SystemDisk;
 
     #[test]
     fn a_lock_that_another_process_does_not_release_is_given_up() {

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::disk::Kind;
-use super::durable_files::{Document, KeyFolder};
+use super::documents::Document;
+use super::durable_files::KeyFolder;
 use super::entry::Entry;
 use super::json::{AnyDocument, json};
 use super::manifest_format::{File, Row, name_in};
@@ -232,7 +233,7 @@ mod tests {
     use super::*;
     use crate::cipher::Algorithm;
     use crate::keystore::files::Traits;
-    use crate::keystore::files::disk::SystemDisk;
+    use crate::keystore::files::system_disk::SystemDisk;
     use crate::kms::PlainKey;
 
     fn name(version: u32) -> KeyName {

@@ -10,7 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::durable_files::{Document, KeyFolder};
+use super::documents::Document;
+use super::durable_files::KeyFolder;
 use super::json::{hex, json};
 use super::manifest;
 use crate::keystore::KeyStoreError;

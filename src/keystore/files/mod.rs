@@ -2,28 +2,37 @@
 //! no KMS, and nothing of what is published.
 
 mod disk;
+mod documents;
 mod durable_files;
 mod entry;
+mod file_lock;
 mod inventory;
 mod json;
 mod key_file;
+mod limits;
 mod lock;
 mod manifest;
 mod manifest_format;
 mod memory;
 mod owner;
+mod replaced_keys;
+mod system_disk;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-pub use disk::{Disk, SystemDisk};
+pub use disk::Disk;
 #[cfg(all(test, not(feature = "model")))]
 pub use disk::{Kind, Listed, LockFile, NewFile};
 pub use entry::{Entry, Traits};
 pub use inventory::FoundManifest;
 pub use key_file::KeyFile;
+pub use limits::may_pass;
 pub use manifest::Finding;
+pub use system_disk::SystemDisk;
 
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
 use crate::kms::WrappedKey;
@@ -75,7 +84,10 @@ impl KeyFiles {
     /// Opens the folders and reads the manifest. Fails if the keys of the datadir lie elsewhere.
     pub fn open(disk: Arc<dyn Disk>, folders: &Folders<'_>) -> Result<(Self, FoundManifest), KeyStoreError> {
         let folder = KeyFolder::open(disk.clone(), folders.keys, folders.also)?;
-        let holds_data = disk.canonicalize(folders.datadir).is_ok_and(|datadir| datadir == folder.path());
+        let holds_data = match disk.canonicalize(folders.datadir) {
+            Err(error) if may_pass(&error) => return Err(durable_files::not_opened(folders.datadir, error)),
+            datadir => datadir.is_ok_and(|datadir| datadir == folder.path()),
+        };
         let memory = match folders.is_read_only {
             true => None,
             false => Some(Memory::new(KeyFolder::open(disk, folders.datadir, None)?)),
@@ -90,6 +102,11 @@ impl KeyFiles {
     /// The folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Whether this process may make files in the folder, as far as that can be told without making one.
+    pub fn check_writable(&self) -> io::Result<()> {
+        self.folder.check_writable()
     }
 
     /// The path of a key's file, which need not exist.
@@ -227,6 +244,12 @@ impl KeyFiles {
     /// The master keys of all versions that may encrypt new data, as far as the manifest knows.
     pub fn master_keys(&self) -> BTreeSet<String> {
         self.inventory.master_keys()
+    }
+
+    /// The master keys of all versions that are needed, and when the oldest of the versions `latest` was made, or first seen;
+    /// as far as the manifest knows.
+    pub fn summary(&self, latest: &[KeyName]) -> (BTreeSet<String>, Option<SystemTime>) {
+        self.inventory.summary(latest)
     }
 
     /// Takes over what the manifest on the disk says, which another server with the same folder may have changed. Fails if

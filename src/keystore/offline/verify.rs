@@ -159,7 +159,7 @@ pub fn verify(folder: &OpenFolder, kms: &dyn Kms, time: Duration) -> Result<Veri
     for entry in survey.left_behind {
         add(entry.name, None, Found::LeftBehind);
     }
-    Ok(Verification { versions: versions.into_values().collect(), not_locked: report.not_locked })
+    Ok(Verification { versions: versions.into_values().collect(), not_locked: report.exposure.to_swap })
 }
 
 /// Whether a failure says nothing about the keys: KMS could not be reached, there are no credentials that it accepts, or the

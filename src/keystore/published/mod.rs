@@ -12,7 +12,9 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 pub use secret_memory::DataKey;
-pub(super) use secret_memory::{Hidden, hide};
+#[cfg(all(test, not(feature = "model")))]
+pub(super) use secret_memory::tests::REFUSED_WITH;
+pub(super) use secret_memory::{Exposure, Hidden, hide};
 
 use super::{KeyId, KeyName, KeyVersion};
 use crate::cipher::Algorithm;
@@ -81,6 +83,11 @@ impl PublishedKeys {
     /// The ids of all published keys, in order.
     pub fn ids(&self) -> Vec<KeyId> {
         self.table.read(KeyTable::ids).unwrap_or_default()
+    }
+
+    /// How many keys and how many versions are published.
+    pub fn count(&self) -> (usize, usize) {
+        self.table.read(KeyTable::count).unwrap_or_default()
     }
 
     /// Adds keys, all at once, if their epoch has not ended. A version that is there already stays as it is, but one that was
@@ -179,6 +186,9 @@ mod tests {
         assert_eq!(keys.with_key(name(7, 4), |_| ()), None);
         assert_eq!(keys.latest(name(2, 1).id), None);
         assert_eq!(keys.ids(), [name(1, 1).id, name(7, 1).id]);
+        assert_eq!(keys.count(), (2, 4));
+        keys.clear();
+        assert_eq!(keys.count(), (0, 0));
     }
 
     #[test]

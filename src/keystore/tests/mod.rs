@@ -6,10 +6,14 @@ mod copied;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod encryption_context;
+mod faulty_disk;
+mod figures;
 mod first_keys;
 mod found_at_start;
 mod hanging_kms;
+mod late_folder;
 mod lossy_disk;
+mod machine;
 mod master_keys;
 mod memory;
 mod offline;
@@ -77,6 +81,7 @@ impl Setup {
             role,
             startup_timeout: Duration::from_secs(3),
             is_starting: || false,
+            who: || "dba@localhost".to_owned(),
             reporter: self.log,
         }
     }

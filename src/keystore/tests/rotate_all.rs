@@ -44,6 +44,26 @@ fn how_often_the_folder_and_the_manifest_are_looked_at_does_not_depend_on_the_nu
 }
 
 #[test]
+fn the_lock_of_the_folder_is_not_held_for_long_and_after_it_the_folder_is_looked_at_again() {
+    let looks = [Duration::from_secs(60), Duration::ZERO].map(|longest_hold| {
+        let (setup, disk) = (Setup::new(), LossyDisk::new(&["/keys", "/data"]));
+        let ids: Vec<KeyId> = (1..=64).map(id).collect();
+        for id in &ids {
+            disk.copy_in(&format!("/keys/aws-kms-key.{id}.1"), wrap(&[1; 16]).as_bytes());
+        }
+        let store = setup.open_on(&disk);
+        disk.set_faults(Faults::default());
+        let maker = store.maker(|| store.highest(id(1))).expect("a server");
+        let rotation =
+            super::super::rotate_all::Rotation::new(maker, store.published, &|_| ()).with_longest_hold(longest_hold);
+        assert_eq!(rotation.run(&ids, |id| store.new_keys.recipe_for(id)).0.len(), 64);
+        disk.looks()
+    });
+    // For each key instead of each group: once in the folder, and once in the manifest.
+    assert_eq!(looks[1] - looks[0], 2 * (64 - 16));
+}
+
+#[test]
 fn two_servers_that_rotate_all_keys_at_the_same_time_use_no_number_twice() {
     const KEYS: u32 = 40;
     for longest_hold in [Duration::ZERO, Duration::from_secs(2)] {
@@ -54,7 +74,8 @@ fn two_servers_that_rotate_all_keys_at_the_same_time_use_no_number_twice() {
             for _ in 0..3 {
                 let ids: Vec<KeyId> = (1..=KEYS).map(id).collect();
                 let maker = store.maker(|| store.highest(id(1))).expect("a server");
-                let rotation = Rotation::new(maker, store.published, &|_| ()).with_longest_hold(longest_hold);
+                let rotation = super::super::rotate_all::Rotation::new(maker, store.published, &|_| ())
+                    .with_longest_hold(longest_hold);
                 let (made, rotated) = rotation.run(&ids, |id| store.new_keys.recipe_for(id));
                 rotated.expect("all");
                 names.extend(made.iter().map(|new| new.name));

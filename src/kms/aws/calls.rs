@@ -3,31 +3,37 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::operation::decrypt::DecryptError;
+use aws_sdk_kms::operation::encrypt::EncryptError;
+use aws_sdk_kms::operation::generate_data_key_without_plaintext::GenerateDataKeyWithoutPlaintextError;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::DataKeySpec;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::asked::Asked;
+use super::counting::Counting;
 use super::errors::failed;
-use super::region_and_credentials::{Connected, Connection};
+use super::region_and_credentials::{Connected, Connection, NO_ANSWER};
 use crate::kms::{Call, EncryptionContext, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 impl Connection {
+    /// A call that is dropped at `until` has failed; one that is dropped before that was cancelled.
     pub(super) async fn generate_data_key(
         &self,
         master_key: &MasterKeyId,
         spec: KeySpec,
         context: &EncryptionContext,
+        until: Instant,
     ) -> Result<WrappedKey, KmsError> {
         let client = self.client(Call::GenerateDataKeyWithoutPlaintext).await?;
-        match self.generate_with(&client, master_key, spec, context).await {
+        match self.generate_with(&client, master_key, spec, context, until).await {
             Err(error) if client.is_outdated(&error) => {
-                self.generate_with(&self.client(error.call).await?, master_key, spec, context).await
+                self.generate_with(&self.client(error.call).await?, master_key, spec, context, until).await
             }
             answer => answer,
         }
@@ -39,6 +45,7 @@ impl Connection {
         master_key: &MasterKeyId,
         spec: KeySpec,
         context: &EncryptionContext,
+        until: Instant,
     ) -> Result<WrappedKey, KmsError> {
         const CALL: Call = Call::GenerateDataKeyWithoutPlaintext;
         let spec = match spec {
@@ -52,7 +59,10 @@ impl Connection {
             .key_id(master_key.as_str())
             .key_spec(spec)
             .set_encryption_context(for_request(context));
-        let answer = request.customize().interceptor(asked.clone()).send().await;
+        let counting = Counting::begin(&self.figures, CALL, until);
+        let attempts = counting.attempts::<GenerateDataKeyWithoutPlaintextError>();
+        let answer = request.customize().interceptor(asked.clone()).interceptor(attempts).send().await;
+        counting.end(&answer);
         let answer = self.checked(CALL, client, &asked, answer)?;
         wrapped(CALL, client, answer.ciphertext_blob, answer.key_id, context)
     }
@@ -62,11 +72,12 @@ impl Connection {
         master_key: &MasterKeyId,
         key: &[u8],
         context: &EncryptionContext,
+        until: Instant,
     ) -> Result<WrappedKey, KmsError> {
         let client = self.client(Call::Encrypt).await?;
-        match self.encrypt_with(&client, master_key, key, context).await {
+        match self.encrypt_with(&client, master_key, key, context, until).await {
             Err(error) if client.is_outdated(&error) => {
-                self.encrypt_with(&self.client(error.call).await?, master_key, key, context).await
+                self.encrypt_with(&self.client(error.call).await?, master_key, key, context, until).await
             }
             answer => answer,
         }
@@ -78,6 +89,7 @@ impl Connection {
         master_key: &MasterKeyId,
         key: &[u8],
         context: &EncryptionContext,
+        until: Instant,
     ) -> Result<WrappedKey, KmsError> {
         const CALL: Call = Call::Encrypt;
         let asked = Asked::new(client.endpoint.clone());
@@ -87,22 +99,30 @@ impl Connection {
             .key_id(master_key.as_str())
             .plaintext(Blob::new(key))
             .set_encryption_context(for_request(context));
-        let answer = request.customize().interceptor(asked.clone()).send().await;
+        let counting = Counting::begin(&self.figures, CALL, until);
+        let attempts = counting.attempts::<EncryptError>();
+        let answer = request.customize().interceptor(asked.clone()).interceptor(attempts).send().await;
+        counting.end(&answer);
         let answer = self.checked(CALL, client, &asked, answer)?;
         wrapped(CALL, client, answer.ciphertext_blob, answer.key_id, context)
     }
 
-    pub(super) async fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
+    pub(super) async fn decrypt(&self, wrapped: &WrappedKey, until: Instant) -> Result<PlainKey, KmsError> {
         let client = self.client(Call::Decrypt).await?;
-        match self.decrypt_with(&client, wrapped).await {
+        match self.decrypt_with(&client, wrapped, until).await {
             Err(error) if client.is_outdated(&error) => {
-                self.decrypt_with(&self.client(error.call).await?, wrapped).await
+                self.decrypt_with(&self.client(error.call).await?, wrapped, until).await
             }
             answer => answer,
         }
     }
 
-    async fn decrypt_with(&self, client: &Arc<Connected>, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
+    async fn decrypt_with(
+        &self,
+        client: &Arc<Connected>,
+        wrapped: &WrappedKey,
+        until: Instant,
+    ) -> Result<PlainKey, KmsError> {
         const CALL: Call = Call::Decrypt;
         let asked = Asked::new(client.endpoint.clone());
         let request = client
@@ -110,7 +130,10 @@ impl Connection {
             .decrypt()
             .ciphertext_blob(Blob::new(wrapped.as_bytes()))
             .set_encryption_context(for_request(wrapped.encryption_context()));
-        let answer = request.customize().interceptor(asked.clone()).send().await;
+        let counting = Counting::begin(&self.figures, CALL, until);
+        let attempts = counting.attempts::<DecryptError>();
+        let answer = request.customize().interceptor(asked.clone()).interceptor(attempts).send().await;
+        counting.end(&answer);
         let answer = self.checked(CALL, client, &asked, answer)?;
         let key = answer.plaintext.map(Blob::into_inner).unwrap_or_default();
         if key.is_empty() {
@@ -164,25 +187,30 @@ fn wrapped(
     Ok(WrappedKey::new(blob).with_encryption_context(context.clone()).with_master_key(master_key))
 }
 
-/// Decrypts all `keys`, several at a time, until `until`; the answers are in the order of the keys.
+/// Decrypts all `keys`, several at a time, until `until`; the answers are in the order of the keys. With `patience`, each
+/// call gets no more time than that, and no others are made after one that the region has not answered. `None` stands for
+/// a key that was not answered, and perhaps not asked for.
 pub(super) async fn decrypt_all(
-    connection: Arc<Connection>,
-    keys: Vec<WrappedKey>,
+    connection: &Arc<Connection>,
+    keys: &[WrappedKey],
     until: Instant,
-) -> Vec<Result<PlainKey, KmsError>> {
+    patience: Option<Duration>,
+) -> Vec<Option<Result<PlainKey, KmsError>>> {
     let mut answers: Vec<Option<Result<PlainKey, KmsError>>> = keys.iter().map(|_| None).collect();
     // Whatever is still under way at `until` is dropped.
-    let _ = tokio::time::timeout_at(until.into(), collect(&connection, &keys, &mut answers)).await;
-    answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(connection.no_answer(Call::Decrypt)))).collect()
+    let _ = tokio::time::timeout_at(until.into(), collect(connection, keys, until, patience, &mut answers)).await;
+    answers
 }
 
 async fn collect(
     connection: &Arc<Connection>,
     keys: &[WrappedKey],
+    until: Instant,
+    patience: Option<Duration>,
     answers: &mut [Option<Result<PlainKey, KmsError>>],
 ) {
     let mut asked: Vec<usize> = (0..keys.len()).collect();
-    match ask(connection, keys, &asked, answers).await {
+    match ask(connection, keys, &asked, until, patience, answers).await {
         Ok(client) => {
             asked.retain(|index| matches!(answers.get(*index), Some(Some(Err(error))) if client.is_outdated(error)))
         }
@@ -190,15 +218,17 @@ async fn collect(
     }
     if !asked.is_empty() {
         // If there is no new client, the answers that are there say why.
-        let _ = ask(connection, keys, &asked, answers).await;
+        let _ = ask(connection, keys, &asked, until, patience, answers).await;
     }
 }
 
-/// Asks once for those `keys` that `which` names. Answers with which client.
+/// Asks once for those `keys` that `which` names, while there is time until `until`. Answers with which client.
 async fn ask(
     connection: &Arc<Connection>,
     keys: &[WrappedKey],
     which: &[usize],
+    until: Instant,
+    patience: Option<Duration>,
     answers: &mut [Option<Result<PlainKey, KmsError>>],
 ) -> Result<Arc<Connected>, KmsError> {
     let client = connection.client(Call::Decrypt).await?;
@@ -208,13 +238,17 @@ async fn ask(
         let (connection, client, places) = (connection.clone(), client.clone(), places.clone());
         tasks.spawn(async move {
             let _place = places.acquire().await;
-            (index, connection.decrypt_with(&client, &key).await)
+            let until = patience.map_or(until, |patience| until.min(Instant::now() + patience));
+            let answer = tokio::time::timeout_at(until.into(), connection.decrypt_with(&client, &key, until)).await;
+            (index, answer.unwrap_or_else(|_| Err(client.error(Call::Decrypt, NO_ANSWER))))
         });
     }
     while let Some(done) = tasks.join_next().await {
-        if let Ok((index, answer)) = done
-            && let Some(place) = answers.get_mut(index)
-        {
+        let Ok((index, answer)) = done else { continue };
+        if patience.is_some() && answer.as_ref().is_err_and(|error| error.class.is_of_the_region()) {
+            tasks.abort_all();
+        }
+        if let Some(place) = answers.get_mut(index) {
             *place = Some(answer);
         }
     }

@@ -83,7 +83,7 @@ pub fn run(options: &Options) -> Result<Ending> {
         AlgorithmName::Cbc => Algorithm::AesCbc,
         AlgorithmName::Ctr => Algorithm::AesCtr,
     };
-    let kms = options.kms.connect()?;
+    let kms = options.kms.connect(Some(&options.master_key))?;
     let imported = offline::import(&folder, &kms, &options.master_key, algorithm, &keys)?;
     for (what, error) in [("manifest", &imported.not_recorded), ("datadir", &imported.not_remembered)] {
         if let Some(error) = error {
@@ -145,7 +145,7 @@ fn settings(options: &Options, algorithm: Algorithm, imported: &Imported, folder
     ];
     lines.extend(region.map(|region| format!("aws_key_management_region = {region}")));
     let url = options.kms.endpoint_url.as_ref();
-    lines.extend(url.map(|url| format!("aws_key_management_endpoint_url = {url}")));
+    lines.extend(url.map(|(url, _)| format!("aws_key_management_endpoint_url = {url}")));
     lines.push(format!("aws_key_management_encryption_algorithm = {algorithm}"));
     if options.datadir.is_some() {
         lines.push(format!("aws_key_management_keyfile_dir = {}", folder.display()));

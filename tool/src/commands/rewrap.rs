@@ -38,7 +38,7 @@ pub struct Options {
 /// Wraps anew. What fails is as it was.
 pub fn run(options: &Options) -> Result<Ending> {
     let folder = open_to_write(&options.folder, options.datadir.as_deref())?;
-    let kms = options.kms.connect()?;
+    let kms = options.kms.connect(Some(&options.master_key))?;
     let rewrapping = offline::rewrap(&folder, &kms, &options.master_key, options.key, options.kms.time())?;
     if let Some(error) = &rewrapping.not_recorded {
         eprintln!(

@@ -27,7 +27,7 @@ pub struct Options {
 /// Verifies. Nothing is written.
 pub fn run(options: &Options) -> Result<Ending> {
     let folder = OpenFolder::to_read(&options.folder)?;
-    let kms = options.kms.connect()?;
+    let kms = options.kms.connect(None)?;
     let verification = offline::verify(&folder, &kms, options.kms.time())?;
     if let Some(error) = &verification.not_locked {
         eprintln!(
