@@ -72,8 +72,6 @@ impl VerifiedNow {
         let lines =
             bad.iter().map(|bad| verified_text(bad)).chain(new_keys).chain(good.iter().map(|good| verified_text(good)));
         let first = failed.first().map(|failed| verified_text(failed));
-        let first =
-            first.or_else(|| not_made.map(|(name, error)| format!("new keys under master key {name}: {error}")));
         let result = first.map_or(Ok(verified.len()), |first| {
             Err(KeyStoreError::NotAllVerified {
                 failed: failed.len(),
