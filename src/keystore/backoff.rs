@@ -1,7 +1,7 @@
 //! A key that failed is tried again when it is asked for, but not at every call: the server may ask many times a second. One
 //! that has a key file, or had one, is tried again without being asked for, too: see `retry`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,16 @@ pub(super) struct Watched {
     pub(super) keys: usize,
     /// Versions that have no file any more.
     pub(super) missing: usize,
+}
+
+/// Why a version cannot be used.
+pub(super) struct FailedVersion {
+    /// The text of the error.
+    pub(super) error: String,
+    /// Whether it has no file any more.
+    pub(super) is_missing: bool,
+    /// Whether it has a file, or had one: the server may ask for any number.
+    pub(super) was_here: bool,
 }
 
 /// The first pause; each further failure doubles it, up to the longest.
@@ -113,6 +123,17 @@ impl Backoff {
             keys: watched().map(|((id, _), _)| *id).collect::<BTreeSet<_>>().len(),
             missing: watched().filter(|(_, failure)| failure.is_missing).count(),
         }
+    }
+
+    /// The versions that failed last time, in order.
+    pub(super) fn failed_versions(&self) -> BTreeMap<KeyName, FailedVersion> {
+        let failures = self.failures();
+        let of_versions = failures.by_key.iter().filter_map(|(&(id, version), failure)| {
+            let Failure { text, is_missing, is_watched, .. } = failure;
+            let failed = FailedVersion { error: text.clone(), is_missing: *is_missing, was_here: *is_watched };
+            Some((KeyName { id, version: version? }, failed))
+        });
+        of_versions.collect()
     }
 
     /// What is to be tried again at `now`, in order.

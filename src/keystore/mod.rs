@@ -8,7 +8,7 @@
 //! | `pauses`, `first_keys` | what is waited for while the server starts |
 //! | `background`, `retry`, `verify_job` | what is done while nobody waits |
 //! | `messages` | what of that becomes a line of the log |
-//! | `figures`, `readiness`, `findings` | what an operator can ask for at any time |
+//! | `figures`, `readiness`, `findings`, `version_list` | what an operator can ask for at any time |
 //! | this file | [`KeyStore`]: who may do what when, and what is published of it |
 //!
 //! The operations use the two folders, which know neither each other nor the operations.
@@ -56,6 +56,7 @@ mod trust;
 mod verify;
 mod verify_job;
 mod verify_now;
+mod version_list;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -73,6 +74,7 @@ pub use opening::{Opening, Role};
 pub use published::{DataKey, PublishedKeys};
 pub use readiness::Readiness;
 pub use verify_now::VerifiedNow;
+pub use version_list::{ListedVersion, VersionState};
 
 use crate::kms::Kms;
 use crate::waits;
@@ -218,7 +220,7 @@ impl KeyStore {
         let made = rotate::create_beside(&maker, self.published, recipe, id);
         self.note_making(made.as_ref().err());
         let (names, configured) = match made? {
-            Beside::Made(new) => return Ok(self.publish_new(new)),
+            Beside::Made(new) => return Ok(self.publish_new(*new)),
             Beside::UnderConfigured(names, configured) => (names, configured),
         };
         let settings = NewKeySettings {
@@ -265,6 +267,7 @@ impl KeyStore {
         self.figures.note_memory(report.exposure.to_swap.is_none());
         self.note_versions();
         self.figures.note_loaded();
+        report.accepted.iter().for_each(|accepted| self.figures.known_versions().loaded(accepted));
         self.messages.exposure(&report.exposure);
         self.messages.loaded(&loaded);
         self.messages.loaded_at_last(&at_last);
@@ -283,7 +286,7 @@ impl KeyStore {
 
     fn record(&self, new: &[NewVersion]) {
         if !new.is_empty()
-            && let Err(error) = create::record(&self.files, new)
+            && let Err(error) = create::record(&self.files, new, &(self.who)())
         {
             self.messages.not_recorded(new, &error);
         }
@@ -296,6 +299,7 @@ impl KeyStore {
         }
         failpoint!("before_publish");
         self.published.publish(self.epoch, new.iter().map(|new| (new.name, new.key.clone())).collect());
+        new.iter().for_each(|new| self.figures.known_versions().wrapped(new.name, &new.recipe.encryption_context));
         self.figures.note_memory(new.iter().all(|new| new.exposure.to_swap.is_none()));
         self.note_versions();
         new.iter().for_each(|new| self.messages.made(new, &self.files.path_of(new.name)));

@@ -145,6 +145,7 @@ impl KeyStore {
             return Ok(());
         }
         self.publish(&report);
+        report.accepted.iter().for_each(|accepted| self.figures.known_versions().loaded(accepted));
         self.figures.note_memory(report.exposure.to_swap.is_none());
         messages.started(files.path(), &survey, &report, published.ids().len(), began.elapsed());
         for RefusedKey { name, error } in &report.refused {
@@ -166,6 +167,7 @@ impl KeyStore {
         self.figures.readiness().set_fully_wrapped(report.accepted.iter().all(is_from_its_file));
         if *role == Role::Server {
             self.forget_before_rewrap(&report);
+            self.note_copies();
         }
         Ok(())
     }

@@ -8,13 +8,15 @@ use super::load::LoadReport;
 use super::new_keys::Recipe;
 use super::tries::Tries;
 use super::{DataKey, KeyId, KeyName, KeyStore, KeyStoreError, Role, given_up, verify};
-use crate::kms::Kms;
+use crate::kms::{EncryptionContext, Kms};
 use crate::waits;
 
 /// A key version that was wrapped anew.
 pub struct Rewrapped {
     /// What the manifest is to say of it.
     pub entry: Entry,
+    /// What is bound into the wrapped key.
+    pub encryption_context: EncryptionContext,
     /// The ARN of the master key that wrapped it before, as far as it is known.
     pub before: Option<String>,
 }
@@ -50,7 +52,7 @@ pub fn rewrap(
     check_is_accepted(files, name)?;
     let before = files.master_key(name);
     adding.replace(name, held.as_deref(), &contents)?;
-    Ok(Rewrapped { entry, before })
+    Ok(Rewrapped { entry, encryption_context: recipe.encryption_context.clone(), before })
 }
 
 /// Under a master key of this server's, it would be trusted from the next start on.
@@ -92,6 +94,10 @@ impl KeyStore {
         }
         self.record_rewrapped(&done);
         self.messages.rewrapped(&done);
+        for rewrapped in &done {
+            self.figures.known_versions().wrapped(rewrapped.entry.name, &rewrapped.encryption_context);
+        }
+        self.note_copies();
         self.note_versions();
         self.proven(done.iter().map(|rewrapped| rewrapped.entry.name));
         let result = tries.result(names.len());

@@ -128,6 +128,11 @@ impl KeyFiles {
         self.inventory.names()
     }
 
+    /// What is known of all key versions that were ever here, in order.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.inventory.entries()
+    }
+
     /// Whether a key version was ever here, as far as the manifest knows.
     pub fn is_recorded(&self, name: KeyName) -> bool {
         self.inventory.has(name)

@@ -25,6 +25,7 @@ mod rotate_all;
 mod start;
 mod two_servers;
 mod verify;
+mod version_list;
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! `cargo xtask install`: the plugin into the server's plugin folder.
+//! `cargo xtask install`: the plugin into the server's plugin folder, and beside it the statements that make the keys visible
+//! in SQL.
 
 use std::path::{Path, PathBuf};
 
@@ -30,9 +31,15 @@ pub fn run(options: &Options) -> Result<()> {
     terminal::step(format_args!("Installing it into {}", folder.display()));
     let installed = folder.join(NAME);
     put(&plugin, &installed)?;
+    let statements = folder.join(STATEMENTS);
+    put(&statements_source(), &statements)?;
     let size = std::fs::metadata(&installed).context("looking at the installed file")?.len();
     terminal::detail(format_args!("{}, {}", installed.display(), DecimalBytes(size)));
     terminal::line(NEXT);
+    terminal::line(format_args!(
+        "\nTo see the keys in SQL (docs/operation.md), once the plugin is loaded:\n\n    mariadb < {}",
+        statements.display()
+    ));
     Ok(())
 }
 
@@ -66,7 +73,8 @@ fn plugin_folder_option(options: &str) -> Option<&str> {
 /// if the folder needs them.
 fn put(plugin: &Path, installed: &Path) -> Result<()> {
     let folder = installed.parent().context("the plugin folder")?;
-    let temporary = folder.join(format!(".{NAME}.{}", std::process::id()));
+    let name = installed.file_name().context("the name of the file")?.display();
+    let temporary = folder.join(format!(".{name}.{}", std::process::id()));
     // A folder of one's own needs no rights.
     let ours = !rustix::process::geteuid().is_root() && tempfile::tempfile_in(folder).is_ok();
     let script = format!(
@@ -83,7 +91,14 @@ fn put(plugin: &Path, installed: &Path) -> Result<()> {
     run::quietly("install", &command)
 }
 
+/// The statements that make the function and the views.
+pub fn statements_source() -> PathBuf {
+    paths::repository().join("sql").join(STATEMENTS)
+}
+
 const NAME: &str = "aws_key_management.so";
+/// As it is called in the folder `sql`, and beside the plugin.
+pub const STATEMENTS: &str = "aws_key_management.sql";
 
 const USUAL_FOLDERS: [&str; 5] = [
     "/usr/lib/mysql/plugin",
