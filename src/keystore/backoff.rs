@@ -103,6 +103,18 @@ impl Backoff {
         }
     }
 
+    /// Whether a version failed, and is tried again without being asked for.
+    pub(super) fn is_watched(&self, name: KeyName) -> bool {
+        self.failures().by_key.get(&(name.id, Some(name.version))).is_some_and(|failure| failure.is_watched)
+    }
+
+    /// A version that is watched is tried again at once. Answers whether it is.
+    pub(super) fn hurry(&self, name: KeyName) -> bool {
+        let mut failures = self.failures();
+        let failure = failures.by_key.get_mut(&(name.id, Some(name.version))).filter(|failure| failure.is_watched);
+        failure.map(|failure| failure.next_try = Instant::now()).is_some()
+    }
+
     /// How much is watched.
     pub(super) fn watched(&self) -> Watched {
         let failures = self.failures();

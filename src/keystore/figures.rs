@@ -193,8 +193,10 @@ impl KeyStore {
 
     /// Whether a key could be made, if that says something of others.
     pub(super) fn note_making(&self, failed: Option<&KeyStoreError>) {
-        if failed.is_none_or(KeyStoreError::keeps_keys_from_being_made) {
-            self.figures.readiness().set_made(failed.is_none());
+        match failed {
+            Some(KeyStoreError::Kms(..)) => self.figures.readiness().set_kms_makes_keys(false),
+            Some(error) if !error.keeps_keys_from_being_made() => {}
+            failed => self.figures.readiness().set_made(failed.is_none()),
         }
     }
 

@@ -94,6 +94,18 @@ pub fn unwrap<'a>(
     deadline: Instant,
     report: &mut LoadReport,
 ) -> Vec<UnansweredKey<'a>> {
+    let (unwrapped, unanswered) = ask(files, kms, stored, deadline);
+    accept(files, &unwrapped, report);
+    unanswered
+}
+
+/// The same, but the keys go nowhere: whoever drops the answer wipes them.
+pub fn ask<'a>(
+    files: &KeyFiles,
+    kms: &dyn Kms,
+    stored: &[&'a StoredKey],
+    deadline: Instant,
+) -> (Vec<Unwrapped<'a>>, Vec<UnansweredKey<'a>>) {
     let master_key = |name| files.master_key(name).as_deref().and_then(MasterKeyId::parse);
     let wrapped = stored.iter().map(|stored| stored.file.wrapped.clone().with_master_key(master_key(stored.name)));
     let wrapped: Vec<WrappedKey> = wrapped.collect();
@@ -109,8 +121,7 @@ pub fn unwrap<'a>(
         }
     }
     let unanswered = copies::unwrap(kms, copies, unanswered, deadline, &mut unwrapped);
-    accept(files, &unwrapped, report);
-    unanswered
+    (unwrapped, unanswered)
 }
 
 /// So that there is time for the copies, if KMS does not answer.
@@ -145,7 +156,8 @@ fn accept(files: &KeyFiles, unwrapped: &[Unwrapped<'_>], report: &mut LoadReport
     }
 }
 
-fn check(files: &KeyFiles, unwrapped: &Unwrapped<'_>, now: SystemTime) -> Result<(Entry, Finding), KeyStoreError> {
+/// Checks the length, and compares with the manifest.
+pub fn check(files: &KeyFiles, unwrapped: &Unwrapped<'_>, now: SystemTime) -> Result<(Entry, Finding), KeyStoreError> {
     let Unwrapped { stored, plain, instead_of } = unwrapped;
     let (name, bytes) = (stored.name, plain.as_bytes().len());
     if !DataKey::LENGTHS.contains(&bytes) {

@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `published/` | what the callbacks read without waiting |
 //! | `files/` | the folder, the formats of what lies in it, the manifest |
-//! | `start`, `load`, `adopt`, `create`, `rotate`, `rotate_all`, `rewrap` | the operations, on files and KMS: what came of them is data |
+//! | `start`, `load`, `adopt`, `create`, `rotate`, `rotate_all`, `rewrap`, `verify` | the operations, on files and KMS: what came of them is data |
 //! | `pauses`, `first_keys` | what is waited for while the server starts |
-//! | `background`, `retry` | what is done while nobody waits |
+//! | `background`, `retry`, `verify_job` | what is done while nobody waits |
 //! | `messages` | what of that becomes a line of the log |
-//! | `figures`, `readiness`, `version_list` | what an operator can ask for at any time |
+//! | `figures`, `readiness`, `findings`, `version_list` | what an operator can ask for at any time |
 //! | this file | [`KeyStore`]: who may do what when, and what is published of it |
 //!
 //! The operations use the two folders, which know neither each other nor the operations.
@@ -27,6 +27,7 @@ mod error;
 mod failpoints;
 mod figures;
 mod files;
+mod findings;
 mod first_keys;
 mod folder_errors;
 mod key_locks;
@@ -52,6 +53,9 @@ mod test_kms;
 mod tests;
 mod tries;
 mod trust;
+mod verify;
+mod verify_job;
+mod verify_now;
 mod version_list;
 
 use std::collections::BTreeSet;
@@ -69,6 +73,7 @@ pub use new_keys::{NewKeySettings, NewKeys};
 pub use opening::{Opening, Role};
 pub use published::{DataKey, PublishedKeys};
 pub use readiness::Readiness;
+pub use verify_now::VerifiedNow;
 pub use version_list::{ListedVersion, VersionState};
 
 use crate::kms::Kms;
@@ -78,12 +83,14 @@ use backoff::Backoff;
 use create::{Maker, NewVersion};
 use failpoints::failpoint;
 use files::{Entry, KeyFiles};
+use findings::Findings;
 use first_keys::FirstKeys;
 use key_locks::KeyLocks;
 use load::{LoadReport, RefusedKey};
 use messages::Messages;
 use published::Epoch;
 use rotate::Beside;
+use verify_job::VerifyInterval;
 
 /// All data keys of one server.
 pub struct KeyStore {
@@ -100,6 +107,8 @@ pub struct KeyStore {
     /// On whose behalf the calling thread works.
     who: fn() -> String,
     first_keys: FirstKeys,
+    findings: Findings,
+    verify_interval: VerifyInterval,
     /// Rung when there is something new for the background.
     bell: Bell,
 }
