@@ -34,7 +34,7 @@ pub struct AcceptedKey {
     pub finding: Finding,
     /// Why its key file was not unwrapped, if it is from a copy that another master key wraps.
     pub instead_of: Option<KmsError>,
-    /// Whether the manifest says otherwise of whether it may encrypt new data, or says that it is not here.
+    /// Whether the manifest says otherwise of whether it may encrypt new data, or says that it is not here, or not needed.
     pub has_new_marks: bool,
 }
 
@@ -196,7 +196,7 @@ impl LoadReport {
             accepted.entry.is_trusted = known.trust(files, accepted);
             let name = accepted.entry.name;
             let is_judged_anew = files.is_trusted(name).is_some_and(|before| before != accepted.entry.is_trusted);
-            accepted.has_new_marks = is_judged_anew || files.is_left_behind(name);
+            accepted.has_new_marks = is_judged_anew || files.is_left_behind(name) || files.is_retired(name);
         }
     }
 

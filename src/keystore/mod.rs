@@ -7,6 +7,7 @@
 //! | `start`, `load`, `adopt`, `create`, `rotate`, `rotate_all`, `rewrap`, `verify` | the operations, on files and KMS: what came of them is data |
 //! | `pauses`, `first_keys` | what is waited for while the server starts |
 //! | `background`, `retry`, `verify_job` | what is done while nobody waits |
+//! | `offline/` | the same and a few more, for a tool that works on the files without a server |
 //! | `messages` | what of that becomes a line of the log |
 //! | `figures`, `readiness`, `findings`, `version_list` | what an operator can ask for at any time |
 //! | this file | [`KeyStore`]: who may do what when, and what is published of it |
@@ -36,6 +37,7 @@ mod load;
 mod master_keys;
 mod messages;
 mod new_keys;
+pub mod offline;
 mod opening;
 mod pauses;
 mod published;

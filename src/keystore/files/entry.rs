@@ -31,6 +31,8 @@ pub struct Entry {
     pub is_trusted: bool,
     /// Whether its file was left behind when the folder was copied: see [`super::KeyFiles::left_behind`].
     pub is_left_behind: bool,
+    /// Whether somebody has said that nothing needs it any more: its file may be gone.
+    pub is_retired: bool,
     /// What a later version of the plugin has written of it.
     pub(super) other: Map<String, Value>,
 }
@@ -66,6 +68,7 @@ impl Entry {
             key_check: key.key_check,
             is_trusted: true,
             is_left_behind: false,
+            is_retired: false,
             other: Map::new(),
         }
     }
@@ -96,6 +99,16 @@ impl Entry {
     /// The ARN of the master key that wraps it, if KMS gave it.
     pub fn master_key(&self) -> Option<&str> {
         self.master_key.as_deref()
+    }
+
+    /// The same, as it stands in the manifest: RFC 3339, in UTC.
+    pub fn created_text(&self) -> &str {
+        &self.created
+    }
+
+    /// Whether it is about a key file with these contents.
+    pub fn is_of(&self, file: &[u8]) -> bool {
+        self.file_sha256 == hex(&Sha256::digest(file))
     }
 
     /// What the key version encrypts with.

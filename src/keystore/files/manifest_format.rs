@@ -49,6 +49,9 @@ pub(super) struct Row {
     /// Only there if it is true.
     #[serde(default, skip_serializing_if = "no")]
     is_left_behind: bool,
+    /// Only there if it is true.
+    #[serde(default, skip_serializing_if = "no")]
+    is_retired: bool,
     #[serde(flatten)]
     other: Map<String, Value>,
 }
@@ -74,6 +77,7 @@ impl From<&Entry> for Row {
             key_check: entry.key_check.clone(),
             is_trusted: entry.is_trusted,
             is_left_behind: entry.is_left_behind,
+            is_retired: entry.is_retired,
             other: entry.other.clone(),
         }
     }
@@ -90,6 +94,7 @@ impl Row {
             key_check,
             is_trusted,
             is_left_behind,
+            is_retired,
             other,
             ..
         } = self;
@@ -103,6 +108,7 @@ impl Row {
             key_check,
             is_trusted,
             is_left_behind,
+            is_retired,
             other,
         }
     }

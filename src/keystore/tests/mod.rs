@@ -16,6 +16,7 @@ mod lossy_disk;
 mod machine;
 mod master_keys;
 mod memory;
+mod offline;
 mod planted;
 mod power_failure;
 mod retry;

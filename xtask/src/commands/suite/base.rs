@@ -55,6 +55,13 @@ impl Base {
         Ok(())
     }
 
+    /// Tests find the offline tool there from now on.
+    pub fn put_tool(&self, tool: &Path) -> Result<()> {
+        let copy = self.tool();
+        std::fs::copy(tool, &copy).with_context(|| format!("copying {}", tool.display()))?;
+        run::output("chmod", &cmd!("chmod", "a+rx", copy)).map(drop)
+    }
+
     /// Where mysql-test-run is started.
     pub fn start_folder(&self) -> PathBuf {
         self.folder.join("mysql-test")
@@ -65,9 +72,10 @@ impl Base {
         self.folder.join("run/var")
     }
 
-    /// What the suites' `suite.pm` starts the emulator with.
-    pub fn environment(&self) -> [(&'static str, PathBuf); 2] {
+    /// What the suites' `suite.pm` starts the emulator with, and the offline tool.
+    pub fn environment(&self) -> [(&'static str, PathBuf); 3] {
         [
+            ("AWS_KEY_MANAGEMENT_TOOL", self.tool()),
             ("KMS_EMULATOR_PYTHON", self.folder.join("python/bin/python")),
             ("KMS_EMULATOR_SCRIPT", self.folder.join("kms_emulator/kms_emulator.py")),
         ]
@@ -90,6 +98,10 @@ impl Base {
             }
         }
         Ok(changed)
+    }
+
+    fn tool(&self) -> PathBuf {
+        self.folder.join("aws-key-management")
     }
 
     fn suites(&self) -> PathBuf {
