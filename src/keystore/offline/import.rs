@@ -45,7 +45,7 @@ pub fn import(
     }
     files.refresh()?;
     files.check_may_add()?;
-    check_are_new(files, keys)?;
+    check_may_import(files, keys)?;
     // KMS is not asked for what cannot be stored. The lock is not kept: a server may need it while KMS is asked.
     drop(files.begin_adding()?);
     let created = SystemTime::now();
@@ -58,7 +58,7 @@ pub fn import(
     }
     let arn = entries.iter().find_map(|entry| entry.master_key().map(str::to_owned));
     let adding = files.begin_adding()?;
-    check_are_new(files, keys)?;
+    check_may_import(files, keys)?;
     if let Some(arn) = &arn {
         adding.add_master_key(arn)?;
     }
@@ -88,7 +88,7 @@ fn wrap(
     Ok((contents, entry))
 }
 
-fn check_are_new(files: &KeyFiles, keys: &[NewKey]) -> Result<(), KeyStoreError> {
+fn check_may_import(files: &KeyFiles, keys: &[NewKey]) -> Result<(), KeyStoreError> {
     let ids: BTreeSet<KeyId> = keys.iter().map(|key| key.name.id).collect();
     for id in ids {
         let version = files.versions(id)?.into_iter().next_back().max(files.highest_recorded(id));
@@ -96,5 +96,9 @@ fn check_are_new(files: &KeyFiles, keys: &[NewKey]) -> Result<(), KeyStoreError>
             return Err(KeyStoreError::NotNew(KeyName { id, version }));
         }
     }
-    Ok(())
+    // With the imported keys, the manifest names a master key, and no other is trusted any more.
+    match files.present()?.into_iter().find(|name| !files.is_recorded(*name)) {
+        Some(name) => Err(KeyStoreError::NotRecordedYet(name)),
+        None => Ok(()),
+    }
 }
