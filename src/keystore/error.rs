@@ -206,6 +206,26 @@ pub enum KeyStoreError {
         /// What failed first.
         first: Box<KeyStoreError>,
     },
+    /// mariadb-backup was to verify keys.
+    #[error("mariadb-backup verifies no keys")]
+    BackupVerifiesNothing,
+    /// A start would not find some key versions.
+    #[error(
+        "a restart would not find {failed} of {of} key versions{} (see SHOW WARNINGS and the error log): {}. First: {first}",
+        if *.would_make { "" } else { ", and no new key could be made" }, list(.names)
+    )]
+    NotAllVerified {
+        /// How many.
+        failed: usize,
+        /// Out of how many.
+        of: usize,
+        /// Whether KMS would make new keys, as far as it was asked.
+        would_make: bool,
+        /// Which failed.
+        names: Vec<KeyName>,
+        /// The first failure.
+        first: String,
+    },
     /// mariadb-backup was to re-wrap keys.
     #[error("mariadb-backup re-wraps no keys")]
     BackupRewrapsNothing,
@@ -322,6 +342,13 @@ impl KeyStoreError {
                 | Self::BackupCreatesNothing(_)
                 | Self::GivenUp(_)
         )
+    }
+
+    /// What is wrong, for who says himself what to do about a key that is in memory.
+    pub(super) fn without_remedy(&self) -> String {
+        let text = self.to_string();
+        let what = text.split(RESTORE).next().unwrap_or_default();
+        what.trim_end_matches([' ', '.', ',']).to_owned()
     }
 
     /// The same for failures of the same kind: without what differs from call to call.

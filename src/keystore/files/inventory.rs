@@ -161,6 +161,12 @@ impl Inventory {
         self.state().manifest.entry(name).cloned()
     }
 
+    /// All entries of versions that are not retired, in order.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        let state = self.state();
+        state.manifest.names_by_need(false).filter_map(|name| state.manifest.entry(name).cloned()).collect()
+    }
+
     /// The master keys of all versions that may encrypt new data.
     pub(super) fn master_keys(&self) -> BTreeSet<String> {
         self.state().manifest.master_keys()

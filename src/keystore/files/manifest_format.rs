@@ -36,6 +36,9 @@ pub(super) struct Row {
     key_id: u32,
     key_version: u32,
     created: String,
+    /// Only there if it says something.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    created_by: String,
     algorithm: AlgorithmName,
     master_key: Option<String>,
     file_sha256: String,
@@ -67,6 +70,7 @@ impl From<&Entry> for Row {
             key_id: entry.name.id.value(),
             key_version: entry.name.version.value(),
             created: entry.created.clone(),
+            created_by: entry.created_by.clone(),
             algorithm: entry.algorithm.into(),
             master_key: entry.master_key.clone(),
             file_sha256: entry.file_sha256.clone(),
@@ -83,6 +87,7 @@ impl Row {
     pub(super) fn into_entry(self, name: KeyName) -> Entry {
         let Self {
             created,
+            created_by,
             algorithm,
             master_key,
             file_sha256,
@@ -96,6 +101,7 @@ impl Row {
         Entry {
             name,
             created,
+            created_by,
             algorithm: algorithm.into(),
             master_key,
             file_sha256,

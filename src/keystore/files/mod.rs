@@ -139,6 +139,11 @@ impl KeyFiles {
         self.inventory.entry(name).is_some_and(|entry| entry.is_retired)
     }
 
+    /// What is known of all key versions that were ever here, in order.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.inventory.entries()
+    }
+
     /// Whether a key version was ever here, as far as the manifest knows.
     pub fn is_recorded(&self, name: KeyName) -> bool {
         self.inventory.has(name)

@@ -84,7 +84,7 @@ fn wrap(
         return Err(KeyStoreError::NotTheSameKey(name));
     }
     let contents = KeyFile { algorithm, wrapped }.to_bytes(name, created)?;
-    let entry = Entry::new(name, &contents, algorithm, Traits::of(&plain), created);
+    let entry = Entry::new(name, &contents, algorithm, Traits::of(&plain), created).made_by(IMPORT);
     Ok((contents, entry))
 }
 
@@ -102,3 +102,6 @@ fn check_may_import(files: &KeyFiles, keys: &[NewKey]) -> Result<(), KeyStoreErr
         None => Ok(()),
     }
 }
+
+/// On whose behalf the keys were made, as the manifest says it.
+const IMPORT: &str = "import";

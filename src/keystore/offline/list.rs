@@ -107,7 +107,7 @@ pub fn list(folder: &OpenFolder) -> Result<Listing, KeyStoreError> {
                 reason: None,
                 is_latest: false,
                 algorithm: entry.as_ref().map(|entry| entry.algorithm()),
-                created: entry.as_ref().map(|entry| entry.created().to_owned()),
+                created: entry.as_ref().map(|entry| entry.created_text().to_owned()),
                 master_key: entry.as_ref().and_then(|entry| entry.master_key().map(str::to_owned)),
                 format: None,
                 encryption_context: BTreeMap::new(),

@@ -25,6 +25,8 @@ mod rotate;
 mod rotate_all;
 mod start;
 mod two_servers;
+mod verify;
+mod version_list;
 
 use std::fs;
 use std::path::Path;
@@ -80,6 +82,7 @@ impl Setup {
             new_keys: NewKeys::new(settings, AllowedKeyIds::parse("1-99,100000,4294967295").expect("a list")),
             role,
             startup_timeout: Duration::from_secs(3),
+            verify_interval: Duration::from_secs(86_400),
             is_starting: || false,
             who: || "dba@localhost".to_owned(),
             reporter: self.log,

@@ -1,4 +1,5 @@
-//! `cargo xtask install`: the plugin into the server's plugin folder, and the offline tool where it is found.
+//! `cargo xtask install`: the plugin into the server's plugin folder, beside it the statements that make the keys visible in SQL,
+//! and the offline tool where it is found.
 
 use std::path::{Path, PathBuf};
 
@@ -32,14 +33,23 @@ pub fn run(options: &Options) -> Result<()> {
     }
     packages::ensure(&[packages::BUILD])?;
     terminal::step("Building the plugin and the offline tool");
-    let built = [(toolchain::build_plugin()?, folder.join(NAME)), (toolchain::build_tool()?, tool_folder.join(TOOL))];
-    for ((built, installed), mode) in built.into_iter().zip(["644", "755"]) {
+    let statements = folder.join(STATEMENTS);
+    let files = [
+        (toolchain::build_plugin()?, folder.join(NAME), "644"),
+        (statements_source(), statements.clone(), "644"),
+        (toolchain::build_tool()?, tool_folder.join(TOOL), "755"),
+    ];
+    for (built, installed, mode) in files {
         terminal::step(format_args!("Installing {}", installed.display()));
         put(&built, &installed, mode)?;
         let size = std::fs::metadata(&installed).context("looking at the installed file")?.len();
         terminal::detail(DecimalBytes(size));
     }
     terminal::line(NEXT);
+    terminal::line(format_args!(
+        "\nTo see the keys in SQL (docs/operation.md), once the plugin is loaded:\n\n    mariadb < {}",
+        statements.display()
+    ));
     Ok(())
 }
 
@@ -91,8 +101,15 @@ fn put(built: &Path, installed: &Path, mode: &str) -> Result<()> {
     run::quietly("install", &command)
 }
 
+/// The statements that make the function and the views.
+pub fn statements_source() -> PathBuf {
+    paths::repository().join("sql").join(STATEMENTS)
+}
+
 const NAME: &str = "aws_key_management.so";
 const TOOL: &str = "aws-key-management";
+/// As it is called in the folder `sql`, and beside the plugin.
+pub const STATEMENTS: &str = "aws_key_management.sql";
 
 const USUAL_FOLDERS: [&str; 5] = [
     "/usr/lib/mysql/plugin",
