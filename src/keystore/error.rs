@@ -192,6 +192,13 @@ pub enum KeyStoreError {
          its keys since: move its key files and aws-kms-key.manifest.json away, and import again", id = .0.id
     )]
     NotNew(KeyName),
+    /// Keys were to be imported beside a key file that the manifest does not know: then its master key would not be known, and it
+    /// would not be trusted.
+    #[error(
+        "{0}: the manifest does not know its key file yet. Start the server once with this plugin, which records it, before keys are \
+         imported. Nothing was imported"
+    )]
+    NotRecordedYet(KeyName),
     /// A version that was to be retired was never here.
     #[error("{0}: the manifest does not know it, so nobody misses it")]
     NothingToRetire(KeyName),
