@@ -6,7 +6,7 @@
 //! | `files/` | the folder, the formats of what lies in it, the manifest |
 //! | `start`, `load`, `adopt`, `create`, `rotate`, `rotate_all`, `rewrap` | the operations, on files and KMS: what came of them is data |
 //! | `pauses`, `first_keys` | what is waited for while the server starts |
-//! | `background`, `retry` | what is done while nobody waits |
+//! | `background`, `retry`, `rotation_period` | what is done while nobody waits |
 //! | `messages` | what of that becomes a line of the log |
 //! | `figures`, `readiness` | what an operator can ask for at any time |
 //! | this file | [`KeyStore`]: who may do what when, and what is published of it |
@@ -43,6 +43,7 @@ mod retry;
 mod rewrap;
 mod rotate;
 mod rotate_all;
+mod rotation_period;
 mod start;
 #[cfg(test)]
 pub(crate) mod test_keys;
@@ -82,6 +83,7 @@ use load::{LoadReport, RefusedKey};
 use messages::Messages;
 use published::Epoch;
 use rotate::Beside;
+use rotation_period::RotationPeriod;
 
 /// All data keys of one server.
 pub struct KeyStore {
@@ -98,6 +100,7 @@ pub struct KeyStore {
     /// On whose behalf the calling thread works.
     who: fn() -> String,
     first_keys: FirstKeys,
+    rotation_period: RotationPeriod,
     /// Rung when there is something new for the background.
     bell: Bell,
 }
@@ -152,6 +155,7 @@ impl KeyStore {
     /// Forgets what failed before, so that the next caller tries again at once: after a change of settings.
     pub fn forget_failures(&self) {
         self.failures.end_pauses();
+        self.rotation_period.end_pauses();
         self.figures.readiness().set_master_key(self.new_keys.settings().has_master_key());
         self.bell.ring();
     }

@@ -13,6 +13,7 @@ use super::key_locks::KeyLocks;
 use super::load::{AcceptedKey, RefusedKey};
 use super::messages::Messages;
 use super::pauses::Patience;
+use super::rotation_period::RotationPeriod;
 use super::{KeyStore, KeyStoreError, NewKeys, PublishedKeys, Reporter, start};
 use crate::kms::Kms;
 
@@ -101,6 +102,7 @@ impl KeyStore {
             failures,
             who,
             first_keys: FirstKeys::new(is_starting, startup_timeout),
+            rotation_period: RotationPeriod::new(datadir),
             bell: Bell::default(),
         };
         store.load_at_start(began, startup_timeout, &manifest)?;

@@ -22,6 +22,7 @@ mod retry;
 mod rewrap;
 mod rotate;
 mod rotate_all;
+mod rotation_period;
 mod start;
 mod two_servers;
 
