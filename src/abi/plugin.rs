@@ -109,6 +109,7 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
         new_keys: NewKeys::new(settings, allowed),
         role: server.role(),
         startup_timeout: variables::STARTUP_TIMEOUT.read(init),
+        verify_interval: variables::VERIFY_INTERVAL.read(init),
         is_starting: || Server::current().is_starting(),
         who,
         reporter: &ErrorLog,

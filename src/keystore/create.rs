@@ -176,10 +176,10 @@ fn master_key_in(recipe: &Recipe, name: KeyName) -> Result<&MasterKeyId, KeyStor
     recipe.master_key.as_ref().ok_or(KeyStoreError::NoMasterKey(name))
 }
 
-/// Records versions that were made in the manifest. If it fails, they are recorded with the next ones. Without its entry a
+/// Records versions that were made on behalf of `who` in the manifest. If it fails, they are recorded with the next ones. Without its entry a
 /// version is as good, since the manifest knows its master key: the next start adopts it.
-pub fn record(files: &KeyFiles, new: &[NewVersion]) -> Result<(), KeyStoreError> {
-    let entries: Vec<Entry> = new.iter().map(|new| new.entry.clone()).collect();
+pub fn record(files: &KeyFiles, new: &[NewVersion], who: &str) -> Result<(), KeyStoreError> {
+    let entries: Vec<Entry> = new.iter().map(|new| new.entry.clone().made_by(who)).collect();
     files.note(entries.clone());
     let recorded = files.begin_adding().and_then(|adding| adding.record(entries));
     failpoint!("after_manifest");

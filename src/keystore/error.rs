@@ -168,6 +168,57 @@ pub enum KeyStoreError {
         "{0}: what KMS wrapped is not the key that it was given, and is not used. The key file is as it was. Try again"
     )]
     NotTheSameKey(KeyName),
+    /// mariadb-backup was to verify keys.
+    #[error("mariadb-backup verifies no keys")]
+    BackupVerifiesNothing,
+    /// A start would not find some key versions.
+    #[error(
+        "a restart would not find {failed} of {of} key versions{} (see SHOW WARNINGS and the error log): {}. First: {first}",
+        if *.would_make { "" } else { ", and no new key could be made" }, list(.names)
+    )]
+    NotAllVerified {
+        /// How many.
+        failed: usize,
+        /// Out of how many.
+        of: usize,
+        /// Whether KMS would make new keys, as far as it was asked.
+        would_make: bool,
+        /// Which failed.
+        names: Vec<KeyName>,
+        /// The first failure.
+        first: String,
+    },
+    /// A key that was to be imported is or was here.
+    #[error(
+        "{0}: key {id} is or was in this folder, and is not imported over it. Only if an import went wrong and no server has used \
+         its keys since: move its key files and aws-kms-key.manifest.json away, and import again", id = .0.id
+    )]
+    NotNew(KeyName),
+    /// A version that was to be retired was never here.
+    #[error("{0}: the manifest does not know it, so nobody misses it")]
+    NothingToRetire(KeyName),
+    /// A version that was to be retired has a file.
+    #[error(
+        "{0}: its key file {path} is there. A version is retired when its file is gone: if you are sure that no data needs it, move \
+         the file to a safe place first", path = .1.display()
+    )]
+    StillThere(KeyName, PathBuf),
+    /// A key that was to be imported has a length that AES does not know. In bytes.
+    #[error("{name}: its key has {bytes} bytes; an AES key has 16, 24 or 32. Nothing was imported")]
+    NoAesKey {
+        /// The key.
+        name: KeyName,
+        /// Its length.
+        bytes: usize,
+    },
+    /// Several key files were to be made, and those that were made could not be taken back after a failure.
+    #[error("{first}. And a key file that was made before is still there: {left}. Remove it before you try again")]
+    NotTakenBack {
+        /// Why it could not.
+        left: Box<KeyStoreError>,
+        /// What failed first.
+        first: Box<KeyStoreError>,
+    },
     /// mariadb-backup was to re-wrap keys.
     #[error("mariadb-backup re-wraps no keys")]
     BackupRewrapsNothing,
@@ -284,6 +335,13 @@ impl KeyStoreError {
                 | Self::BackupCreatesNothing(_)
                 | Self::GivenUp(_)
         )
+    }
+
+    /// What is wrong, for who says himself what to do about a key that is in memory.
+    pub(super) fn without_remedy(&self) -> String {
+        let text = self.to_string();
+        let what = text.split(RESTORE).next().unwrap_or_default();
+        what.trim_end_matches([' ', '.', ',']).to_owned()
     }
 
     /// The same for failures of the same kind: without what differs from call to call.

@@ -8,12 +8,14 @@ use super::background::Bell;
 use super::backoff::Backoff;
 use super::figures::Figures;
 use super::files::{Disk, Folders, FoundManifest, KeyFiles, SystemDisk};
+use super::findings::Findings;
 use super::first_keys::FirstKeys;
 use super::key_locks::KeyLocks;
 use super::load::{AcceptedKey, RefusedKey};
 use super::messages::Messages;
 use super::pauses::Patience;
 use super::rotation_period::RotationPeriod;
+use super::verify_job::VerifyInterval;
 use super::{KeyStore, KeyStoreError, NewKeys, PublishedKeys, Reporter, start};
 use crate::kms::Kms;
 
@@ -35,6 +37,8 @@ pub struct Opening<'a> {
     pub role: Role,
     /// How long KMS and the folders are tried, if they do not answer.
     pub startup_timeout: Duration,
+    /// How often it is checked whether all key files could still be unwrapped; never if it is zero.
+    pub verify_interval: Duration,
     /// Whether the server is still starting: then a new key is waited for, too.
     pub is_starting: fn() -> bool,
     /// On whose behalf the calling thread works, for the record of rotations.
@@ -73,6 +77,7 @@ impl KeyStore {
             new_keys,
             role,
             startup_timeout,
+            verify_interval,
             is_starting,
             who,
             reporter,
@@ -103,6 +108,8 @@ impl KeyStore {
             who,
             first_keys: FirstKeys::new(is_starting, startup_timeout),
             rotation_period: RotationPeriod::new(datadir),
+            findings: Findings::default(),
+            verify_interval: VerifyInterval::new(verify_interval),
             bell: Bell::default(),
         };
         store.load_at_start(began, startup_timeout, &manifest)?;
@@ -140,6 +147,7 @@ impl KeyStore {
             return Ok(());
         }
         self.publish(&report);
+        report.accepted.iter().for_each(|accepted| self.figures.known_versions().loaded(accepted));
         self.figures.note_memory(report.exposure.to_swap.is_none());
         messages.started(files.path(), &survey, &report, published.ids().len(), began.elapsed());
         for RefusedKey { name, error } in &report.refused {
@@ -161,6 +169,7 @@ impl KeyStore {
         self.figures.readiness().set_fully_wrapped(report.accepted.iter().all(is_from_its_file));
         if *role == Role::Server {
             self.forget_before_rewrap(&report);
+            self.note_copies();
         }
         Ok(())
     }

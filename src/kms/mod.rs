@@ -1,4 +1,4 @@
-//! AWS KMS as the key store sees it: three calls, and errors in classes that say what to do.
+//! AWS KMS as the key store sees it: three calls, one of them also as a question, and errors in classes that say what to do.
 //!
 //! Knows no key file, no key id and no server.
 
@@ -33,6 +33,15 @@ pub trait Kms: Send + Sync {
         spec: KeySpec,
         context: &EncryptionContext,
     ) -> Result<WrappedKey, KmsError>;
+
+    /// Asks KMS whether it would make a data key, without making one. What it asks for is allowed by the permission for
+    /// [`Kms::generate_data_key`].
+    fn check_can_generate(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<(), KmsError>;
 
     /// Wraps `key`, a data key of 1 to 4096 bytes, by `master_key`, with `context` bound into it.
     fn encrypt(

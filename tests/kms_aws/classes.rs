@@ -12,7 +12,7 @@ fn what_kms_refuses_comes_in_the_class_of_its_remedy() {
         let wrapped = generate(kms, MASTER_KEY, KeySpec::Aes128).expect("a wrapped key");
 
         let error = generate(kms, "alias/unknown", KeySpec::Aes128).err().unwrap();
-        check(&error, Class::NotFound, Some("NotFoundException"), "Check the master key's name");
+        check(&error, Class::NotFound, Some("NotFoundException"), "Check aws_key_management_master_key_id");
 
         let mut damaged = wrapped.as_bytes().to_vec();
         let last = damaged.len() - 1;

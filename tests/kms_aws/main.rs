@@ -108,6 +108,22 @@ fn an_answer_that_is_none_of_kms_is_no_key_and_its_body_is_in_no_message() {
 }
 
 #[test]
+fn whether_a_key_would_be_made_is_answered_as_if_one_were() {
+    with_emulator("whether_a_key_would_be_made_is_answered_as_if_one_were", |emulator, kms| {
+        let ask = |name| {
+            let name = MasterKeyId::parse(name).expect("a name");
+            kms.check_can_generate(&name, KeySpec::Aes128, &EncryptionContext::default())
+        };
+        ask(MASTER_KEY).expect("yes");
+        let error = ask("alias/nobody").expect_err("no such key");
+        check(&error, Class::NotFound, Some("NotFoundException"), "Check the master key's name");
+        emulator.fault(r#"{"operation": "GenerateDataKeyWithoutPlaintext", "kind": "access_denied"}"#);
+        let error = ask(MASTER_KEY).expect_err("denied");
+        check(&error, Class::Denied, Some("AccessDeniedException"), "Allow kms:GenerateDataKeyWithoutPlaintext");
+    });
+}
+
+#[test]
 fn a_kms_that_hangs_is_given_up_in_bounded_time() {
     let name = "a_kms_that_hangs_is_given_up_in_bounded_time";
     with_environment(name, CREDENTIALS, || {

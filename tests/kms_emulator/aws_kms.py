@@ -131,6 +131,13 @@ class Response(KmsResponse):
         # So moto sees nothing but ids of keys that exist in this region.
         return self.kms_backend.find(value).id if value and param_name in KEY_PARAMETERS else value
 
+    def generate_data_key_without_plaintext(self):
+        answer = super().generate_data_key_without_plaintext()
+        if self._get_param("DryRun"):
+            raise aws_error("DryRunOperationException", "The request would have succeeded, but the DryRun option is set.",
+                            412)
+        return answer
+
     def re_encrypt(self):
         self.kms_backend.owner(self._get_param("CiphertextBlob"), self._get_param("SourceKeyId"))
         return super().re_encrypt()

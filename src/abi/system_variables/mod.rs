@@ -22,6 +22,7 @@ mod text;
 mod value;
 #[allow(unsafe_code)] // finds the row of a variable
 mod variable;
+mod verify_keys;
 
 use std::ffi::{OsStr, c_int};
 use std::path::PathBuf;
@@ -120,6 +121,25 @@ system_variables! {
             before is not needed. The statement fails if one of them fails. Reads 0",
         verb: "re-wraps",
         run: rewrap_key::rewrap,
+    }
+
+    VERIFY_KEYS: KeyCommand {
+        name: c"verify_keys",
+        comment: c"Set it to a key id to check whether a restart would find all versions of that key: its key files are read, KMS \
+            unwraps them, and what comes out is compared with the keys in memory. -1 does so with all keys. The statement fails \
+            if one of them fails, and SHOW WARNINGS has a note for each. Reads 0",
+        verb: "checks keys",
+        run: verify_keys::verify,
+    }
+
+    VERIFY_INTERVAL: Number<Duration> {
+        name: c"verify_interval",
+        comment: c"Seconds after which it is checked again, in the background, whether a restart would find all keys; besides, \
+            one key version of each master key is checked every hour. 0 switches that off",
+        default: 86_400,
+        range: 0..=31_536_000,
+        meaning: |seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
+        on_set: OnSet::Call(change_verify_interval),
     }
 
     LOG_LEVEL: Choice<LevelFilter> {
@@ -277,6 +297,12 @@ fn change_encryption_context(context: EncryptionContext) {
 fn change_rotation_period(days: u32) {
     if let Some(store) = plugin::store() {
         store.set_rotation_period(days);
+    }
+}
+
+fn change_verify_interval(interval: Duration) {
+    if let Some(store) = plugin::store() {
+        store.set_verify_interval(interval);
     }
 }
 

@@ -132,6 +132,26 @@ impl KeyFolder {
         Ok(())
     }
 
+    /// The names of all files that the plugin may have written, in order.
+    pub fn all_names(&self) -> Result<Vec<String>, KeyStoreError> {
+        let listed = self.disk.list(&self.path).map_err(|error| failed("list", &self.path, error))?;
+        let mut names: Vec<String> = listed.into_iter().filter_map(|listed| listed.name.into_string().ok()).collect();
+        names.retain(|name| ["aws-kms-key", ".aws-kms-key"].iter().any(|prefix| name.starts_with(prefix)));
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Removes a key file that was made a moment ago and that nobody knows of yet, if it is still the same. The caller holds the
+    /// folder's lock, and has held it since.
+    pub fn take_back(&self, name: KeyName, contents: &[u8]) -> Result<(), KeyStoreError> {
+        if self.contents(name)?.as_deref() != Some(contents) {
+            return Ok(());
+        }
+        let path = self.path.join(name.file_name());
+        self.disk.remove(&path).map_err(|error| failed("take back the new key file", &path, error))?;
+        self.disk.sync_folder(&self.path).map_err(|error| failed("sync the folder of the key file", &path, error))
+    }
+
     /// Makes sure that key files which were found here, and their names, are on the disk. Answers those for which it failed.
     pub fn sync(&self, names: &[KeyName]) -> Vec<(KeyName, KeyStoreError)> {
         let paths: Vec<PathBuf> = names.iter().map(|name| self.path_of(*name)).collect();

@@ -37,7 +37,7 @@ impl FolderLock {
     }
 }
 
-const LOCK_FILE: &str = ".aws-kms-key.lock";
+pub(super) const LOCK_FILE: &str = ".aws-kms-key.lock";
 
 /// For another process that is adding files, which takes milliseconds.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);

@@ -12,6 +12,7 @@ use tempfile::{NamedTempFile, PersistError};
 use super::disk::{Disk, Kind, Listed, LockFile, NewFile};
 use super::file_lock::{Lock, lock};
 use super::limits::{does_not_sync_files, does_not_sync_folders, has_no_exclusive_names, has_no_locks};
+use super::owner;
 
 /// The disk of the operating system.
 pub struct SystemDisk;
@@ -49,11 +50,16 @@ impl Disk for SystemDisk {
             Err(TryLockError::Error(error)) if has_no_locks(&error) => {}
             locked => locked?,
         }
+        owner::give_to_owner_of(file.as_file(), folder)?;
         Ok(Box::new(file))
     }
 
     fn open_to_lock(&self, path: &Path) -> io::Result<Box<dyn LockFile>> {
-        Ok(Box::new(File::options().create(true).truncate(false).write(true).open(path)?))
+        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        if let Some(folder) = path.parent() {
+            owner::give_to_owner_of(&file, folder)?;
+        }
+        Ok(Box::new(file))
     }
 
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
@@ -142,6 +148,7 @@ impl NewFile for NamedTempFile {
     }
 
     fn rename_over(self: Box<Self>, path: &Path) -> io::Result<()> {
+        owner::make_like(self.as_file(), path)?;
         self.persist(path).map(drop).map_err(|error| error.error)
     }
 }

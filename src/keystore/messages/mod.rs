@@ -1,6 +1,7 @@
 //! What the key store tells the operator: the one place that turns what was found or done into lines of the error log.
 
 mod machine;
+mod restart;
 mod rewrap;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use super::start::Survey;
 use super::{KeyName, KeyStoreError};
 use crate::kms::{KmsError, MasterKeyId};
 use machine::Told;
+pub use restart::verified_text;
 
 /// Takes what an operator has to know. Called on the server's threads, and on the plugin's own.
 pub trait Reporter: Send + Sync {

@@ -23,7 +23,7 @@ impl Messages {
 
     /// Key versions that were re-wrapped.
     pub fn rewrapped(&self, done: &[Rewrapped]) {
-        for Rewrapped { entry, before } in done.iter().take(MOST_LINES) {
+        for Rewrapped { entry, before, .. } in done.iter().take(MOST_LINES) {
             let by = |arn: Option<&str>| arn.unwrap_or("a master key that is not known").to_owned();
             self.0.note(&format!(
                 "re-wrapped {}: by {}, before by {}",

@@ -85,6 +85,11 @@ impl PublishedKeys {
         self.table.read(KeyTable::ids).unwrap_or_default()
     }
 
+    /// The names of all published versions, in order.
+    pub fn names(&self) -> Vec<KeyName> {
+        self.table.read(KeyTable::names).unwrap_or_default()
+    }
+
     /// How many keys and how many versions are published.
     pub fn count(&self) -> (usize, usize) {
         self.table.read(KeyTable::count).unwrap_or_default()

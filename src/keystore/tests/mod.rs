@@ -16,6 +16,7 @@ mod lossy_disk;
 mod machine;
 mod master_keys;
 mod memory;
+mod offline;
 mod planted;
 mod power_failure;
 mod retry;
@@ -25,6 +26,8 @@ mod rotate_all;
 mod rotation_period;
 mod start;
 mod two_servers;
+mod verify;
+mod version_list;
 
 use std::fs;
 use std::path::Path;
@@ -80,6 +83,7 @@ impl Setup {
             new_keys: NewKeys::new(settings, AllowedKeyIds::parse("1-99,100000,4294967295").expect("a list")),
             role,
             startup_timeout: Duration::from_secs(3),
+            verify_interval: Duration::from_secs(86_400),
             is_starting: || false,
             who: || "dba@localhost".to_owned(),
             reporter: self.log,

@@ -279,6 +279,14 @@ impl Kms for Slow {
         self.1.rotate(id(1)).expect("the other rotates");
         self.0.generate_data_key(name, spec, context)
     }
+    fn check_can_generate(
+        &self,
+        name: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<(), KmsError> {
+        self.0.check_can_generate(name, spec, context)
+    }
     fn encrypt(&self, name: &MasterKeyId, key: &[u8], context: &EncryptionContext) -> Result<WrappedKey, KmsError> {
         self.0.encrypt(name, key, context)
     }

@@ -19,7 +19,7 @@ use super::asked::Asked;
 use super::counting::Counting;
 use super::errors::failed;
 use super::region_and_credentials::{Connected, Connection, NO_ANSWER};
-use crate::kms::{Call, EncryptionContext, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
+use crate::kms::{Call, Class, EncryptionContext, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 impl Connection {
     /// A call that is dropped at `until` has failed; one that is dropped before that was cancelled.
@@ -30,24 +30,49 @@ impl Connection {
         context: &EncryptionContext,
         until: Instant,
     ) -> Result<WrappedKey, KmsError> {
-        let client = self.client(Call::GenerateDataKeyWithoutPlaintext).await?;
-        match self.generate_with(&client, master_key, spec, context, until).await {
+        self.generate(master_key, spec, context, Generate::Key, until).await?.ok_or_else(|| {
+            KmsError::new(CALL_GENERATE, Class::Transient, "KMS answered as if it had not been asked for a key")
+        })
+    }
+
+    pub(super) async fn check_can_generate(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+        until: Instant,
+    ) -> Result<(), KmsError> {
+        self.generate(master_key, spec, context, Generate::Nothing, until).await.map(drop)
+    }
+
+    async fn generate(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+        what: Generate,
+        until: Instant,
+    ) -> Result<Option<WrappedKey>, KmsError> {
+        let client = self.client(CALL_GENERATE).await?;
+        match self.generate_with(&client, master_key, spec, context, what, until).await {
             Err(error) if client.is_outdated(&error) => {
-                self.generate_with(&self.client(error.call).await?, master_key, spec, context, until).await
+                self.generate_with(&self.client(error.call).await?, master_key, spec, context, what, until).await
             }
             answer => answer,
         }
     }
 
+    /// `None` if KMS says that it would have made a key.
     async fn generate_with(
         &self,
         client: &Arc<Connected>,
         master_key: &MasterKeyId,
         spec: KeySpec,
         context: &EncryptionContext,
+        what: Generate,
         until: Instant,
-    ) -> Result<WrappedKey, KmsError> {
-        const CALL: Call = Call::GenerateDataKeyWithoutPlaintext;
+    ) -> Result<Option<WrappedKey>, KmsError> {
+        const CALL: Call = CALL_GENERATE;
         let spec = match spec {
             KeySpec::Aes128 => DataKeySpec::Aes128,
             KeySpec::Aes256 => DataKeySpec::Aes256,
@@ -58,13 +83,22 @@ impl Connection {
             .generate_data_key_without_plaintext()
             .key_id(master_key.as_str())
             .key_spec(spec)
+            .set_dry_run((what == Generate::Nothing).then_some(true))
             .set_encryption_context(for_request(context));
         let counting = Counting::begin(&self.figures, CALL, until);
         let attempts = counting.attempts::<GenerateDataKeyWithoutPlaintextError>();
         let answer = request.customize().interceptor(asked.clone()).interceptor(attempts).send().await;
+        let answer = match answer {
+            // The only way in which KMS says yes to a question.
+            Err(error) if what == Generate::Nothing && is_yes(&error) => Ok(None),
+            answer => answer.map(Some),
+        };
         counting.end(&answer);
-        let answer = self.checked(CALL, client, &asked, answer)?;
-        wrapped(CALL, client, answer.ciphertext_blob, answer.key_id, context)
+        match self.checked(CALL, client, &asked, answer)? {
+            None => Ok(None),
+            // An endpoint that knows no questions has made a key, which is thrown away.
+            Some(answer) => wrapped(CALL, client, answer.ciphertext_blob, answer.key_id, context).map(Some),
+        }
     }
 
     pub(super) async fn encrypt(
@@ -167,6 +201,19 @@ impl Connection {
     }
 }
 
+/// What GenerateDataKeyWithoutPlaintext is to make.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Generate {
+    Key,
+    /// It is asked whether it would make a key: `DryRun` in the API reference.
+    Nothing,
+}
+
+/// Whether the request would have succeeded ("Testing your permissions" in the developer guide of KMS).
+fn is_yes(error: &SdkError<GenerateDataKeyWithoutPlaintextError, HttpResponse>) -> bool {
+    error.as_service_error().is_some_and(GenerateDataKeyWithoutPlaintextError::is_dry_run_operation_exception)
+}
+
 /// As the SDK takes it.
 fn for_request(context: &EncryptionContext) -> Option<HashMap<String, String>> {
     (!context.is_empty()).then(|| context.pairs().clone().into_iter().collect())
@@ -254,6 +301,8 @@ async fn ask(
     }
     Ok(client)
 }
+
+const CALL_GENERATE: Call = Call::GenerateDataKeyWithoutPlaintext;
 
 /// Decrypt calls under way at the same time: 1000 keys at 20 ms each take 0.7 s instead of 21 s, and KMS's request
 /// quotas are far away.

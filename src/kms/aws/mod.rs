@@ -83,6 +83,26 @@ impl Kms for AwsKms {
         self.runtime.wait(until, task).unwrap_or_else(|| Err(self.regions.no_answer(CALL)))
     }
 
+    fn check_can_generate(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<(), KmsError> {
+        const CALL: Call = Call::GenerateDataKeyWithoutPlaintext;
+        let (regions, until) = (self.regions.clone(), self.deadline());
+        let (master_key, context) = (master_key.clone(), context.clone());
+        let task = async move {
+            let route = regions.route_to(&master_key, CALL).await?;
+            let ask = |Place { connection, region, until }: Place| {
+                let (master_key, context) = (route.name_in(&master_key, &region), context.clone());
+                async move { connection.check_can_generate(&master_key, spec, &context, until).await }
+            };
+            regions.ask(CALL, &route, until, ask).await
+        };
+        self.runtime.wait(until, task).unwrap_or_else(|| Err(self.regions.no_answer(CALL)))
+    }
+
     fn encrypt(
         &self,
         master_key: &MasterKeyId,
