@@ -173,16 +173,14 @@ pub enum KeyStoreError {
     BackupVerifiesNothing,
     /// A start would not find some key versions.
     #[error(
-        "a restart would not find {failed} of {of} key versions{} (see SHOW WARNINGS and the error log): {}. First: {first}",
-        if *.would_make { "" } else { ", and no new key could be made" }, list(.names)
+        "a restart would not find {failed} of {of} key versions (see SHOW WARNINGS and the error log): {}. First: {first}",
+        list(.names)
     )]
     NotAllVerified {
         /// How many.
         failed: usize,
         /// Out of how many.
         of: usize,
-        /// Whether KMS would make new keys, as far as it was asked.
-        would_make: bool,
         /// Which failed.
         names: Vec<KeyName>,
         /// The first failure.
