@@ -200,6 +200,9 @@ impl KeyStore {
         }
         self.record(&made);
         self.publish_all_new(&made);
+        if !made.is_empty() {
+            self.messages.rotated(made.len(), &(self.who)());
+        }
         rotated.map(|()| ids.len())
     }
 }

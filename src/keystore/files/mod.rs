@@ -257,6 +257,11 @@ impl KeyFiles {
         self.inventory.summary(latest)
     }
 
+    /// When a version was made, or first seen, as far as the manifest knows.
+    pub fn created(&self, name: KeyName) -> Option<SystemTime> {
+        self.inventory.created(name)
+    }
+
     /// Takes over what the manifest on the disk says, which another server with the same folder may have changed. Fails if
     /// the folder is not the one any more where the keys of the datadir lie: it was unmounted, or exchanged.
     pub fn refresh(&self) -> Result<(), KeyStoreError> {

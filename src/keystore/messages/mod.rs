@@ -241,6 +241,27 @@ impl Messages {
         }
     }
 
+    /// So many keys have a new version, because of `who`. What was made, [`Messages::made`] has said.
+    pub fn rotated(&self, keys: usize, who: &str) {
+        let what = if keys == 1 { "key" } else { "keys" };
+        self.0.note(&format!(
+            "rotated {keys} {what}, asked for by {who}. InnoDB's background threads encrypt pages of older versions anew as \
+             innodb_encryption_rotate_key_age says"
+        ));
+    }
+
+    /// A key is too old, and could not be rotated.
+    pub fn rotation_by_age_failed(&self, error: &KeyStoreError) {
+        self.0.error(&format!("rotation failed: {error}. It is tried again, after pauses of a minute to a day"));
+    }
+
+    /// The system's clock does not say how old keys are.
+    pub fn clock_was_set(&self) {
+        self.0.note(
+            "the system's clock was set: no key is rotated because of its age until the clock has been steady for an hour",
+        );
+    }
+
     /// One key of many could not be rotated.
     pub fn rotation_failed(&self, error: &KeyStoreError) {
         self.0.error(&format!("rotation failed: {error}"));
