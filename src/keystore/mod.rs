@@ -277,7 +277,7 @@ impl KeyStore {
         self.messages.exposure(&report.exposure);
         self.messages.loaded(&loaded);
         self.messages.loaded_at_last(&at_last);
-        self.messages.untrusted(&report, &self.files.master_keys());
+        self.messages.untrusted(&report, &self.files.master_keys(), configured);
         self.messages.loaded_from_copies(&report);
         self.messages.adoption(self.files.path(), &adoption);
         Ok(report.refused)

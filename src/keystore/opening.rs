@@ -161,7 +161,7 @@ impl KeyStore {
         }
         if *role == Role::Server {
             messages.adopted(files.path(), manifest, &report);
-            messages.untrusted(&report, &files.master_keys());
+            messages.untrusted(&report, &files.master_keys(), &configured);
         }
         messages.adoption(files.path(), &adoption);
         messages.loaded_from_copies(&report);
