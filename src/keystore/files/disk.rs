@@ -236,6 +236,8 @@ const SYNC_THREADS: usize = 16;
 
 #[cfg(all(test, not(miri)))]
 mod tests {
+    #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
+
     use super::*;
 
     #[test]
@@ -244,8 +246,26 @@ mod tests {
         let path = PathBuf::from("/proc/version");
         let error = File::open(&path).and_then(|file| file.sync_all()).map_err(|error| error.kind());
         assert_eq!(error, Err(io::ErrorKind::InvalidInput));
-        assert!(SystemDisk.sync_files(std::slice::from_ref(&path)).iter().all(Result::is_ok));
-        assert!(SystemDisk.sync_files(&vec![path; 2 * SYNC_THREADS]).iter().all(Result::is_ok));
-        assert!(SystemDisk.sync_files(&[PathBuf::from("/proc/no such file")]).iter().all(Result::is_err));
+        let synced =
+            |paths: &[PathBuf]| -> Vec<bool> { SystemDisk.sync_files(paths).iter().map(Result::is_ok).collect() };
+        assert_eq!(synced(std::slice::from_ref(&path)), [true]);
+        assert_eq!(synced(&vec![path; 2 * SYNC_THREADS]), [true; 2 * SYNC_THREADS]);
+        assert_eq!(synced(&[PathBuf::from("/proc/no such file")]), [false]);
+    }
+
+    #[test]
+    fn any_other_failure_to_sync_is_one() {
+        assert!(or_cannot_be_synced(Err(io::ErrorKind::StorageFull.into())).is_err());
+        assert!(SystemDisk.sync_folder(Path::new("/proc/no such folder")).is_err());
+        // A file of the plugin's own has to be on the disk, also where that cannot be done.
+        let path = tempfile::TempPath::try_from_path("/proc/no such file").expect("a path");
+        let mut file = NamedTempFile::from_parts(File::open("/proc/version").expect("procfs"), path);
+        assert_eq!(NewFile::sync(&mut file).map_err(|error| error.kind()), Err(io::ErrorKind::InvalidInput));
+    }
+
+    #[test]
+    fn a_device_is_neither_a_file_nor_a_folder() {
+        assert_eq!(SystemDisk.kind(Path::new("/dev/null")).expect("a device"), Kind::Other);
+        assert_eq!(SystemDisk.kind(Path::new("/dev")).expect("a folder"), Kind::Folder);
     }
 }

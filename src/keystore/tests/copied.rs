@@ -125,3 +125,14 @@ fn a_version_is_missed_where_the_older_ones_cannot_be_used_either() {
         assert!(misses(&setup, "key 1 version 2"));
     }
 }
+
+#[test]
+fn a_start_that_knows_what_was_left_behind_does_not_wait_for_who_adds_files() {
+    let setup = copied();
+    open(&setup);
+    let lock = fs::File::open(setup.folder.path().join(LOCK)).expect("open");
+    lock.lock().expect("lock");
+    log(&setup);
+    open(&setup);
+    assert_eq!(log(&setup).iter().find(|line| is_loud(line.as_str())), None);
+}

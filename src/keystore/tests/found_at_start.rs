@@ -31,6 +31,17 @@ fn all_is_as_it_was() {
 }
 
 #[test]
+fn a_start_that_finds_nothing_new_does_not_wait_for_who_adds_files() {
+    let setup = used();
+    let lock = fs::File::open(setup.folder.path().join(LOCK)).expect("open");
+    lock.lock().expect("lock");
+    let started = Instant::now();
+    setup.open().expect("open");
+    assert!(started.elapsed() < Duration::from_secs(5), "the lock of the folder is waited for during 10 s");
+    assert_eq!(warnings_and_errors(&setup), 0, "{:?}", setup.log.0);
+}
+
+#[test]
 fn a_file_that_is_not_in_the_manifest_is_adopted_with_a_note() {
     let setup = used();
     setup.put_key("aws-kms-key.9.4", 94);
