@@ -21,8 +21,10 @@ fn main() -> Result<(), Error> {
     let bindings = bindgen::Builder::default()
         .header("include/plugin.h")
         .clang_arg(format!("-I{}", include.display()))
-        .allowlist_type("st_maria_plugin|st_mariadb_encryption|st_mysql_value|st_mysql_sys_var|st_typelib")
-        .allowlist_type("mysql_sysvar_of_.*")
+        .allowlist_type(
+            "st_maria_plugin|st_mariadb_encryption|st_mysql_value|st_mysql_sys_var|st_mysql_show_var|st_typelib",
+        )
+        .allowlist_type("mysql_sysvar_of_.*|mysql_show_var_func")
         .allowlist_var("(MariaDB_)?ENCRYPTION_.*|MariaDB_.*|PLUGIN_(VAR|LICENSE)_.*")
         .derive_default(false)
         // Sizes and offsets are checked when the plugin is compiled.

@@ -10,12 +10,13 @@ mod child;
 #[path = "support/kms_emulator.rs"]
 mod kms_emulator;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aws_key_management::kms::aws::{AwsKms, AwsSettings};
-use aws_key_management::kms::{KeySpec, Kms, MasterKeyId};
+use aws_key_management::kms::{EncryptionContext, KeySpec, Kms, MasterKeyId};
 use child::{CREDENTIALS, with_environment};
 use kms_emulator::{Emulator, MASTER_KEY};
 use plugin_host::Plugin;
@@ -69,6 +70,78 @@ fn an_init_that_fails_leaves_nothing_behind_and_the_next_one_works() {
     });
 }
 
+#[test]
+fn the_status_variables_tell_what_the_plugin_knows_from_init_to_deinit_and_nothing_before_and_after() {
+    let test = "the_status_variables_tell_what_the_plugin_knows_from_init_to_deinit_and_nothing_before_and_after";
+    with_environment(test, CREDENTIALS, || {
+        let stand = Stand::new();
+        fs::write(stand.folder.path().join("aws-kms-key.9.1"), "no wrapped key").expect("written");
+        let (generated, decrypted) = stand.called();
+        let plugin = stand.plugin();
+        let is_empty = |status: &Status| status.values().all(|value| matches!(value.as_str(), "0" | "OFF" | ""));
+        assert!(is_empty(&plugin.status().unwrap()), "{:?}", plugin.status().unwrap());
+        let mut plugin = plugin.init().unwrap();
+        let status = plugin.status().unwrap();
+        let shown = |name: &str, value: &str| {
+            assert_eq!(plugin_status(&status, name), value, "{name} in {status:?}");
+        };
+        shown("keys", "3");
+        shown("key_versions", "3");
+        shown("keys_failed", "1");
+        shown("key_versions_missing", "0");
+        shown("master_keys", "1");
+        shown("restart_ready", "OFF");
+        shown("fully_wrapped", "OFF");
+        shown("can_make_keys", "ON");
+        shown("memory_locked", "ON");
+        shown("region", "us-east-1");
+        shown("version", env!("CARGO_PKG_VERSION"));
+        shown("kms_generate_calls", "0");
+        shown("rotations", "0");
+        shown("last_rotation", "");
+        assert_ne!(plugin_status(&status, "kms_decrypt_calls_failed"), "0");
+        let error = plugin_status(&status, "last_error");
+        assert!(error.starts_with("key not loaded: key 9 version 1: KMS Decrypt failed"), "{error}");
+        for date in ["last_check", "unready_since", "last_error_time"] {
+            let date = plugin_status(&status, date);
+            let form: String = date.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+            assert_eq!(form, "0000-00-00 00:00:00");
+        }
+
+        plugin.set_global("rotate_key", 2).unwrap();
+        stand.emulator.fault(r#"{"kind": "access_denied"}"#);
+        plugin.set_global("rotate_key", 2).expect_err("denied");
+        stand.emulator.clear_faults();
+        let status = plugin.status().unwrap();
+        for (name, value) in [
+            ("key_versions", "4"),
+            ("rotations", "1"),
+            ("rotations_failed", "1"),
+            ("can_make_keys", "OFF"),
+            ("kms_generate_calls", "2"),
+            ("kms_generate_calls_failed", "1"),
+        ] {
+            assert_eq!(plugin_status(&status, name), value, "{name}");
+        }
+        assert!(plugin_status(&status, "last_error").starts_with("rotation failed: key 2 version 3"), "{status:?}");
+        assert_ne!(plugin_status(&status, "last_rotation"), "");
+        let number = |name: &str| plugin_status(&status, name).parse::<usize>().expect("a number");
+        assert!((0..600).contains(&number("oldest_latest_version_age")));
+        // The background may try key 9 again at any time.
+        let (generated_now, decrypted_now) = stand.called();
+        assert_eq!(number("kms_generate_calls") + number("kms_generate_retries"), generated_now - generated);
+        assert!((5..=decrypted_now - decrypted).contains(&number("kms_decrypt_calls")), "{status:?}");
+        plugin.deinit().unwrap();
+        assert!(is_empty(&stand.plugin().status().unwrap()), "after deinit: {:?}", stand.plugin().status().unwrap());
+    });
+}
+
+type Status = BTreeMap<String, String>;
+
+fn plugin_status<'a>(status: &'a Status, name: &str) -> &'a str {
+    status.get(&format!("aws_key_management_{name}")).unwrap_or_else(|| panic!("no {name} in {status:?}"))
+}
+
 /// A KMS, and key files.
 struct Stand {
     emulator: Emulator,
@@ -82,10 +155,16 @@ impl Stand {
         let kms = AwsKms::new(AwsSettings { endpoint_url, ..AwsSettings::default() }).expect("a runtime");
         let master_key = MasterKeyId::parse(MASTER_KEY).expect("a name");
         for id in 1..=KEYS {
-            let key = kms.generate_data_key(&master_key, KeySpec::Aes128).expect("a key");
+            let key =
+                kms.generate_data_key(&master_key, KeySpec::Aes128, &EncryptionContext::default()).expect("a key");
             fs::write(stand.folder.path().join(format!("aws-kms-key.{id}.1")), key.as_bytes()).expect("written");
         }
         stand
+    }
+
+    /// How often KMS was asked to make a key, and to unwrap one.
+    fn called(&self) -> (usize, usize) {
+        (self.emulator.count("GenerateDataKeyWithoutPlaintext"), self.emulator.count("Decrypt"))
     }
 
     fn plugin(&self) -> Plugin {

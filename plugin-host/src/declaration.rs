@@ -15,7 +15,7 @@ pub struct Declaration {
     pub(crate) init: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
     pub(crate) deinit: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
     number: c_uint,
-    status_variables: *const c_void,
+    pub(crate) status_variables: *const StatusVariable,
     pub(crate) variables: *const *mut Variable,
     pub(crate) version: *const c_char,
     maturity: c_uint,
@@ -81,6 +81,26 @@ pub type CtxInit =
 pub type CtxUpdate = unsafe extern "C" fn(*mut c_void, *const u8, c_uint, *mut u8, *mut c_uint) -> c_int;
 /// Context, output and the place of its length.
 pub type CtxFinish = unsafe extern "C" fn(*mut c_void, *mut u8, *mut c_uint) -> c_int;
+
+/// `struct st_mysql_show_var`: a status variable, or what its function says of its value.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct StatusVariable {
+    pub(crate) name: *const c_char,
+    pub(crate) value: *mut c_void,
+    pub(crate) kind: c_uint,
+}
+
+/// Connection, what the value is, `SHOW_VAR_FUNC_BUFF_SIZE` bytes for it, the session's numbers, GLOBAL or SESSION.
+pub(crate) type StatusFn =
+    unsafe extern "C" fn(*mut c_void, *mut StatusVariable, *mut c_void, *mut c_void, c_uint) -> c_int;
+
+// `enum_mysql_show_type`, as far as this host knows it.
+pub(crate) const SHOW_BOOL: c_uint = 1;
+pub(crate) const SHOW_ULONGLONG: c_uint = 4;
+pub(crate) const SHOW_CHAR: c_uint = 5;
+pub(crate) const SHOW_ARRAY: c_uint = 7;
+pub(crate) const SHOW_FUNC: c_uint = 8;
 
 /// What the structs of all variables begin with (`MYSQL_PLUGIN_VAR_HEADER`, then value and default). Every type of a
 /// value is aligned to 8 bytes there, because a pointer is in front of it.

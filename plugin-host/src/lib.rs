@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`plugin`] | loads a plugin or takes one that is linked in, calls init, the callbacks and deinit |
 //! | `variables` | fills in a plugin's variables, and owns their memory, as a server does |
+//! | `status` | reads a plugin's status variables, as a server does |
 //! | `declaration` | the server's structs: a plugin's declaration, variable, callbacks |
 //! | `message` | a whole message through functions that encrypt it part by part |
 //! | [`server_aes`] | the server's own AES, to compare a plugin's with |
@@ -14,6 +15,7 @@ mod message;
 pub mod mock_key_file;
 pub mod plugin;
 pub mod server_aes;
+mod status;
 mod variables;
 
 pub use declaration::{Crypt, CtxFinish, CtxInit, CtxUpdate, Declaration, Encryption};

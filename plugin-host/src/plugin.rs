@@ -1,6 +1,6 @@
 //! A plugin's life in a server: loaded, filled in, initialised, called, deinitialised, unloaded.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::env;
 use std::ffi::{CStr, OsStr, c_int, c_uint, c_void};
 use std::fmt;
@@ -15,6 +15,7 @@ use libloading::Library;
 
 use crate::declaration::{Crypt, Declaration, ENCRYPTION_MAJOR, ENCRYPTION_PLUGIN, Encryption, INTERFACE_MAJOR};
 use crate::message::{self, Memory};
+use crate::status;
 use crate::variables::Variables;
 
 /// A sign by which the plugin knows a server, and not mariadb-backup: in a process without one, it makes no keys and writes
@@ -103,6 +104,13 @@ impl Plugin {
         Ok(())
     }
 
+    /// The status variables as SHOW STATUS finds them, with their prefix: a server may also ask while a plugin is not
+    /// initialised.
+    pub fn status(&self) -> Result<BTreeMap<String, String>> {
+        // SAFETY: the list of this plugin, which is loaded.
+        unsafe { status::read(NAME, self.declaration.status_variables) }
+    }
+
     /// Initialises it, then frees the strings that the server had only for that. After a failure the plugin is
     /// deinitialised, as by a server, and unloaded.
     pub fn init(mut self) -> Result<Running, FailedInit> {
@@ -177,6 +185,11 @@ impl Running {
         }
         // SAFETY: not NULL, so a constant string of the plugin, which is loaded.
         unsafe { CStr::from_ptr(version) }.to_string_lossy().into_owned()
+    }
+
+    /// The status variables as SHOW STATUS finds them, with their prefix.
+    pub fn status(&self) -> Result<BTreeMap<String, String>> {
+        self.plugin.status()
     }
 
     /// `get_latest_key_version`
@@ -291,6 +304,9 @@ impl Cipher<'_> {
         unsafe { (self.crypt.encrypted_length)(length, self.version.id, self.version.version) }
     }
 }
+
+/// What a server puts before the name of each status variable: the plugin's name.
+const NAME: &str = "aws_key_management";
 
 /// The right to use a plugin, which has only one set of variables. Held by its only user.
 struct Claim(usize);

@@ -5,7 +5,7 @@ use std::ptr;
 
 use super::bindings as c;
 use super::server_writable::ServerWritable;
-use super::{encryption, plugin, system_variables};
+use super::{encryption, plugin, status_variables, system_variables};
 
 /// The version of the interface for plugins of every kind; the server accepts all of the same major version, 1.
 #[unsafe(no_mangle)]
@@ -34,7 +34,7 @@ pub static _maria_plugin_declarations_: ServerWritable<[c::st_maria_plugin; 2]> 
         init: Some(plugin::init),
         deinit: Some(plugin::deinit),
         version: VERSION,
-        status_vars: ptr::null_mut(),
+        status_vars: status_variables::LIST.as_ptr().cast(),
         system_vars: system_variables::LIST.as_ptr().cast(),
         version_info: concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast(),
         // A plugin that claims less is not loaded by a stable server.

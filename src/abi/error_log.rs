@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, c_int, c_ulong};
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::Level;
@@ -24,8 +25,27 @@ impl Reporter for ErrorLog {
 
     fn error(&self, text: &str) {
         log(0, "ERROR", text);
+        remember(text);
     }
 }
+
+/// The last error in the log, in one line, and when that was. `None` if there was none since [`forget_last_error`].
+pub(super) fn last_error() -> Option<(String, SystemTime)> {
+    LAST_ERROR.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// To be called when the plugin starts.
+pub(super) fn forget_last_error() {
+    *LAST_ERROR.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+fn remember(text: &str) {
+    let line = text.replace(char::is_control, " ");
+    *LAST_ERROR.lock().unwrap_or_else(PoisonError::into_inner) = Some((line, SystemTime::now()));
+}
+
+/// Locked for a copy only.
+static LAST_ERROR: Mutex<Option<(String, SystemTime)>> = Mutex::new(None);
 
 /// Makes the statement that is being executed fail with `text`. What the error has no room for, `SHOW WARNINGS` shows
 /// after it.
@@ -139,6 +159,14 @@ mod tests {
 
     fn texts(text: &str) -> Vec<String> {
         lines(text).into_iter().map(|line| line.into_string().expect("UTF-8")).collect()
+    }
+
+    #[test]
+    fn the_last_error_is_one_line() {
+        remember("key 7\nversion 1:\0 it fails");
+        let (text, when) = last_error().expect("an error");
+        assert_eq!(text, "key 7 version 1:  it fails");
+        assert!(when.elapsed().is_ok_and(|since| since.as_secs() < 60));
     }
 
     #[test]

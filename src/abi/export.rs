@@ -1,7 +1,7 @@
 //! How a function is given to the server: [`exported`] is the only way.
 
 use std::any::Any;
-use std::ffi::c_uint;
+use std::ffi::{c_uint, c_void};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -48,7 +48,7 @@ macro_rules! exported {
                     // with it when the call ends.
                     let $argument = unsafe { <$type as $crate::abi::export::Argument>::from_raw(($($raw,)+)) };
                 )+
-                body($($argument),+)
+                body $(::<$generic>)? ($($argument),+)
             })
         }
     )+};
@@ -74,6 +74,20 @@ impl<T> Plain for Unused<T> {
 
     fn from_plain(_: (T,)) -> Self {
         Self(PhantomData)
+    }
+}
+
+/// Memory of the server's that a function fills.
+pub(super) struct Place<'a, T>(pub(super) &'a mut T);
+
+impl<T> Argument for Place<'_, T> {
+    type Raw = (*mut c_void,);
+
+    /// The pointer is to memory for a `T`, aligned for it, which nobody else uses during the call. Whatever lies there,
+    /// initialised or not, is a `T`: so that is a `MaybeUninit`, or made of them.
+    unsafe fn from_raw((place,): (*mut c_void,)) -> Self {
+        // SAFETY: memory that is a `T`, as the caller promises.
+        Self(unsafe { &mut *place.cast::<T>() })
     }
 }
 

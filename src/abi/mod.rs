@@ -22,6 +22,7 @@ mod server_text;
 mod server_writable;
 #[allow(unsafe_code)] // asks for the process's signals, and lets them through
 mod signals;
+mod status_variables;
 mod system_variables;
 mod systemd;
 mod waiting;

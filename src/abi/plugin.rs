@@ -12,16 +12,30 @@ use super::export::{Unused, exported};
 use super::server::Server;
 use super::system_variables::{self as variables, InInit};
 use super::waiting::{self, Phase};
-use crate::keystore::{KeyStore, NewKeys, Opening, PublishedKeys, Recipe, Reporter, Role};
+use crate::keystore::{self, KeyStore, NewKeySettings, NewKeys, Opening, PublishedKeys, Reporter, Role};
 use crate::kms::aws::{AwsKms, AwsSettings, Remark, sdk_log};
-use crate::kms::{Kms, MasterKeyId};
-use crate::waits;
+use crate::kms::{self, Kms, MasterKeyId};
+use crate::{own_threads, waits};
 
 /// The keys that the callbacks look up.
 pub(super) static KEYS: PublishedKeys = PublishedKeys::new();
 
 /// Exists from a successful init to deinit.
 static STORE: ArcSwapOption<KeyStore> = ArcSwapOption::const_empty();
+
+/// What there is to know in numbers, while the plugin is initialised.
+static FIGURES: ArcSwapOption<Figures> = ArcSwapOption::const_empty();
+
+/// The numbers of the two layers below.
+pub(super) struct Figures {
+    pub(super) keys: Arc<keystore::Figures>,
+    pub(super) kms: Arc<kms::Figures>,
+}
+
+/// The numbers, while the plugin is initialised. Whoever has them does not keep the key store alive.
+pub(super) fn figures() -> Option<Arc<Figures>> {
+    FIGURES.load_full()
+}
 
 /// The key store, while the plugin is initialised.
 pub(super) fn store() -> Option<Arc<KeyStore>> {
@@ -45,6 +59,7 @@ exported! {
     pub(super) fn deinit(_plugin: Unused<*mut c_void> = (plugin: *mut c_void)) -> c_int, on panic 0 {
         waiting::set_phase(Phase::Ending);
         background::end();
+        FIGURES.store(None);
         let store = STORE.swap(None);
         KEYS.clear();
         // Ends the runtime's threads, unless a call that is under way still holds the store: then that call does.
@@ -56,6 +71,7 @@ exported! {
 fn start(init: &InInit<'_>) -> Result<(), String> {
     waiting::set_phase(Phase::Initialising);
     waits::ask_whether_to_end(waiting::must_end);
+    error_log::forget_last_error();
     variables::at_start(init);
     let aws = AwsSettings {
         region: variables::REGION.read(init)?,
@@ -68,7 +84,13 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
     let mock = mock(init);
     // The mock makes keys without one.
     let wrapped_by = master_key.clone().or_else(|| MasterKeyId::parse("mock").filter(|_| mock));
-    let recipe = Recipe { master_key: wrapped_by, spec, algorithm };
+    let settings = NewKeySettings {
+        master_key: wrapped_by,
+        master_keys: variables::MASTER_KEYS.read(init)?,
+        encryption_context: variables::ENCRYPTION_CONTEXT.read(init)?,
+        spec,
+        algorithm,
+    };
     sdk_log::install(error_log::sdk_line);
     sdk_log::set_level(variables::LOG_LEVEL.read(init));
     let server = Server::current();
@@ -79,21 +101,24 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
         );
     }
     let region = aws.region.clone();
+    let Connected { kms, figures } = connect(aws, mock)?;
     let store = KeyStore::open(Opening {
         folder: &variables::KEYFILE_DIR.read(init)?,
         // The server has made it its working directory before it loads plugins.
         datadir: Path::new("."),
         also: server.incremental_backup().as_deref(),
-        kms: connect(aws, mock)?,
+        kms,
         published: &KEYS,
-        new_keys: NewKeys::new(recipe, allowed),
+        new_keys: NewKeys::new(settings, allowed),
         role: server.role(),
         startup_timeout: variables::STARTUP_TIMEOUT.read(init),
         is_starting: || Server::current().is_starting(),
+        who,
         reporter: &ErrorLog,
     })
     .map_err(|error| error.to_string())?;
     let store = Arc::new(store);
+    FIGURES.store(Some(Arc::new(Figures { keys: store.figures().clone(), kms: figures })));
     STORE.store(Some(store.clone()));
     waiting::set_phase(Phase::Initialised);
     background::start(&store, server);
@@ -134,24 +159,38 @@ fn mock(_: &InInit<'_>) -> bool {
     false
 }
 
+/// A KMS, with the numbers of its calls.
+struct Connected {
+    kms: Arc<dyn Kms>,
+    figures: Arc<kms::Figures>,
+}
+
+/// On whose behalf the calling thread works: `user@host`. What the plugin does by itself, it does because of a setting.
+fn who() -> String {
+    if own_threads::is_current() {
+        return "rotation_period".to_owned();
+    }
+    Server::current().account().unwrap_or_default()
+}
+
 #[cfg(feature = "mock")]
-fn connect(aws: AwsSettings, mock: bool) -> Result<Arc<dyn Kms>, String> {
+fn connect(aws: AwsSettings, mock: bool) -> Result<Connected, String> {
     if mock {
         ErrorLog.warning(
             "aws_key_management_mock is ON: the key files hold the data keys in the clear. This protects nothing and is \
              for tests only",
         );
-        return Ok(Arc::new(crate::kms::mock::MockKms));
+        return Ok(Connected { kms: Arc::new(kms::mock::MockKms), figures: Arc::default() });
     }
     connect_to_aws(aws)
 }
 
 #[cfg(not(feature = "mock"))]
-fn connect(aws: AwsSettings, _mock: bool) -> Result<Arc<dyn Kms>, String> {
+fn connect(aws: AwsSettings, _mock: bool) -> Result<Connected, String> {
     connect_to_aws(aws)
 }
 
-fn connect_to_aws(aws: AwsSettings) -> Result<Arc<dyn Kms>, String> {
+fn connect_to_aws(aws: AwsSettings) -> Result<Connected, String> {
     for remark in aws.remarks() {
         match remark {
             Remark::Warning(text) => ErrorLog.warning(&text),
@@ -159,7 +198,7 @@ fn connect_to_aws(aws: AwsSettings) -> Result<Arc<dyn Kms>, String> {
         }
     }
     match AwsKms::new(aws) {
-        Ok(kms) => Ok(Arc::new(kms)),
+        Ok(kms) => Ok(Connected { figures: kms.figures(), kms: Arc::new(kms) }),
         Err(error) => Err(format!("no thread could be started for the calls of KMS: {error}")),
     }
 }

@@ -3,8 +3,7 @@
 
 use super::files::{Entry, KeyFiles};
 use super::load::LoadReport;
-use super::{KeyName, KeyStoreError};
-use crate::kms::MasterKeyId;
+use super::{KeyName, KeyStoreError, NewKeySettings};
 
 /// Why something could not be written down: no reason to refuse a key.
 #[derive(Default)]
@@ -16,19 +15,18 @@ pub struct Adoption {
 }
 
 /// Refuses the keys whose files cannot be made sure of, and those of which the manifest on the disk says something else.
-/// `left_behind` is recorded too. Those that are wrapped by a master key that nobody knows here, which is not `configured` either, are not trusted.
+/// `left_behind` is recorded too. The caller has judged the keys by what the manifest said so far; they are judged again by
+/// what it says on the disk, which another server may have changed while KMS was asked: neither judgement can do the other's
+/// work, as the first tells whether there is anything to write, and whether a start has a key to go on with.
 pub fn adopt(
     files: &KeyFiles,
-    configured: Option<&MasterKeyId>,
+    configured: &NewKeySettings,
     report: &mut LoadReport,
     left_behind: &[Entry],
 ) -> Adoption {
     let mut adoption = Adoption::default();
     let names: Vec<KeyName> = report.accepted.iter().map(|accepted| accepted.entry.name).collect();
-    for (name, error) in files.sync(&names) {
-        report.refuse_accepted(name, error);
-    }
-    report.judge(files, configured);
+    report.refuse_accepted(files.sync(&names));
     // A manifest of a later version of the plugin is left alone; that has been reported.
     if report.accepted.is_empty() || files.check_may_add().is_err() {
         return adoption;

@@ -1,7 +1,7 @@
 //! A key that failed is tried again when it is asked for, but not at every call: the server may ask many times a second. One
 //! that has a key file, or had one, is tried again without being asked for, too: see `retry`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,14 @@ use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
 
 /// What failed, and when it may be tried again. `None` as version stands for "the latest".
 #[derive(Default)]
-pub(super) struct Backoff(Mutex<HashMap<(KeyId, Option<KeyVersion>), Failure>>);
+pub(super) struct Backoff(Mutex<Failures>);
+
+#[derive(Default)]
+struct Failures {
+    by_key: HashMap<(KeyId, Option<KeyVersion>), Failure>,
+    /// How many of them were kept when those that are not watched were forgotten last.
+    kept: usize,
+}
 
 struct Failure {
     text: String,
@@ -18,6 +25,17 @@ struct Failure {
     next_try: Instant,
     /// Whether it is tried again without being asked for.
     is_watched: bool,
+    /// Whether the key has no file any more.
+    is_missing: bool,
+}
+
+/// How much of what has or had a file cannot be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Watched {
+    /// Keys with such a version.
+    pub(super) keys: usize,
+    /// Versions that have no file any more.
+    pub(super) missing: usize,
 }
 
 /// The first pause; each further failure doubles it, up to the longest.
@@ -35,7 +53,7 @@ impl Backoff {
     }
 
     fn check_at(&self, id: KeyId, version: Option<KeyVersion>, now: Instant) -> Result<(), KeyStoreError> {
-        match self.failures().get(&(id, version)) {
+        match self.failures().by_key.get(&(id, version)) {
             Some(failure) if now < failure.next_try => {
                 Err(KeyStoreError::NotYet { before: failure.text.clone(), wait: failure.next_try - now })
             }
@@ -46,21 +64,23 @@ impl Backoff {
     /// Begins or prolongs the pause. Answers whether it failed for another reason than before, or for the first time.
     pub(super) fn failed(&self, id: KeyId, version: Option<KeyVersion>, error: &KeyStoreError, now: Instant) -> bool {
         let mut failures = self.failures();
-        let before = failures.remove(&(id, version));
-        if failures.len() >= MOST_FAILURES {
-            failures.retain(|_, failure| failure.is_watched);
+        let before = failures.by_key.remove(&(id, version));
+        if failures.by_key.len() >= failures.kept + MOST_FAILURES {
+            failures.forget_others();
         }
         let pause = before.as_ref().map_or(FIRST_PAUSE, |before| (before.pause * 2).min(LONGEST_PAUSE));
         let (text, kind) = (error.to_string(), error.kind());
         let is_news = before.as_ref().is_none_or(|before| before.kind != kind);
         let is_watched = before.is_some_and(|before| before.is_watched);
-        failures.insert((id, version), Failure { text, kind, pause, next_try: now + pause, is_watched });
+        let is_missing = matches!(error, KeyStoreError::Gone(..));
+        let failure = Failure { text, kind, pause, next_try: now + pause, is_watched, is_missing };
+        failures.by_key.insert((id, version), failure);
         is_news
     }
 
     /// Prolongs the pause of a key that would fail as before.
     pub(super) fn postpone(&self, name: KeyName, now: Instant) {
-        if let Some(failure) = self.failures().get_mut(&(name.id, Some(name.version))) {
+        if let Some(failure) = self.failures().by_key.get_mut(&(name.id, Some(name.version))) {
             failure.pause = (failure.pause * 2).min(LONGEST_PAUSE);
             failure.next_try = now + failure.pause;
         }
@@ -68,8 +88,18 @@ impl Backoff {
 
     /// From now on, a key that failed is among [`Backoff::due`].
     pub(super) fn watch(&self, name: KeyName) {
-        if let Some(failure) = self.failures().get_mut(&(name.id, Some(name.version))) {
+        if let Some(failure) = self.failures().by_key.get_mut(&(name.id, Some(name.version))) {
             failure.is_watched = true;
+        }
+    }
+
+    /// How much is watched.
+    pub(super) fn watched(&self) -> Watched {
+        let failures = self.failures();
+        let watched = || failures.by_key.iter().filter(|(_, failure)| failure.is_watched);
+        Watched {
+            keys: watched().map(|((id, _), _)| *id).collect::<BTreeSet<_>>().len(),
+            missing: watched().filter(|(_, failure)| failure.is_missing).count(),
         }
     }
 
@@ -77,6 +107,7 @@ impl Backoff {
     pub(super) fn due(&self, now: Instant) -> Vec<KeyName> {
         let mut due: Vec<_> = self
             .failures()
+            .by_key
             .iter()
             .filter_map(|(key, failure)| (failure.next_try <= now).then(|| failure.named(key))?)
             .collect();
@@ -86,33 +117,41 @@ impl Backoff {
 
     /// When something will be.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.failures().values().filter(|failure| failure.is_watched).map(|failure| failure.next_try).min()
+        self.failures().by_key.values().filter(|failure| failure.is_watched).map(|failure| failure.next_try).min()
     }
 
     /// A version works, and so does its key. Answers whether the version had failed before.
     pub(super) fn loaded(&self, name: KeyName) -> bool {
         let mut failures = self.failures();
-        failures.remove(&(name.id, None));
-        failures.remove(&(name.id, Some(name.version))).is_some()
+        failures.by_key.remove(&(name.id, None));
+        failures.by_key.remove(&(name.id, Some(name.version))).is_some()
     }
 
     /// A new version of the key works.
     pub(super) fn made(&self, id: KeyId) {
-        self.failures().remove(&(id, None));
+        self.failures().by_key.remove(&(id, None));
     }
 
     /// Everything may be tried again at once.
     pub(super) fn end_pauses(&self) {
         let mut failures = self.failures();
-        failures.retain(|_, failure| failure.is_watched);
+        failures.forget_others();
         let now = Instant::now();
-        for failure in failures.values_mut() {
+        for failure in failures.by_key.values_mut() {
             (failure.pause, failure.next_try) = (FIRST_PAUSE / 2, now);
         }
     }
 
-    fn failures(&self) -> MutexGuard<'_, HashMap<(KeyId, Option<KeyVersion>), Failure>> {
+    fn failures(&self) -> MutexGuard<'_, Failures> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Failures {
+    /// Keeps those that are watched.
+    fn forget_others(&mut self) {
+        self.by_key.retain(|_, failure| failure.is_watched);
+        self.kept = self.by_key.len();
     }
 }
 
@@ -190,6 +229,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_watched_is_counted_by_keys_and_what_is_missing_by_versions() {
+        let (backoff, now) = (Backoff::default(), Instant::now());
+        let gone = |name: KeyName| KeyStoreError::Gone(name, name.file_name().into());
+        for name in [name(1), name(2)] {
+            backoff.failed(name.id, Some(name.version), &gone(name), now);
+        }
+        backoff.failed(name(3).id, Some(name(3).version), &failure(), now);
+        backoff.failed(name(3).id, None, &failure(), now);
+        assert_eq!(backoff.watched(), Watched::default(), "nothing of it is known to have been here");
+        (1..=3).for_each(|version| backoff.watch(name(version)));
+        assert_eq!(backoff.watched(), Watched { keys: 1, missing: 2 });
+        // Its file is back, but is no good.
+        backoff.failed(name(1).id, Some(name(1).version), &failure(), now);
+        assert_eq!(backoff.watched(), Watched { keys: 1, missing: 1 });
+        assert!((1..=3).all(|version| backoff.loaded(name(version))));
+        assert_eq!(backoff.watched(), Watched::default());
+    }
+
+    #[test]
     fn what_is_watched_is_remembered_however_much_else_fails() {
         let backoff = Backoff::default();
         let now = Instant::now();
@@ -199,7 +257,7 @@ mod tests {
             backoff.failed(name(1).id, KeyVersion::new(version), &failure(), now);
         }
         assert_eq!(backoff.due(now + LONGEST_PAUSE), [name(1)]);
-        assert!(backoff.failures().len() <= MOST_FAILURES + 1);
+        assert!(backoff.failures().by_key.len() <= MOST_FAILURES + 1);
     }
 
     #[test]

@@ -98,6 +98,12 @@ pub enum KeyStoreError {
         /// What it holds.
         key_version: u32,
     },
+    /// What was bound into the wrapped key names another key.
+    #[error(
+        "{0}: the encryption context in its file is that of another key, and it is not used. Give the key files their own \
+         names back"
+    )]
+    OtherContext(KeyName),
     /// The wrapped key in a key file of format 2 cannot be read.
     #[error("{0}: its file is damaged. {RESTORE}")]
     BadKeyFile(KeyName),
@@ -129,6 +135,43 @@ pub enum KeyStoreError {
         "key file {} exists already, made by somebody else, and is left alone. Try again", .0.display()
     )]
     Exists(PathBuf),
+    /// A key file is another than it was a moment ago.
+    #[error("key file {} was changed by somebody else meanwhile, and is left alone. Try again", .0.display())]
+    ChangedMeanwhile(PathBuf),
+    /// A key that could not be loaded was to be re-wrapped.
+    #[error("{0}: it is not in memory, since it could not be loaded (see the error log), and cannot be re-wrapped")]
+    NotInMemory(KeyName),
+    /// A key that turned up under a master key that nobody knows here was to be re-wrapped: it would be trusted then.
+    #[error(
+        "{0}: it has turned up here under a master key that is not known, and is not re-wrapped before it is accepted (see \
+         the error log)"
+    )]
+    NotAccepted(KeyName),
+    /// KMS unwrapped another key than it had been given to wrap.
+    #[error(
+        "{0}: what KMS wrapped is not the key that it was given, and is not used. The key file is as it was. Try again"
+    )]
+    NotTheSameKey(KeyName),
+    /// mariadb-backup was to re-wrap keys.
+    #[error("mariadb-backup re-wraps no keys")]
+    BackupRewrapsNothing,
+    /// Some key versions could not be re-wrapped.
+    #[error(
+        "{failed} of {of} key versions are wrapped as before (see the error log){}: {}. First: {first}",
+        not_tried(*.skipped), list(.names)
+    )]
+    NotAllRewrapped {
+        /// How many.
+        failed: usize,
+        /// Out of how many.
+        of: usize,
+        /// How many of the others were not tried any more, because they would have failed alike.
+        skipped: usize,
+        /// Which failed.
+        names: Vec<KeyName>,
+        /// The first failure.
+        first: Box<KeyStoreError>,
+    },
     /// The operating system refused.
     #[error("could not {action} {}: {error}.{}", .path.display(), remedy(.error.kind()))]
     Io {
@@ -180,6 +223,19 @@ pub enum KeyStoreError {
         /// When it is tried again.
         wait: Duration,
     },
+    /// A key would have been the first under its master key, and that could not be written down.
+    #[error(
+        "{name} was not made: it would be the first under master key {arn}, which has to be in the manifest of the key files \
+         before it: {error}"
+    )]
+    NewMasterKey {
+        /// The key.
+        name: KeyName,
+        /// The ARN of the master key.
+        arn: String,
+        /// Why it could not be written down.
+        error: Box<KeyStoreError>,
+    },
     /// Some keys of a rotation of all could not be rotated.
     #[error(
         "{failed} of {of} keys could not be rotated (see the error log){}. First: {first}", not_tried(*.skipped)
@@ -197,6 +253,20 @@ pub enum KeyStoreError {
 }
 
 impl KeyStoreError {
+    /// Of a key that was to be made: whether others would fail like it, and not for a reason of its own.
+    pub(super) fn keeps_keys_from_being_made(&self) -> bool {
+        !matches!(
+            self,
+            Self::NotAllowed(_)
+                | Self::NoSuchKey(_)
+                | Self::Gone(..)
+                | Self::Exists(_)
+                | Self::NoVersionLeft(_)
+                | Self::BackupCreatesNothing(_)
+                | Self::GivenUp(_)
+        )
+    }
+
     /// The same for failures of the same kind: without what differs from call to call.
     pub(super) fn kind(&self) -> String {
         match self {
@@ -225,6 +295,13 @@ const RESTORE: &str = "Restore the file from a backup and restart the server; do
 
 fn not_tried(keys: usize) -> String {
     if keys == 0 { String::new() } else { format!(", {keys} were not tried, as they would fail like it") }
+}
+
+fn list(names: &[KeyName]) -> String {
+    const MOST: usize = 8;
+    let mut told: Vec<String> = names.iter().take(MOST).map(KeyName::to_string).collect();
+    told.extend((names.len() > MOST).then(|| format!("{} more", names.len() - MOST)));
+    told.join(", ")
 }
 
 fn remedy(kind: io::ErrorKind) -> &'static str {

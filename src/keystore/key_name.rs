@@ -1,6 +1,7 @@
 //! What data keys are called: ids, versions, and the names of their files.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 /// A data key's number: any 32-bit number but 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +26,9 @@ pub struct KeyVersion(u32);
 impl KeyVersion {
     /// The version that every key begins with.
     pub const FIRST: Self = Self(1);
+
+    /// The highest there is.
+    pub const LAST: Self = Self(u32::MAX - 1);
 
     /// `None` for the two numbers that the server uses for something else.
     pub const fn new(version: u32) -> Option<Self> {
@@ -62,6 +66,21 @@ impl KeyName {
         format!("{PREFIX}{}.{}", self.id.0, self.version.0)
     }
 
+    /// The name of the file that keeps what was in the key's file before it was re-wrapped.
+    pub fn file_name_before_rewrap(self) -> String {
+        self.file_name() + BEFORE_REWRAP
+    }
+
+    /// The key of a file that keeps what was in another before that was re-wrapped; `None` for all other names.
+    pub fn parse_before_rewrap(file_name: &str) -> Option<Self> {
+        Self::parse(file_name.strip_suffix(BEFORE_REWRAP)?)
+    }
+
+    /// The names of all versions that a key may have.
+    pub fn all_of(id: KeyId) -> RangeInclusive<Self> {
+        Self { id, version: KeyVersion::FIRST }..=Self { id, version: KeyVersion::LAST }
+    }
+
     /// What the names of all files of a key begin with.
     pub fn prefix(id: KeyId) -> String {
         format!("{PREFIX}{}.", id.0)
@@ -90,6 +109,9 @@ impl fmt::Display for KeyName {
 /// mariadb-backup copies all files of the datadir whose names begin with `aws-kms-key`.
 const PREFIX: &str = "aws-kms-key.";
 
+/// The plugin that this one replaces takes no such name for that of a key file.
+const BEFORE_REWRAP: &str = ".before-rewrap";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +121,9 @@ mod tests {
         for (id, version) in [(1, 1), (7, 12), (100_000, 1), (u32::MAX, u32::MAX - 1)] {
             let name = KeyName::new(id, version).expect("a name");
             assert_eq!(KeyName::parse(&name.file_name()), Some(name));
+            assert_eq!(KeyName::parse_before_rewrap(&name.file_name_before_rewrap()), Some(name));
+            assert_eq!(KeyName::parse_before_rewrap(&name.file_name()), None);
+            assert_eq!(KeyName::parse(&name.file_name_before_rewrap()), None);
         }
         for name in [
             "aws-kms-key.1",

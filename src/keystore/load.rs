@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::{Instant, SystemTime};
 
-use super::files::{Entry, Finding, KeyFiles, StoredKey};
+use super::copies;
+use super::files::{Entry, Finding, KeyFiles, StoredKey, Traits};
 use super::published::{Hidden, hide};
 use super::trust::KnownMasterKeys;
-use super::{DataKey, KeyId, KeyName, KeyStoreError};
+use super::{DataKey, KeyId, KeyName, KeyStoreError, NewKeySettings};
 use crate::kms::{Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 /// What came of some key files.
@@ -30,8 +31,20 @@ pub struct AcceptedKey {
     pub entry: Entry,
     /// How that compares with what the manifest says.
     pub finding: Finding,
+    /// Why its key file was not unwrapped, if it is from a copy that another master key wraps.
+    pub instead_of: Option<KmsError>,
     /// Whether the manifest says otherwise of whether it may encrypt new data, or says that it is not here.
     pub has_new_marks: bool,
+}
+
+/// A key that KMS has unwrapped.
+pub struct Unwrapped<'a> {
+    /// Its file.
+    pub stored: &'a StoredKey,
+    /// The key.
+    pub plain: PlainKey,
+    /// Why it is from a copy.
+    pub instead_of: Option<KmsError>,
 }
 
 /// A key that cannot be used.
@@ -80,62 +93,71 @@ pub fn unwrap<'a>(
     deadline: Instant,
     report: &mut LoadReport,
 ) -> Vec<UnansweredKey<'a>> {
-    let wrapped: Vec<WrappedKey> = stored.iter().map(|stored| stored.file.wrapped.clone()).collect();
-    let answers = kms.decrypt_all(&wrapped, deadline);
+    let master_key = |name| files.master_key(name).as_deref().and_then(MasterKeyId::parse);
+    let wrapped = stored.iter().map(|stored| stored.file.wrapped.clone().with_master_key(master_key(stored.name)));
+    let wrapped: Vec<WrappedKey> = wrapped.collect();
+    let copies = copies::of(files, stored);
+    let until = if copies.is_empty() { deadline } else { halfway_to(deadline) };
+    let answers = kms.decrypt_all(&wrapped, until);
     let mut unwrapped = Vec::new();
     let mut unanswered = Vec::new();
     for (stored, answer) in stored.iter().zip(answers) {
         match answer {
-            Ok(plain) => unwrapped.push((*stored, plain)),
+            Ok(plain) => unwrapped.push(Unwrapped { stored, plain, instead_of: None }),
             Err(error) => unanswered.push(UnansweredKey { stored, error }),
         }
     }
+    let unanswered = copies::unwrap(kms, copies, unanswered, deadline, &mut unwrapped);
     accept(files, &unwrapped, report);
     unanswered
 }
 
+/// So that there is time for the copies, if KMS does not answer.
+fn halfway_to(deadline: Instant) -> Instant {
+    Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2
+}
+
 /// Checks lengths and the manifest, and puts all good keys into one piece of secret memory.
-fn accept(files: &KeyFiles, unwrapped: &[(&StoredKey, PlainKey)], report: &mut LoadReport) {
+fn accept(files: &KeyFiles, unwrapped: &[Unwrapped<'_>], report: &mut LoadReport) {
     let now = SystemTime::now();
     let mut secrets = Vec::new();
     let mut good = Vec::new();
-    for (stored, plain) in unwrapped {
-        match check(files, stored, plain, now) {
-            Ok(found) => {
-                secrets.push((plain.as_bytes(), stored.file.algorithm));
-                good.push(found);
+    for unwrapped in unwrapped {
+        match check(files, unwrapped, now) {
+            Ok((entry, finding)) => {
+                secrets.push((unwrapped.plain.as_bytes(), unwrapped.stored.file.algorithm));
+                good.push((entry, finding, unwrapped.instead_of.clone()));
             }
-            Err(error) => report.refuse(stored.name, error),
+            Err(error) => report.refuse(unwrapped.stored.name, error),
         }
     }
     match hide(&secrets) {
         Ok(Hidden { keys, not_locked }) => {
             report.not_locked = report.not_locked.take().or(not_locked);
             let accepted = keys.into_iter().zip(good);
-            report.accepted.extend(accepted.map(|(key, (entry, finding))| AcceptedKey {
+            report.accepted.extend(accepted.map(|(key, (entry, finding, instead_of))| AcceptedKey {
                 key,
                 entry,
                 finding,
+                instead_of,
                 has_new_marks: false,
             }));
         }
-        Err(_) => good.iter().for_each(|(entry, _)| report.refuse(entry.name, KeyStoreError::NoMemory(entry.name))),
+        Err(_) => good.iter().for_each(|(entry, ..)| report.refuse(entry.name, KeyStoreError::NoMemory(entry.name))),
     }
 }
 
-fn check(
-    files: &KeyFiles,
-    stored: &StoredKey,
-    plain: &PlainKey,
-    now: SystemTime,
-) -> Result<(Entry, Finding), KeyStoreError> {
+fn check(files: &KeyFiles, unwrapped: &Unwrapped<'_>, now: SystemTime) -> Result<(Entry, Finding), KeyStoreError> {
+    let Unwrapped { stored, plain, instead_of } = unwrapped;
     let (name, bytes) = (stored.name, plain.as_bytes().len());
     if !DataKey::LENGTHS.contains(&bytes) {
         return Err(KeyStoreError::WrongLength { name, bytes });
     }
-    let entry = Entry::new(name, &stored.contents, stored.file.algorithm, plain, now);
+    let entry = Entry::new(name, &stored.contents, stored.file.algorithm, Traits::of(plain), now);
     let finding = files.check(&entry)?;
-    Ok((entry, finding))
+    // The entry is about the key file, not about the copy.
+    let is_known = instead_of.is_some() && finding != Finding::New;
+    Ok((if is_known { entry.wrapped_by(files.master_key(name)) } else { entry }, finding))
 }
 
 impl UnansweredKey<'_> {
@@ -158,7 +180,7 @@ impl LoadReport {
     }
 
     /// Finds out which keys may encrypt new data. What the manifest says otherwise is news.
-    pub fn judge(&mut self, files: &KeyFiles, configured: Option<&MasterKeyId>) {
+    pub fn judge(&mut self, files: &KeyFiles, configured: &NewKeySettings) {
         let known = KnownMasterKeys::new(files, configured);
         for accepted in &mut self.accepted {
             accepted.entry.is_trusted = known.trust(files, accepted);
@@ -174,7 +196,7 @@ impl LoadReport {
     pub fn judge_for_backup(
         &mut self,
         files: &KeyFiles,
-        configured: Option<&MasterKeyId>,
+        configured: &NewKeySettings,
         has_latest: impl Fn(KeyId) -> bool,
     ) {
         self.judge(files, configured);
@@ -206,10 +228,11 @@ impl LoadReport {
         }
     }
 
-    /// Takes back a key that was accepted.
-    pub fn refuse_accepted(&mut self, name: KeyName, error: KeyStoreError) {
-        self.accepted.retain(|accepted| accepted.entry.name != name);
-        self.refuse(name, error);
+    /// Takes back keys that were accepted.
+    pub fn refuse_accepted(&mut self, errors: Vec<(KeyName, KeyStoreError)>) {
+        let names: BTreeSet<KeyName> = errors.iter().map(|(name, _)| *name).collect();
+        self.accepted.retain(|accepted| !names.contains(&accepted.entry.name));
+        errors.into_iter().for_each(|(name, error)| self.refuse(name, error));
     }
 
     /// The key cannot be used.

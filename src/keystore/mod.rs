@@ -4,10 +4,11 @@
 //! |---|---|
 //! | `published/` | what the callbacks read without waiting |
 //! | `files/` | the folder, the formats of what lies in it, the manifest |
-//! | `start`, `load`, `adopt`, `create`, `rotate` | the operations, on files and KMS: what came of them is data |
+//! | `start`, `load`, `adopt`, `create`, `rotate`, `rotate_all`, `rewrap` | the operations, on files and KMS: what came of them is data |
 //! | `pauses`, `first_keys` | what is waited for while the server starts |
 //! | `background`, `retry` | what is done while nobody waits |
 //! | `messages` | what of that becomes a line of the log |
+//! | `figures`, `readiness` | what an operator can ask for at any time |
 //! | this file | [`KeyStore`]: who may do what when, and what is published of it |
 //!
 //! The operations use the two folders, which know neither each other nor the operations.
@@ -17,23 +18,30 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod allowed_key_ids;
 mod background;
 mod backoff;
+mod copies;
 mod create;
 mod error;
 mod failpoints;
+mod figures;
 mod files;
 mod first_keys;
 mod key_locks;
 mod key_name;
 mod load;
+mod master_keys;
 mod messages;
 mod new_keys;
 mod opening;
 mod pauses;
 mod published;
+mod readiness;
 mod retry;
+mod rewrap;
 mod rotate;
+mod rotate_all;
 mod start;
 #[cfg(test)]
 pub(crate) mod test_keys;
@@ -41,25 +49,30 @@ pub(crate) mod test_keys;
 mod test_kms;
 #[cfg(all(test, not(feature = "model")))]
 mod tests;
+mod tries;
 mod trust;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+pub use allowed_key_ids::AllowedKeyIds;
 pub use background::{Background, Bell, Job};
 pub use error::KeyStoreError;
+pub use figures::Figures;
 pub use key_name::{KeyId, KeyName, KeyVersion};
+pub use master_keys::MasterKeysOfIds;
 pub use messages::Reporter;
-pub use new_keys::{AllowedKeyIds, NewKeys, Recipe};
+pub use new_keys::{NewKeySettings, NewKeys};
 pub use opening::{Opening, Role};
 pub use published::{DataKey, PublishedKeys};
+pub use readiness::Readiness;
 
-use crate::kms::{Kms, MasterKeyId};
+use crate::kms::Kms;
 use crate::waits;
 use adopt::Adoption;
 use backoff::Backoff;
-use create::NewVersion;
+use create::{Maker, NewVersion};
 use failpoints::failpoint;
 use files::{Entry, KeyFiles};
 use first_keys::FirstKeys;
@@ -67,7 +80,7 @@ use key_locks::KeyLocks;
 use load::{LoadReport, RefusedKey};
 use messages::Messages;
 use published::Epoch;
-use rotate::{Beside, Made};
+use rotate::Beside;
 
 /// All data keys of one server.
 pub struct KeyStore {
@@ -79,7 +92,10 @@ pub struct KeyStore {
     role: Role,
     messages: Messages,
     locks: KeyLocks,
-    failures: Backoff,
+    failures: Arc<Backoff>,
+    figures: Arc<Figures>,
+    /// On whose behalf the calling thread works.
+    who: fn() -> String,
     first_keys: FirstKeys,
     /// Rung when there is something new for the background.
     bell: Bell,
@@ -118,46 +134,13 @@ impl KeyStore {
         }
     }
 
-    /// Gives a key a new version, which is the latest from then on. If it fails, nothing has changed.
-    pub fn rotate(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
-        let _lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id))?;
-        self.make_next(id).map(|new| self.publish_new(new))
+    /// Fails in mariadb-backup's process, which is without the key that is `missing`.
+    fn maker(&self, missing: impl FnOnce() -> Result<KeyName, KeyStoreError>) -> Result<Maker<'_>, KeyStoreError> {
+        Maker::new(self.role, &self.files, &*self.kms, missing)
     }
 
-    /// Rotates all keys; those that fail do not keep the others from being tried, unless these would fail like it. The new
-    /// versions are recorded together, and become the latest at the end. Answers how many keys there are.
-    pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
-        let ids = rotate::all_ids(&self.files, self.published)?;
-        let mut made = Made::default();
-        let rotated = rotate::rotate_each(&ids, |id| self.rotate_one_of_many(id, &mut made));
-        self.record(made.unrecorded());
-        self.publish_all_new(&made.versions);
-        rotated.map(|()| ids.len())
-    }
-
-    fn rotate_one_of_many(&self, id: KeyId, made: &mut Made) -> Result<(), KeyStoreError> {
-        let lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id));
-        let new = lock.and_then(|_lock| self.make_next(id));
-        let new = new.inspect_err(|error| self.messages.rotation_failed(error))?;
-        // A start after a crash would not trust versions under a master key that the manifest does not know.
-        let has_known_master_key = new.entry.master_key().is_none_or(|arn| self.files.master_keys().contains(arn));
-        made.versions.push(new);
-        if !has_known_master_key {
-            self.record(made.unrecorded());
-            made.recorded = made.versions.len();
-        }
-        Ok(())
-    }
-
-    /// The caller holds the lock of the key id.
-    fn make_next(&self, id: KeyId) -> Result<NewVersion, KeyStoreError> {
-        if self.role == Role::Backup {
-            return Err(rotate::backup_creates_nothing(&self.files, self.published, id));
-        }
-        let new = rotate::rotate(&self.files, &*self.kms, self.published, self.new_keys.current(), id);
-        let new = new.map_err(|error| given_up(id, error))?;
-        self.failures.made(id);
-        Ok(new)
+    fn highest(&self, id: KeyId) -> Result<KeyName, KeyStoreError> {
+        rotate::highest_version(&self.files, self.published, id).map(|version| KeyName { id, version })
     }
 
     /// What new keys are made with; may be changed at any time.
@@ -168,7 +151,13 @@ impl KeyStore {
     /// Forgets what failed before, so that the next caller tries again at once: after a change of settings.
     pub fn forget_failures(&self) {
         self.failures.end_pauses();
+        self.figures.readiness().set_master_key(self.new_keys.settings().has_master_key());
         self.bell.ring();
+    }
+
+    /// What there is to know of it in numbers.
+    pub fn figures(&self) -> &Arc<Figures> {
+        &self.figures
     }
 
     /// Rung when there is something new for the background.
@@ -181,10 +170,10 @@ impl KeyStore {
         if !versions.is_empty() {
             return self.load_versions(id, versions);
         }
-        if self.role == Role::Backup {
-            return Err(KeyStoreError::BackupCreatesNothing(KeyName { id, version: KeyVersion::FIRST }));
-        }
-        match create::create_first(&self.files, &*self.kms, &self.new_keys, id) {
+        let maker = self.maker(|| Ok(KeyName { id, version: KeyVersion::FIRST }))?;
+        let made = create::create_first(&maker, &self.new_keys, id);
+        self.note_making(made.as_ref().err());
+        match made {
             // Another server with the same folder was faster: its key is the key.
             Err(KeyStoreError::Exists(_)) => self.load_versions(id, self.files.versions(id)?),
             made => Ok(self.publish_new(made?)),
@@ -211,18 +200,23 @@ impl KeyStore {
     /// Makes a version of a key whose other versions turned up here and are not trusted. The caller holds the lock of the
     /// key id.
     fn create_beside(&self, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
-        if self.role == Role::Backup {
-            return Err(rotate::backup_creates_nothing(&self.files, self.published, id));
-        }
+        let maker = self.maker(|| self.highest(id))?;
         if !self.new_keys.allows(id) {
             return Err(KeyStoreError::NotAllowed(id));
         }
-        let recipe = self.new_keys.current();
-        let (names, configured) = match rotate::create_beside(&self.files, &*self.kms, self.published, recipe, id)? {
+        let recipe = self.new_keys.recipe_for(id);
+        let made = rotate::create_beside(&maker, self.published, recipe, id);
+        self.note_making(made.as_ref().err());
+        let (names, configured) = match made? {
             Beside::Made(new) => return Ok(self.publish_new(new)),
             Beside::UnderConfigured(names, configured) => (names, configured),
         };
-        let mut refused = self.load_found_under(Some(&configured), &names, LONGEST_LOAD)?;
+        let settings = NewKeySettings {
+            master_key: Some(configured.clone()),
+            master_keys: MasterKeysOfIds::default(),
+            ..self.new_keys.settings()
+        };
+        let mut refused = self.load_found_under(&settings, &names, LONGEST_LOAD)?;
         let latest = self.published.latest(id).inspect(|latest| {
             self.messages.accepted(KeyName { id, version: *latest }, &configured);
         });
@@ -240,27 +234,32 @@ impl KeyStore {
 
     /// Loads key files and publishes the keys. Answers what failed, for whatever reason.
     fn load_found(&self, names: &[KeyName], longest: Duration) -> Result<Vec<RefusedKey>, KeyStoreError> {
-        self.load_found_under(self.new_keys.current().master_key.as_ref(), names, longest)
+        self.load_found_under(&self.new_keys.settings(), names, longest)
     }
 
-    /// The same; `configured` is the master key that is configured.
+    /// The same; `configured` says which master keys are.
     fn load_found_under(
         &self,
-        configured: Option<&MasterKeyId>,
+        configured: &NewKeySettings,
         names: &[KeyName],
         longest: Duration,
     ) -> Result<Vec<RefusedKey>, KeyStoreError> {
         self.files.refresh()?;
         let mut report = load::load(&self.files, &*self.kms, names, Instant::now() + longest);
+        self.judge(configured, &mut report);
         let adoption = self.adopt(configured, &mut report, &[]);
         let published = self.publish(&report);
         report.accepted.retain(|accepted| published.contains(&accepted.entry.name));
         let (at_last, loaded): (Vec<_>, Vec<_>) =
             report.accepted.iter().partition(|accepted| self.failures.loaded(accepted.entry.name));
+        self.figures.note_memory(report.not_locked.is_none());
+        self.note_versions();
+        self.figures.note_loaded();
         self.messages.memory(report.not_locked.as_ref());
         self.messages.loaded(&loaded);
         self.messages.loaded_at_last(&at_last);
         self.messages.untrusted(&report, &self.files.master_keys());
+        self.messages.loaded_from_copies(&report);
         self.messages.adoption(self.files.path(), &adoption);
         Ok(report.refused)
     }
@@ -287,22 +286,21 @@ impl KeyStore {
         }
         failpoint!("before_publish");
         self.published.publish(self.epoch, new.iter().map(|new| (new.name, new.key.clone())).collect());
+        self.figures.note_memory(new.iter().all(|new| new.not_locked.is_none()));
+        self.note_versions();
         new.iter().for_each(|new| self.messages.made(new, &self.files.path_of(new.name)));
     }
 
-    /// mariadb-backup reads what it finds, and makes nothing with it that is to last.
-    fn adopt(&self, configured: Option<&MasterKeyId>, report: &mut LoadReport, left_behind: &[Entry]) -> Adoption {
+    /// The keys have been judged. mariadb-backup reads what it finds, and makes nothing with it that is to last.
+    fn adopt(&self, configured: &NewKeySettings, report: &mut LoadReport, left_behind: &[Entry]) -> Adoption {
         match self.role {
             Role::Server => adopt::adopt(&self.files, configured, report, left_behind),
-            Role::Backup => {
-                self.judge(configured, report);
-                Adoption::default()
-            }
+            Role::Backup => Adoption::default(),
         }
     }
 
     /// Finds out which keys may encrypt new data.
-    fn judge(&self, configured: Option<&MasterKeyId>, report: &mut LoadReport) {
+    fn judge(&self, configured: &NewKeySettings, report: &mut LoadReport) {
         let has_latest = |id| self.published.latest(id).is_some();
         match self.role {
             Role::Server => report.judge(&self.files, configured),
@@ -327,9 +325,10 @@ impl KeyStore {
     /// A version that has a file, or once had one, is tried again in the background.
     fn version_failed(&self, name: KeyName, error: &KeyStoreError) {
         self.failed(name.id, Some(name.version), error);
-        let was_never_here = matches!(error, KeyStoreError::Gone(..)) && !self.files.recorded().contains(&name);
+        let was_never_here = matches!(error, KeyStoreError::Gone(..)) && !self.files.is_recorded(name);
         if self.role == Role::Server && !was_never_here {
             self.failures.watch(name);
+            self.figures.readiness().set_loaded(SystemTime::now(), false);
             self.bell.ring();
         }
     }

@@ -1,103 +1,86 @@
 //! What new data keys are made with. Set by the server's variables, at any time, from any thread.
 
-use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
 
-use super::KeyId;
+use super::{AllowedKeyIds, KeyId, MasterKeysOfIds};
 use crate::cipher::Algorithm;
-use crate::kms::{KeySpec, MasterKeyId};
+use crate::kms::{EncryptionContext, KeySpec, MasterKeyId};
 
 /// The settings for new data keys; the keys that exist do not depend on them.
 pub struct NewKeys {
-    now: Mutex<Recipe>,
+    now: Mutex<NewKeySettings>,
     allowed: AllowedKeyIds,
 }
 
-/// What the next data key is made with.
+/// What the variables say.
+#[derive(Clone, Debug)]
+pub struct NewKeySettings {
+    /// Wraps the keys of all ids that have none of their own in `master_keys`. Without one, no such key is made.
+    pub master_key: Option<MasterKeyId>,
+    /// Wrap the keys of certain ids.
+    pub master_keys: MasterKeysOfIds,
+    /// Is bound into the wrapped keys, with the key id; nothing is if it is empty.
+    pub encryption_context: EncryptionContext,
+    /// The length of new keys.
+    pub spec: KeySpec,
+    /// What they encrypt with.
+    pub algorithm: Algorithm,
+}
+
+/// What one data key is made with.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// Wraps it. Without one, no new keys are made.
+    /// Wraps it. Without one, it is not made.
     pub master_key: Option<MasterKeyId>,
+    /// Is bound into the wrapped key.
+    pub encryption_context: EncryptionContext,
     /// Its length.
     pub spec: KeySpec,
     /// What it encrypts with.
     pub algorithm: Algorithm,
 }
 
-/// The key ids for which a key may be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AllowedKeyIds(Vec<RangeInclusive<u32>>);
+impl NewKeySettings {
+    /// The master key that wraps the keys of an id.
+    pub fn master_key_of(&self, id: KeyId) -> Option<&MasterKeyId> {
+        self.master_keys.of(id).or(self.master_key.as_ref())
+    }
+
+    /// Whether keys can be made, of some ids at least.
+    pub(super) fn has_master_key(&self) -> bool {
+        self.master_key.is_some() || self.master_keys.all().next().is_some()
+    }
+
+    fn recipe_for(&self, id: KeyId) -> Recipe {
+        Recipe {
+            master_key: self.master_key_of(id).cloned(),
+            encryption_context: self.encryption_context.with_key_id(id.value()),
+            spec: self.spec,
+            algorithm: self.algorithm,
+        }
+    }
+}
 
 impl NewKeys {
     /// What to begin with.
-    pub fn new(recipe: Recipe, allowed: AllowedKeyIds) -> Self {
-        Self { now: Mutex::new(recipe), allowed }
+    pub fn new(settings: NewKeySettings, allowed: AllowedKeyIds) -> Self {
+        Self { now: Mutex::new(settings), allowed }
     }
 
     /// Changes something for all keys that are made from now on.
-    pub fn change(&self, change: impl FnOnce(&mut Recipe)) {
+    pub fn change(&self, change: impl FnOnce(&mut NewKeySettings)) {
         change(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    pub(super) fn current(&self) -> Recipe {
+    pub(super) fn settings(&self) -> NewKeySettings {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn recipe_for(&self, id: KeyId) -> Recipe {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).recipe_for(id)
     }
 
     pub(super) fn allows(&self, id: KeyId) -> bool {
         self.allowed.contains(id)
-    }
-}
-
-impl AllowedKeyIds {
-    /// Ids and ranges of ids, separated by commas, such as `1-10,100`. An empty list allows all. Fails with the part
-    /// that is neither an id nor a range.
-    pub fn parse(list: &str) -> Result<Self, String> {
-        let parts = list.split(',').map(str::trim);
-        if list.trim().is_empty() {
-            return Ok(Self(vec![1..=u32::MAX]));
-        }
-        let ranges = parts.map(|part| parse_range(part).ok_or_else(|| part.to_owned()));
-        ranges.collect::<Result<_, _>>().map(Self)
-    }
-
-    fn contains(&self, id: KeyId) -> bool {
-        self.0.iter().any(|range| range.contains(&id.value()))
-    }
-}
-
-fn parse_range(part: &str) -> Option<RangeInclusive<u32>> {
-    let (first, last) = part.split_once('-').unwrap_or((part, part));
-    let id = |text: &str| text.trim().parse().ok().and_then(KeyId::new).map(KeyId::value);
-    let (first, last) = (id(first)?, id(last)?);
-    (first <= last).then_some(first..=last)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
-
-    use super::*;
-
-    fn allows(list: &str, id: u32) -> bool {
-        AllowedKeyIds::parse(list).expect(list).contains(KeyId::new(id).expect("an id"))
-    }
-
-    #[test]
-    fn a_list_allows_its_ids_and_ranges_and_no_other() {
-        for id in [1, 7, 10, 100, u32::MAX] {
-            assert!(allows("", id) && allows("1-10,100, 4294967295", id), "{id}");
-        }
-        for id in [11, 99, 101] {
-            assert!(!allows("1-10,100", id), "{id}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_list_of_ids_is_named() {
-        for (list, part) in
-            [("0", "0"), ("1,x", "x"), ("1,,2", ""), ("5-3", "5-3"), ("-1", "-1"), ("4294967296", "4294967296")]
-        {
-            assert_eq!(AllowedKeyIds::parse(list), Err(part.to_owned()));
-        }
     }
 }

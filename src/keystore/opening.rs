@@ -2,14 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::background::Bell;
 use super::backoff::Backoff;
-use super::files::{Disk, Folders, KeyFiles, SystemDisk};
+use super::figures::Figures;
+use super::files::{Disk, Folders, FoundManifest, KeyFiles, SystemDisk};
 use super::first_keys::FirstKeys;
 use super::key_locks::KeyLocks;
-use super::load::RefusedKey;
+use super::load::{AcceptedKey, RefusedKey};
 use super::messages::Messages;
 use super::pauses::Patience;
 use super::{KeyStore, KeyStoreError, NewKeys, PublishedKeys, Reporter, start};
@@ -35,6 +36,8 @@ pub struct Opening<'a> {
     pub startup_timeout: Duration,
     /// Whether the server is still starting: then a new key is waited for, too.
     pub is_starting: fn() -> bool,
+    /// On whose behalf the calling thread works, for the record of rotations.
+    pub who: fn() -> String,
     /// Who is told.
     pub reporter: &'static dyn Reporter,
 }
@@ -60,8 +63,20 @@ impl KeyStore {
     }
 
     pub(super) fn open_on(disk: Arc<dyn Disk>, opening: Opening<'_>) -> Result<Self, KeyStoreError> {
-        let Opening { folder, datadir, also, kms, published, new_keys, role, startup_timeout, is_starting, reporter } =
-            opening;
+        let Opening {
+            folder,
+            datadir,
+            also,
+            kms,
+            published,
+            new_keys,
+            role,
+            startup_timeout,
+            is_starting,
+            who,
+            reporter,
+        } = opening;
+        let began = Instant::now();
         let epoch = published.begin();
         let messages = Messages(reporter);
         let folders = Folders { keys: folder, also, datadir, is_read_only: role == Role::Backup };
@@ -70,6 +85,7 @@ impl KeyStore {
         if role == Role::Server {
             messages.leftovers(files.path(), &files.remove_leftovers());
         }
+        let failures = Arc::<Backoff>::default();
         let store = Self {
             files,
             kms,
@@ -79,43 +95,63 @@ impl KeyStore {
             role,
             messages,
             locks: KeyLocks::default(),
-            failures: Backoff::default(),
+            figures: Arc::new(Figures::new(published, failures.clone())),
+            failures,
+            who,
             first_keys: FirstKeys::new(is_starting, startup_timeout),
             bell: Bell::default(),
         };
-        let (files, messages) = (&store.files, &store.messages);
+        store.load_at_start(startup_timeout, &manifest)?;
+        let now = SystemTime::now();
+        store.note_versions();
+        store.figures.note_loaded();
+        store.figures.readiness().checked(now, true);
+        store.figures.readiness().set_master_key(store.new_keys.settings().has_master_key());
+        store.figures.started(began.elapsed());
+        Ok(store)
+    }
+
+    fn load_at_start(&self, startup_timeout: Duration, manifest: &FoundManifest) -> Result<(), KeyStoreError> {
+        let Self { files, messages, published, role, .. } = self;
         let started = Instant::now();
         let mut survey = start::survey(files)?;
         messages.survey(files.path(), &survey, |name| files.path_of(name));
         let patience = Patience::new(started + startup_timeout, messages);
-        let configured = store.new_keys.current().master_key;
-        let judge = |report: &mut _| store.judge(configured.as_ref(), report);
-        let mut report = start::load_all(files, &*store.kms, &survey.present, patience, judge)?;
+        let configured = self.new_keys.settings();
+        let judge = |report: &mut _| self.judge(&configured, report);
+        let mut report = start::load_all(files, &*self.kms, &survey.present, patience, judge)?;
         for name in survey.confirm_left_behind(&report) {
             messages.not_loaded(&KeyStoreError::Gone(name, files.path_of(name)));
         }
         messages.left_behind(&survey);
-        let adoption = store.adopt(configured.as_ref(), &mut report, &survey.left_behind);
+        let adoption = self.adopt(&configured, &mut report, &survey.left_behind);
         start::check_any_is_usable(files, &survey, &report)?;
         if survey.present.is_empty() {
-            return Ok(store);
+            return Ok(());
         }
-        store.publish(&report);
+        self.publish(&report);
+        self.figures.note_memory(report.not_locked.is_none());
         messages.started(files.path(), &survey, &report, published.ids().len(), started.elapsed());
         for RefusedKey { name, error } in &report.refused {
-            store.version_failed(*name, error);
+            self.version_failed(*name, error);
             if published.latest(name.id).is_none() {
-                store.failed(name.id, None, error);
+                self.failed(name.id, None, error);
             }
         }
         for name in survey.missing.iter().copied() {
-            store.version_failed(name, &KeyStoreError::Gone(name, files.path_of(name)));
+            self.version_failed(name, &KeyStoreError::Gone(name, files.path_of(name)));
         }
-        if role == Role::Server {
-            messages.adopted(files.path(), &manifest, &report);
+        if *role == Role::Server {
+            messages.adopted(files.path(), manifest, &report);
             messages.untrusted(&report, &files.master_keys());
         }
         messages.adoption(files.path(), &adoption);
-        Ok(store)
+        messages.loaded_from_copies(&report);
+        let is_from_its_file = |accepted: &AcceptedKey| accepted.instead_of.is_none();
+        self.figures.readiness().set_fully_wrapped(report.accepted.iter().all(is_from_its_file));
+        if *role == Role::Server {
+            self.forget_before_rewrap(&report);
+        }
+        Ok(())
     }
 }

@@ -52,6 +52,7 @@ impl Retry {
         for name in store.failures.due(now) {
             if store.published.with_key(name, |_| ()).is_some() {
                 store.failures.loaded(name);
+                store.figures.note_loaded();
                 continue;
             }
             match store.files.read(name) {
@@ -101,9 +102,10 @@ impl Retry {
             only_names.iter().for_each(|name| self.store.failures.postpone(*name, now));
             return false;
         };
+        let errors: BTreeMap<KeyName, &KeyStoreError> = refused.iter().map(|key| (key.name, &key.error)).collect();
         for (name, digest) in names {
-            match refused.iter().find(|refused| refused.name == *name) {
-                Some(refused) if refused.error.is_final_for_this_file() => self.useless.insert(*name, *digest),
+            match errors.get(name) {
+                Some(error) if error.is_final_for_this_file() => self.useless.insert(*name, *digest),
                 _ => self.useless.remove(name),
             };
         }
@@ -143,6 +145,7 @@ impl KeyStoreError {
             Self::WrongLength { .. }
             | Self::NewerKeyFile { .. }
             | Self::OtherName { .. }
+            | Self::OtherContext(_)
             | Self::BadKeyFile(_)
             | Self::OtherKey(_)
             | Self::OtherAlgorithm(..) => true,

@@ -42,7 +42,8 @@ pub fn survey(files: &KeyFiles) -> Result<Survey, KeyStoreError> {
     let mut missing = files.recorded();
     missing.retain(|name| present.binary_search(name).is_err());
     let mut left_behind = files.left_behind(&missing, &present);
-    missing.retain(|name| !left_behind.iter().any(|entry| entry.name == *name));
+    // In the same order.
+    missing.retain(|name| left_behind.binary_search_by_key(name, |entry| entry.name).is_err());
     let has_newly_left_behind = left_behind.iter().any(|entry| !entry.is_left_behind);
     left_behind.iter_mut().for_each(|entry| entry.is_left_behind = true);
     Ok(Survey { present, missing, left_behind, has_newly_left_behind })
@@ -50,7 +51,7 @@ pub fn survey(files: &KeyFiles) -> Result<Survey, KeyStoreError> {
 
 /// Loads key files. What a key's failure means, its class says: see [`AtStart`]. What is waited for is tried again until
 /// the patience is over, or as long as KMS gets the start any further. `judge` says which keys may encrypt new data: the
-/// others do not count as usable.
+/// others do not count as usable. All that is accepted has been judged at the end.
 ///
 /// Fails if KMS could not be reached for one of the keys, or if there are no credentials: a server that went on would
 /// refuse its tables until it is restarted. A key that fails for a reason of its own is in the report, and the others are

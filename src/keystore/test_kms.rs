@@ -2,31 +2,43 @@
 
 #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::kms::{Call, Class, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
+use crate::kms::{Call, Class, EncryptionContext, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
-/// Wraps a key by writing `wrapped:` before it; `again:` does too.
+/// Wraps a key by writing `wrapped:` before it; `again:` does too. Under a master key that is named by an ARN of its own, or
+/// with an encryption context, by writing these before it.
 #[derive(Default)]
 pub(super) struct TestKms {
     /// What happens to the next calls, in order; when it is empty, calls succeed.
     pub(super) plan: Mutex<VecDeque<(Call, Class)>>,
     /// Keys that are never unwrapped, by the byte that all their bytes are.
     pub(super) refused: Mutex<BTreeMap<u8, Class>>,
+    /// What happens after so many calls of this kind.
+    pub(super) later: Mutex<Option<(usize, Call, Class)>>,
     /// All calls so far.
     pub(super) calls: Mutex<Vec<Call>>,
     /// If set, generated keys have this length.
     pub(super) key_len: Mutex<Option<usize>>,
     /// Whether generated keys are wrapped by [`OTHER_MASTER_KEY`].
     pub(super) has_other_master_key: AtomicBool,
+    /// Whether it wraps another key than it is given.
+    pub(super) wraps_another_key: AtomicBool,
+    /// ARNs of master keys that are disabled, for every call.
+    pub(super) disabled: Mutex<BTreeSet<String>>,
 }
 
 impl TestKms {
     pub(super) fn fail_next(&self, failures: &[(Call, Class)]) {
         self.plan.lock().expect("plan").extend(failures.iter().copied());
+    }
+
+    /// So many of these calls succeed, and the next one fails.
+    pub(super) fn fail_after(&self, calls: usize, call: Call, class: Class) {
+        *self.later.lock().expect("later") = Some((calls, call, class));
     }
 
     pub(super) fn refuse(&self, key: u8, class: Class) {
@@ -41,8 +53,35 @@ impl TestKms {
         std::mem::take(&mut *self.calls.lock().expect("calls"))
     }
 
+    /// Disables a master key, by its ARN, or enables it again.
+    pub(super) fn disable(&self, master_key: &str, is_disabled: bool) {
+        let mut disabled = self.disabled.lock().expect("disabled");
+        if is_disabled {
+            disabled.insert(master_key.to_owned())
+        } else {
+            disabled.remove(master_key)
+        };
+    }
+
+    fn check_enabled(&self, call: Call, master_key: &str) -> Result<(), KmsError> {
+        match self.disabled.lock().expect("disabled").contains(master_key) {
+            true => Err(failed(call, Class::Disabled)),
+            false => Ok(()),
+        }
+    }
+
     fn call(&self, call: Call) -> Result<(), KmsError> {
         self.calls.lock().expect("calls").push(call);
+        let mut later = self.later.lock().expect("later");
+        match &mut *later {
+            Some((0, planned, class)) if *planned == call => {
+                let class = *class;
+                *later = None;
+                return Err(failed(call, class));
+            }
+            Some((calls, planned, _)) if *planned == call => *calls -= 1,
+            _ => {}
+        }
         let mut plan = self.plan.lock().expect("plan");
         match plan.front().copied() {
             Some((planned, class)) if planned == call => {
@@ -55,13 +94,34 @@ impl TestKms {
 }
 
 impl Kms for TestKms {
-    fn generate_data_key(&self, _: &MasterKeyId, spec: KeySpec) -> Result<WrappedKey, KmsError> {
-        self.call(Call::GenerateDataKeyWithoutPlaintext)?;
+    fn generate_data_key(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
+        const CALL: Call = Call::GenerateDataKeyWithoutPlaintext;
+        self.call(CALL)?;
+        self.check_enabled(CALL, arn_of(master_key))?;
         let mut key = vec![0; self.key_len.lock().expect("length").unwrap_or(spec.key_len())];
         fastrand::fill(&mut key);
         match self.has_other_master_key.load(Ordering::Relaxed) {
             true => Ok(WrappedKey::new([b"other:", &key[..]].concat())),
-            false => Ok(wrap(&key)),
+            false => Ok(wrap_by(master_key, &key, context)),
+        }
+    }
+
+    fn encrypt(
+        &self,
+        master_key: &MasterKeyId,
+        key: &[u8],
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
+        self.call(Call::Encrypt)?;
+        self.check_enabled(Call::Encrypt, arn_of(master_key))?;
+        match self.wraps_another_key.load(Ordering::Relaxed) {
+            true => Ok(wrap_by(master_key, &[66; 16], context)),
+            false => Ok(wrap_by(master_key, key, context)),
         }
     }
 
@@ -79,11 +139,25 @@ impl Kms for TestKms {
         if let Some(class) = bytes.last().and_then(|byte| self.refused.lock().expect("refused").get(byte).copied()) {
             return Err(failed(Call::Decrypt, class));
         }
+        if let Some(rest) = bytes.strip_prefix(b"by\0") {
+            let mut parts = rest.splitn(3, |byte| *byte == 0);
+            let mut text = || String::from_utf8(parts.next().expect("a part").to_vec()).expect("UTF-8");
+            let (arn, context) = (text(), text());
+            self.check_enabled(Call::Decrypt, &arn)?;
+            return match context == format!("{:?}", wrapped.encryption_context()) {
+                true => Ok(PlainKey::new(parts.next().expect("the key").to_vec(), Some(arn))),
+                false => Err(failed(Call::Decrypt, Class::Corrupt)),
+            };
+        }
         if let Some(key) = bytes.strip_prefix(b"other:") {
+            self.check_enabled(Call::Decrypt, OTHER_MASTER_KEY)?;
             return Ok(PlainKey::new(key.to_vec(), Some(OTHER_MASTER_KEY.into())));
         }
         match bytes.strip_prefix(b"wrapped:").or(bytes.strip_prefix(b"again:")) {
-            Some(key) => Ok(PlainKey::new(key.to_vec(), Some("arn:aws:kms:us-east-1:1:key/test".into()))),
+            Some(key) => {
+                self.check_enabled(Call::Decrypt, TEST_MASTER_KEY)?;
+                Ok(PlainKey::new(key.to_vec(), Some(TEST_MASTER_KEY.into())))
+            }
             None => Err(KmsError {
                 code: Some("InvalidCiphertextException".into()),
                 ..KmsError::new(Call::Decrypt, Class::Corrupt, "")
@@ -95,6 +169,25 @@ impl Kms for TestKms {
 fn failed(call: Call, class: Class) -> KmsError {
     KmsError::new(call, class, "as planned")
 }
+
+/// The ARN; every name that is no ARN is an alias of the same one.
+fn arn_of(master_key: &MasterKeyId) -> &str {
+    if master_key.as_str().starts_with("arn:") { master_key.as_str() } else { TEST_MASTER_KEY }
+}
+
+fn wrap_by(master_key: &MasterKeyId, key: &[u8], context: &EncryptionContext) -> WrappedKey {
+    let arn = arn_of(master_key);
+    match arn {
+        TEST_MASTER_KEY if context.is_empty() => return wrap(key),
+        OTHER_MASTER_KEY if context.is_empty() => return WrappedKey::new([b"other:", key].concat()),
+        _ => {}
+    }
+    let before = format!("by\0{arn}\0{context:?}\0");
+    WrappedKey::new([before.as_bytes(), key].concat()).with_encryption_context(context.clone())
+}
+
+/// Wraps what begins with `wrapped:` and `again:`.
+pub(super) const TEST_MASTER_KEY: &str = "arn:aws:kms:us-east-1:1:key/test";
 
 /// Wraps what begins with `other:`.
 pub(super) const OTHER_MASTER_KEY: &str = "arn:aws:kms:us-east-1:666:key/other";

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::NewKeySettings;
 use super::files::{Finding, KeyFiles};
 use super::load::AcceptedKey;
 use crate::kms::MasterKeyId;
@@ -14,12 +15,12 @@ use crate::kms::MasterKeyId;
 /// and from the configuration.
 pub struct KnownMasterKeys<'a> {
     in_manifest: BTreeSet<String>,
-    configured: Option<&'a MasterKeyId>,
+    configured: &'a NewKeySettings,
 }
 
 impl<'a> KnownMasterKeys<'a> {
-    /// `configured` is what new keys are wrapped by.
-    pub fn new(files: &KeyFiles, configured: Option<&'a MasterKeyId>) -> Self {
+    /// `configured` says what new keys are wrapped by.
+    pub fn new(files: &KeyFiles, configured: &'a NewKeySettings) -> Self {
         let in_manifest = files.master_keys().iter().map(|arn| without_region(arn)).collect();
         Self { in_manifest, configured }
     }
@@ -28,9 +29,16 @@ impl<'a> KnownMasterKeys<'a> {
     /// manifest, nothing is known, and all may.
     pub fn trust(&self, files: &KeyFiles, found: &AcceptedKey) -> bool {
         let Some(arn) = found.entry.master_key() else { return true };
-        let is_known = self.in_manifest.is_empty() || self.in_manifest.contains(&without_region(arn));
+        let id = found.entry.name.id;
+        let is_set = self.configured.master_key_of(id).is_some_and(|configured| names(configured, arn));
+        // What a tenant has brought for his ids is not known for others.
+        let is_of_others = || {
+            let of_all = self.configured.master_key.as_ref().is_some_and(|of_all| names(of_all, arn));
+            !of_all && self.configured.master_keys.all().any(|of_some| names(of_some, arn))
+        };
+        let is_in_manifest = self.in_manifest.is_empty() || self.in_manifest.contains(&without_region(arn));
         let was_trusted = || files.is_trusted(found.entry.name) == Some(true) && found.finding != Finding::New;
-        is_known || was_trusted() || self.configured.is_some_and(|configured| names(configured, arn))
+        is_set || was_trusted() || (is_in_manifest && !is_of_others())
     }
 }
 
@@ -44,6 +52,11 @@ fn names(configured: &MasterKeyId, arn: &str) -> bool {
 /// Whether two ARNs are of the same master key.
 pub fn is_same_master_key(one: &str, other: &str) -> bool {
     without_region(one) == without_region(other)
+}
+
+/// How many master keys these ARNs are of.
+pub fn count_master_keys<'a>(arns: impl IntoIterator<Item = &'a str>) -> usize {
+    arns.into_iter().map(without_region).collect::<BTreeSet<String>>().len()
 }
 
 /// The replicas of a multi-region key are one key: their ARNs differ in the region.

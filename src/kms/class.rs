@@ -124,6 +124,12 @@ impl Class {
         matches!(self, Self::Transient | Self::UntrustedCa | Self::BadCertificate | Self::Internal)
     }
 
+    /// Whether KMS may do what it was asked for if it is asked about another master key, perhaps in another region: the reason
+    /// is not in the plugin's settings, nor in who asks.
+    pub fn may_be_of_the_master_key(self) -> bool {
+        !matches!(self, Self::NoCredentials | Self::BadCredentials | Self::RoleRefused | Self::Clock | Self::Config)
+    }
+
     /// Whether the reason may be in what is read once for many calls: credentials, the files that they come from, and
     /// the certificates of CAs. An identity that may not use the master key, or whose account does not have it, may be
     /// another one by now.
@@ -142,7 +148,7 @@ impl Class {
 
     /// What may help, as a sentence without its full stop.
     pub(super) fn remedy(self, call: Call) -> &'static str {
-        use Call::{Decrypt, GenerateDataKeyWithoutPlaintext as Generate};
+        use Call::{Decrypt, Encrypt, GenerateDataKeyWithoutPlaintext as Generate};
         match (self, call) {
             (Self::Throttled, _) => "Try again; if it lasts, ask AWS for a higher KMS request quota",
             (Self::Transient, _) => {
@@ -172,6 +178,7 @@ impl Class {
             (Self::Denied, Generate) => {
                 "Allow kms:GenerateDataKeyWithoutPlaintext on the master key to the server's identity"
             }
+            (Self::Denied, Encrypt) => "Allow kms:Encrypt on the master key to the server's identity",
             (Self::Disabled, _) => "Enable the master key in KMS",
             (Self::InvalidState, _) => {
                 "As the reason tells: cancel the master key's deletion, import its key material again (it may have \
@@ -181,12 +188,14 @@ impl Class {
             (Self::Unavailable, _) => {
                 "Try again; if it lasts, see the state of the master key and of its key store in KMS"
             }
-            (Self::NotFound, Generate) => "Check aws_key_management_master_key_id and aws_key_management_region",
+            (Self::NotFound, Generate | Encrypt) => {
+                "Check the master key's name in the plugin's settings, its account, and aws_key_management_region"
+            }
             (Self::NotFound, Decrypt) => {
                 "Check aws_key_management_region and the account: the master key that wrapped it must be there. What a \
                  deleted master key has wrapped cannot be unwrapped any more"
             }
-            (Self::KeyType, Generate) => {
+            (Self::KeyType, Generate | Encrypt) => {
                 "Set aws_key_management_master_key_id to a symmetric key for encryption and decryption"
             }
             (Self::KeyType | Self::WrongKey | Self::Corrupt, _) => {

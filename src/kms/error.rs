@@ -34,8 +34,15 @@ pub struct KmsError {
 pub enum Call {
     /// GenerateDataKeyWithoutPlaintext
     GenerateDataKeyWithoutPlaintext,
+    /// Encrypt
+    Encrypt,
     /// Decrypt
     Decrypt,
+}
+
+impl Call {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::GenerateDataKeyWithoutPlaintext, Self::Encrypt, Self::Decrypt];
 }
 
 impl KmsError {
@@ -89,6 +96,7 @@ impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::GenerateDataKeyWithoutPlaintext => "GenerateDataKeyWithoutPlaintext",
+            Self::Encrypt => "Encrypt",
             Self::Decrypt => "Decrypt",
         })
     }
@@ -140,7 +148,7 @@ mod tests {
     #[test]
     fn the_first_part_of_every_message_fits_into_a_line_with_the_key_before_it() {
         for class in Class::ALL {
-            for call in [Call::Decrypt, Call::GenerateDataKeyWithoutPlaintext] {
+            for call in Call::ALL {
                 for detail in ["word ".repeat(200), "x".repeat(1000), "é".repeat(500), String::new()] {
                     let error = KmsError {
                         code: Some("CustomKeyStoreInvalidStateException".into()),

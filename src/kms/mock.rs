@@ -2,19 +2,28 @@
 
 use std::time::Instant;
 
-use super::{Call, Class, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
+use super::{Call, Class, EncryptionContext, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 /// Protects nothing.
 pub struct MockKms;
 
 impl Kms for MockKms {
-    fn generate_data_key(&self, _: &MasterKeyId, spec: KeySpec) -> Result<WrappedKey, KmsError> {
+    fn generate_data_key(
+        &self,
+        _: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
         let mut key = vec![0; spec.key_len()];
         getrandom::fill(&mut key).map_err(|error| {
             let detail = format!("mock: no random numbers: {error}");
             KmsError::new(Call::GenerateDataKeyWithoutPlaintext, Class::Transient, detail)
         })?;
-        Ok(WrappedKey::new(key))
+        Ok(WrappedKey::new(key).with_encryption_context(context.clone()))
+    }
+
+    fn encrypt(&self, _: &MasterKeyId, key: &[u8], context: &EncryptionContext) -> Result<WrappedKey, KmsError> {
+        Ok(WrappedKey::new(key.to_vec()).with_encryption_context(context.clone()))
     }
 
     fn decrypt_all(&self, wrapped: &[WrappedKey], _: Instant) -> Vec<Result<PlainKey, KmsError>> {

@@ -1,4 +1,4 @@
-//! AWS KMS as the key store sees it: two calls, and errors in classes that say what to do.
+//! AWS KMS as the key store sees it: three calls, and errors in classes that say what to do.
 //!
 //! Knows no key file, no key id and no server.
 
@@ -6,24 +6,41 @@
 
 pub mod aws;
 mod class;
+mod encryption_context;
 mod error;
+mod figures;
 #[cfg(feature = "mock")]
 pub mod mock;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Instant;
 
 use zeroize::Zeroizing;
 
 pub use class::{AtStart, Class};
+pub use encryption_context::EncryptionContext;
 pub use error::{Call, KmsError};
+pub use figures::{Calls, Figures};
 
-/// The calls that the plugin makes; they need the permissions `kms:GenerateDataKeyWithoutPlaintext` and `kms:Decrypt`
-/// and nothing else. Each blocks the calling thread for a bounded time.
+/// The calls that the plugin makes. What the plugin that this one replaces did needs the permissions
+/// `kms:GenerateDataKeyWithoutPlaintext` and `kms:Decrypt` and nothing else. Each blocks the calling thread for a bounded time.
 pub trait Kms: Send + Sync {
-    /// Asks KMS for a new data key, wrapped by `master_key`. The key itself is not in the answer.
-    fn generate_data_key(&self, master_key: &MasterKeyId, spec: KeySpec) -> Result<WrappedKey, KmsError>;
+    /// Asks KMS for a new data key, wrapped by `master_key`, with `context` bound into it. The key itself is not in the
+    /// answer.
+    fn generate_data_key(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError>;
+
+    /// Wraps `key`, a data key of 1 to 4096 bytes, by `master_key`, with `context` bound into it.
+    fn encrypt(
+        &self,
+        master_key: &MasterKeyId,
+        key: &[u8],
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError>;
 
     /// Unwraps all of `wrapped`, several at a time, and answers in their order. What has not been answered at `until`
     /// counts as [`Class::Transient`].
@@ -37,17 +54,18 @@ pub trait Kms: Send + Sync {
 #[derive(Clone, PartialEq, Eq)]
 pub struct WrappedKey {
     blob: Vec<u8>,
-    encryption_context: BTreeMap<String, String>,
+    encryption_context: EncryptionContext,
+    master_key: Option<MasterKeyId>,
 }
 
 impl WrappedKey {
     /// `blob` is a `CiphertextBlob` of KMS: raw bytes, at most 6144 of them today.
     pub fn new(blob: Vec<u8>) -> Self {
-        Self { blob, encryption_context: BTreeMap::new() }
+        Self { blob, encryption_context: EncryptionContext::default(), master_key: None }
     }
 
-    /// The names and values that KMS bound into the wrapped key, and wants to see again when it unwraps it.
-    pub fn with_encryption_context(mut self, encryption_context: BTreeMap<String, String>) -> Self {
+    /// With what KMS bound into it.
+    pub fn with_encryption_context(mut self, encryption_context: EncryptionContext) -> Self {
         self.encryption_context = encryption_context;
         self
     }
@@ -58,8 +76,19 @@ impl WrappedKey {
     }
 
     /// See [`WrappedKey::with_encryption_context`].
-    pub fn encryption_context(&self) -> &BTreeMap<String, String> {
+    pub fn encryption_context(&self) -> &EncryptionContext {
         &self.encryption_context
+    }
+
+    /// The master key that wraps it, as far as it is known: KMS is asked in that key's region, if the name tells it.
+    pub fn with_master_key(mut self, master_key: Option<MasterKeyId>) -> Self {
+        self.master_key = master_key;
+        self
+    }
+
+    /// See [`WrappedKey::with_master_key`].
+    pub fn master_key(&self) -> Option<&MasterKeyId> {
+        self.master_key.as_ref()
     }
 }
 
@@ -133,6 +162,13 @@ impl MasterKeyId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The region that it is in, if the name is an ARN.
+    pub fn region(&self) -> Option<&str> {
+        let mut parts = self.0.split(':');
+        let is_arn = parts.next() == Some("arn") && parts.nth(1) == Some("kms");
+        parts.next().filter(|region| is_arn && !region.is_empty())
+    }
 }
 
 impl fmt::Display for MasterKeyId {
@@ -155,6 +191,16 @@ mod tests {
             "arn:aws-cn:kms:cn-north-1:111122223333:alias/mariadb",
         ] {
             assert_eq!(MasterKeyId::parse(name).expect(name).as_str(), name);
+        }
+    }
+
+    #[test]
+    fn an_arn_tells_its_region_and_another_name_does_not() {
+        let region = |name| MasterKeyId::parse(name).and_then(|name| name.region().map(str::to_owned));
+        assert_eq!(region("arn:aws:kms:us-east-2:111122223333:key/1234"), Some("us-east-2".to_owned()));
+        assert_eq!(region("arn:aws-cn:kms:cn-north-1:1:alias/mariadb"), Some("cn-north-1".to_owned()));
+        for name in ["1234", "alias/a:b:kms:us-east-2", "arn:aws:s3:us-east-2:1:key/1", "arn:aws:kms::1:key/1", "arn"] {
+            assert_eq!(region(name), None, "{name}");
         }
     }
 

@@ -5,6 +5,7 @@
 mod child;
 mod classes;
 mod credentials;
+mod figures;
 #[path = "../support/http_stub.rs"]
 mod http_stub;
 #[path = "../support/kms_emulator.rs"]
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_key_management::kms::aws::{AwsKms, AwsSettings};
-use aws_key_management::kms::{Class, KeySpec, Kms, KmsError, MasterKeyId, WrappedKey};
+use aws_key_management::kms::{Class, EncryptionContext, KeySpec, Kms, KmsError, MasterKeyId, WrappedKey};
 use child::{CREDENTIALS, with_environment};
 use kms_emulator::{Emulator, MASTER_KEY};
 
@@ -36,6 +37,31 @@ fn a_data_key_is_made_and_unwrapped_and_its_plaintext_is_known_to_kms_alone() {
             assert!(!wrapped.as_bytes().windows(16).any(|part| part == &plain.as_bytes()[..16]));
         }
         assert_eq!((emulator.count("GenerateDataKeyWithoutPlaintext"), emulator.count("Decrypt")), (2, 2));
+    });
+}
+
+#[test]
+fn a_key_that_is_wrapped_anew_is_the_same_key_and_needs_its_context() {
+    with_emulator("a_key_that_is_wrapped_anew_is_the_same_key_and_needs_its_context", |_, kms| {
+        let master_key = MasterKeyId::parse(MASTER_KEY).unwrap();
+        let context = EncryptionContext::parse("server=db1").unwrap().with_key_id(7);
+        let generated = kms.generate_data_key(&master_key, KeySpec::Aes256, &context).expect("a wrapped key");
+        let plain = kms.decrypt(&generated).expect("the key");
+        let again = kms.encrypt(&master_key, plain.as_bytes(), &context).expect("wrapped anew");
+        assert!(again.as_bytes() != generated.as_bytes());
+        assert!(again.master_key().is_some_and(|arn| Some(arn.as_str()) == plain.master_key()));
+        assert_eq!(kms.decrypt(&again).expect("the key").as_bytes(), plain.as_bytes());
+        for context in [EncryptionContext::default(), EncryptionContext::parse("server=db1").unwrap().with_key_id(8)] {
+            for wrapped in [&generated, &again] {
+                let error = kms.decrypt(&wrapped.clone().with_encryption_context(context.clone())).err();
+                check(
+                    &error.expect("refused"),
+                    Class::Corrupt,
+                    Some("InvalidCiphertextException"),
+                    "Restore the key file",
+                );
+            }
+        }
     });
 }
 
@@ -290,7 +316,7 @@ fn connect(url: &str, request_timeout: Option<Duration>) -> AwsKms {
 }
 
 fn generate(kms: &AwsKms, master_key: &str, spec: KeySpec) -> Result<WrappedKey, KmsError> {
-    kms.generate_data_key(&MasterKeyId::parse(master_key).expect("a name"), spec)
+    kms.generate_data_key(&MasterKeyId::parse(master_key).expect("a name"), spec, &EncryptionContext::default())
 }
 
 /// The class, the code, a request id wherever AWS has answered, and a part of the message.

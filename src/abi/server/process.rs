@@ -10,7 +10,8 @@ use super::super::server_text::{PluginText, ServerTextVariable};
 use super::role;
 use super::symbols::{
     ABORT_LOOP, CURRENT_THD, CurrentThd, ERROR_HANDLER_HOOK, MY_MESSAGE, MY_MESSAGE_STDERR, MYSQLD_SERVER_STARTED,
-    Message, OPT_BOOTSTRAP, OPT_HELP, Symbols, THD_KILLED, Thd, ThdKilled, WSREP_RECOVERY, XTRABACKUP_INCREMENTAL_DIR,
+    Message, OPT_BOOTSTRAP, OPT_HELP, PartOfAccount, Symbols, THD_KILLED, THD_PRIV_HOST, THD_PRIV_USER, Thd, ThdKilled,
+    WSREP_RECOVERY, XTRABACKUP_INCREMENTAL_DIR,
 };
 use crate::keystore::Role;
 
@@ -20,6 +21,8 @@ pub(in crate::abi) struct Server {
     current_thd: Option<CurrentThd>,
     incremental_dir: Option<&'static ServerTextVariable>,
     thd_killed: Option<ThdKilled>,
+    user: Option<PartOfAccount>,
+    host: Option<PartOfAccount>,
     started: Option<&'static AtomicI32>,
     bootstrap: Option<&'static AtomicU8>,
     wsrep_recovery: Option<&'static AtomicU8>,
@@ -58,6 +61,8 @@ impl Server {
             current_thd: symbols.function(&CURRENT_THD),
             incremental_dir: symbols.variable(&XTRABACKUP_INCREMENTAL_DIR),
             thd_killed: symbols.function(&THD_KILLED),
+            user: symbols.function(&THD_PRIV_USER),
+            host: symbols.function(&THD_PRIV_HOST),
             started: symbols.variable(&MYSQLD_SERVER_STARTED),
             bootstrap: symbols.variable(&OPT_BOOTSTRAP),
             wsrep_recovery: symbols.variable(&WSREP_RECOVERY),
@@ -121,6 +126,16 @@ impl Server {
         let is_killed =
             || self.statement().zip(self.thd_killed).is_some_and(|(statement, thd_killed)| thd_killed(statement) != 0);
         goes_down || is_killed()
+    }
+
+    /// The account of the calling thread's connection, as `user@host`. `None` without a connection.
+    pub(in crate::abi) fn account(&self) -> Option<String> {
+        let statement = self.statement()?;
+        let part = |part: PartOfAccount| {
+            let text = part(statement, &mut 0).to_owned().unwrap_or_default();
+            text.to_string_lossy().into_owned()
+        };
+        Some(format!("{}@{}", part(self.user?), part(self.host?)))
     }
 
     fn statement(&self) -> Option<&'static Thd> {

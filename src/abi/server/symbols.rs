@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_int, c_uint, c_ulong, c_void};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8};
 
-use super::super::server_text::{PluginText, ServerTextVariable};
+use super::super::server_text::{PluginText, ServerText, ServerTextVariable};
 
 /// Answers the address of the symbol of a name, or NULL.
 pub(super) type LookUp = fn(&CStr) -> *mut c_void;
@@ -45,6 +45,14 @@ pub(super) struct Thd([u8; 0], PhantomData<*mut c_void>);
 /// the connection is, so NULL would be its end.
 pub(super) const THD_KILLED: Symbol<ThdKilled> = Symbol::new(c"thd_killed");
 pub(super) type ThdKilled = extern "C" fn(&Thd) -> c_int;
+
+/// `const char *thd_priv_user(MYSQL_THD thd, size_t *length)`: the user of the account that a connection has, an empty text
+/// for the anonymous one. It has no other end than that of the statement (sql/sql_class.cc).
+pub(super) const THD_PRIV_USER: Symbol<PartOfAccount> = Symbol::new(c"thd_priv_user");
+
+/// `thd_priv_host`: the same of its host.
+pub(super) const THD_PRIV_HOST: Symbol<PartOfAccount> = Symbol::new(c"thd_priv_host");
+pub(super) type PartOfAccount = extern "C" fn(&Thd, &mut usize) -> ServerText;
 
 /// `int mysqld_server_started`: 1 from the moment on at which the server takes connections; stays 0 in a bootstrap and with
 /// `--wsrep-recover` (sql/mysqld.cc; seen on 10.5.23, 10.11.19 and 11.8.9). mariadb-backup has it too, and never sets it.

@@ -148,6 +148,27 @@ fn waits_end_when_the_statement_is_killed_and_when_the_server_goes_down() {
     assert!(!made_up(a_server).ends_waits(), "without the symbols");
 }
 
+#[test]
+fn the_account_of_a_statement_is_its_user_and_host() {
+    let server = made_up(|name| match name.to_bytes() {
+        b"thd_priv_user" => user as *mut c_void,
+        b"thd_priv_host" => host as *mut c_void,
+        _ => a_server(name),
+    });
+    assert_eq!(server.account(), None, "without a connection");
+    THD.set(1);
+    assert_eq!(server.account().as_deref(), Some("dba@%"));
+    assert_eq!(made_up(a_server).account(), None, "without the symbols");
+}
+
+extern "C" fn user(_: *const c_void, _: *mut usize) -> *const c_char {
+    c"dba".as_ptr()
+}
+
+extern "C" fn host(_: *const c_void, _: *mut usize) -> *const c_char {
+    c"%".as_ptr()
+}
+
 fn made_up(look_up: LookUp) -> Server {
     // SAFETY: what the look-ups of this file answer is NULL, or the address of a static or a function of the symbol's type.
     Server::with(unsafe { Symbols::made_up(look_up) })

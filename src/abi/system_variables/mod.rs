@@ -10,6 +10,7 @@ mod access;
 mod choice;
 mod key_command;
 mod number;
+mod rewrap_key;
 mod rotate_key;
 #[cfg(feature = "mock")]
 mod switch;
@@ -40,9 +41,9 @@ use super::bindings as c;
 use super::plugin;
 use super::server_writable::ServerWritable;
 use crate::cipher::Algorithm;
-use crate::keystore::{AllowedKeyIds, Recipe};
+use crate::keystore::{AllowedKeyIds, MasterKeysOfIds, NewKeySettings};
 use crate::kms::aws::sdk_log;
-use crate::kms::{KeySpec, MasterKeyId};
+use crate::kms::{EncryptionContext, KeySpec, MasterKeyId};
 
 system_variables! {
     MASTER_KEY_ID: Text<Option<MasterKeyId>> {
@@ -53,12 +54,29 @@ system_variables! {
         on_set: OnSet::Call(SetText { change: change_master_key, empty: "switches the making of new keys off" }),
     }
 
+    MASTER_KEYS: Text<MasterKeysOfIds> {
+        name: c"master_keys",
+        comment: c"Master keys of certain key ids, in place of aws_key_management_master_key_id, such as \
+            100-199=arn:aws:kms:eu-west-1:111122223333:key/..; 200=alias/tenant-b",
+        meaning: parse_master_keys,
+        on_set: OnSet::Call(SetText { change: change_master_keys, empty: "leaves all keys to aws_key_management_master_key_id" }),
+    }
+
+    ENCRYPTION_CONTEXT: Text<EncryptionContext> {
+        name: c"encryption_context",
+        comment: c"Names and values, such as server=db1,stage=prod, that KMS binds into new wrapped keys together with the key \
+            id. CloudTrail shows them, and policies can ask for them. Key files with them cannot be read by the plugin that \
+            this one replaces. If empty, nothing is bound",
+        meaning: parse_encryption_context,
+        on_set: OnSet::Call(SetText { change: change_encryption_context, empty: "binds nothing into new keys any more" }),
+    }
+
     KEY_SPEC: Choice<KeySpec> {
         name: c"key_spec",
         comment: c"Length of new data keys. Pages and logs are encrypted with a key of 128 bits that the server derives from \
             the data key; only the binary log uses the data key itself",
         values: choices![(c"AES_128", KeySpec::Aes128), (c"AES_256", KeySpec::Aes256)],
-        on_set: OnSet::Call(|spec| change_recipe(|recipe| recipe.spec = spec)),
+        on_set: OnSet::Call(|spec| change_settings(|settings| settings.spec = spec)),
     }
 
     ENCRYPTION_ALGORITHM: Choice<Algorithm> {
@@ -66,7 +84,7 @@ system_variables! {
         comment: c"What new key versions encrypt with. It belongs to the key version: rotate a key to move its tables to \
             another algorithm. With AES_CTR, rotate all keys after making a copy of the datadir that is written to as well",
         values: choices![(c"AES_CBC", Algorithm::AesCbc), (c"AES_CTR", Algorithm::AesCtr)],
-        on_set: OnSet::Call(|algorithm| change_recipe(|recipe| recipe.algorithm = algorithm)),
+        on_set: OnSet::Call(|algorithm| change_settings(|settings| settings.algorithm = algorithm)),
     }
 
     ALLOWED_KEY_IDS: Text<AllowedKeyIds> {
@@ -83,6 +101,15 @@ system_variables! {
             a rotation fails. Reads 0",
         verb: "rotates",
         run: rotate_key::rotate,
+    }
+
+    REWRAP_KEY: KeyCommand {
+        name: c"rewrap_key",
+        comment: c"Set it to a key id to have all versions of that key wrapped anew under the master key that is configured now, \
+            or to -1 to do so with all keys. The data keys and the data stay as they are; the master key that wrapped them \
+            before is not needed. The statement fails if one of them fails. Reads 0",
+        verb: "re-wraps",
+        run: rewrap_key::rewrap,
     }
 
     LOG_LEVEL: Choice<LevelFilter> {
@@ -161,6 +188,26 @@ fn parse_master_key_id(text: &OsStr) -> Result<Option<MasterKeyId>, String> {
     })
 }
 
+fn parse_master_keys(text: &OsStr) -> Result<MasterKeysOfIds, String> {
+    let list = text.to_string_lossy();
+    MasterKeysOfIds::parse(&list).map_err(|wrong| {
+        format!(
+            "aws_key_management_master_keys is wrong: {wrong}; it must be a list such as \
+             100-199=arn:aws:kms:..; 200=alias/tenant-b, or empty"
+        )
+    })
+}
+
+fn parse_encryption_context(text: &OsStr) -> Result<EncryptionContext, String> {
+    let list = text.to_string_lossy();
+    EncryptionContext::parse(&list).map_err(|wrong| {
+        format!(
+            "aws_key_management_encryption_context is wrong: {wrong}; it must be a list such as server=db1,stage=prod, or \
+             empty"
+        )
+    })
+}
+
 fn parse_allowed_key_ids(text: &OsStr) -> Result<AllowedKeyIds, String> {
     let list = text.to_string_lossy();
     AllowedKeyIds::parse(&list).map_err(|part| {
@@ -192,13 +239,27 @@ fn unless_empty(text: &OsStr) -> Option<String> {
 }
 
 fn change_master_key(master_key: Option<MasterKeyId>) {
-    change_recipe(|recipe| recipe.master_key = master_key);
+    change_settings(|settings| settings.master_key = master_key);
+    try_again();
+}
+
+fn change_master_keys(master_keys: MasterKeysOfIds) {
+    change_settings(|settings| settings.master_keys = master_keys);
+    try_again();
+}
+
+fn change_encryption_context(context: EncryptionContext) {
+    change_settings(|settings| settings.encryption_context = context);
+    try_again();
+}
+
+fn try_again() {
     if let Some(store) = plugin::store() {
         store.forget_failures();
     }
 }
 
-fn change_recipe(change: impl FnOnce(&mut Recipe)) {
+fn change_settings(change: impl FnOnce(&mut NewKeySettings)) {
     if let Some(store) = plugin::store() {
         store.new_keys().change(change);
     }

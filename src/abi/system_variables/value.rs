@@ -2,7 +2,6 @@
 
 use std::ffi::{CStr, c_char, c_int, c_longlong, c_void};
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 
 use super::super::bindings as c;
 use super::super::export::Argument;
@@ -68,26 +67,6 @@ impl<'a> Value<'a> {
 /// A string with a NUL in it, as almost every text in UTF-16 and UTF-32 has, or not in UTF-8.
 #[derive(Debug, PartialEq)]
 pub(super) struct NotUtf8;
-
-/// Where a check function puts the value for the update function.
-pub(super) struct Save<'a, T>(&'a mut MaybeUninit<T>);
-
-impl<T> Save<'_, T> {
-    pub(super) fn put(self, value: T) {
-        self.0.write(value);
-    }
-}
-
-impl<T> Argument for Save<'_, T> {
-    type Raw = (*mut c_void,);
-
-    /// The pointer is valid for writes of a `T`, and aligned for it; the server has room for a double there.
-    unsafe fn from_raw((save,): (*mut c_void,)) -> Self {
-        const { assert!(size_of::<T>() <= size_of::<f64>() && align_of::<T>() <= align_of::<f64>()) };
-        // SAFETY: valid and aligned, as the caller promises, and nobody else uses it during the check.
-        Self(unsafe { &mut *save.cast() })
-    }
-}
 
 /// The value that an update function is called with: what the check function, the server's check or the default left.
 pub(super) struct New<T>(pub(super) T);

@@ -7,13 +7,14 @@
 //! leaves the check to the server.
 
 use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
 
 use super::super::bindings as c;
 use super::super::error_log;
-use super::super::export::{Argument, Unused, exported};
+use super::super::export::{Argument, Place, Unused, exported};
 use super::super::server_writable::ServerWritable;
 use super::access::{InInit, InUpdate};
-use super::value::{Save, Value};
+use super::value::Value;
 
 /// A variable: what the server knows of it, its value, and its row of the table.
 #[repr(C)]
@@ -93,12 +94,14 @@ exported! {
     pub(super) fn check<K: Check>(
         _thd: Unused<c::MYSQL_THD> = (thd: c::MYSQL_THD),
         variable: &'static Variable<K> = (variable: *mut c::st_mysql_sys_var),
-        save: Save<'_, K::Saved> = (save: *mut c_void),
+        save: Place<'_, MaybeUninit<K::Saved>> = (save: *mut c_void),
         value: Value<'_> = (value: *mut c::st_mysql_value),
     ) -> c_int, on panic REFUSED {
+        // The server has room for a double there.
+        const { assert!(size_of::<K::Saved>() <= size_of::<f64>() && align_of::<K::Saved>() <= align_of::<f64>()) };
         match K::check(variable, value) {
             Ok(saved) => {
-                save.put(saved);
+                save.0.write(saved);
                 0
             }
             Err(reason) => {

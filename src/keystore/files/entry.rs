@@ -33,20 +33,44 @@ pub struct Entry {
     pub(super) other: Map<String, Value>,
 }
 
+/// What is kept of a data key that KMS has unwrapped: no secret.
+pub struct Traits {
+    master_key: Option<String>,
+    key_check: String,
+}
+
+impl Traits {
+    /// Of a data key.
+    pub fn of(plain: &PlainKey) -> Self {
+        Self { master_key: plain.master_key().map(str::to_owned), key_check: key_check(plain.as_bytes()) }
+    }
+
+    /// The ARN of the master key that wraps it, if KMS gave it.
+    pub fn master_key(&self) -> Option<&str> {
+        self.master_key.as_deref()
+    }
+}
+
 impl Entry {
     /// For a key file and the data key in it.
-    pub fn new(name: KeyName, file: &[u8], algorithm: Algorithm, plain: &PlainKey, created: SystemTime) -> Self {
+    pub fn new(name: KeyName, file: &[u8], algorithm: Algorithm, key: Traits, created: SystemTime) -> Self {
         Self {
             name,
             created: timestamp(created),
             algorithm,
-            master_key: plain.master_key().map(str::to_owned),
+            master_key: key.master_key,
             file_sha256: hex(&Sha256::digest(file)),
-            key_check: key_check(plain.as_bytes()),
+            key_check: key.key_check,
             is_trusted: true,
             is_left_behind: false,
             other: Map::new(),
         }
+    }
+
+    /// The same, but wrapped by the master key of that ARN.
+    pub fn wrapped_by(mut self, master_key: Option<String>) -> Self {
+        self.master_key = master_key;
+        self
     }
 
     /// The ARN of the master key that wraps it, if KMS gave it.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::disk::Kind;
 use super::durable_files::KeyFolder;
 use super::entry::Entry;
+use super::json;
 use super::manifest::{self, Finding, Manifest, OnDisk};
 use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
 
@@ -34,22 +36,26 @@ pub enum FoundManifest {
     Newer(u32),
 }
 
+#[derive(Default)]
 struct State {
     manifest: Manifest,
     /// There is a manifest of a later version of the plugin, of this format: it is left alone, and no key is made.
     newer: Option<u32>,
     /// The file that was read or written last, if it was a good one: not read again as long as it is the same.
     known: Option<Kind>,
+    /// The master keys that the manifest on the disk knew when it was read or written last.
+    master_keys_on_disk: BTreeSet<String>,
 }
 
 impl Inventory {
     /// Reads the manifest. One that is damaged is put aside, and replaced when the keys have been loaded. Only read if not
     /// `is_writable`.
     pub(super) fn open(folder: &KeyFolder, is_writable: bool) -> Result<(Self, FoundManifest), KeyStoreError> {
-        let mut state = State { manifest: Manifest::default(), newer: None, known: None };
+        let mut state = State::default();
         let found = match Manifest::read(folder)? {
             OnDisk::Good(manifest) => {
                 state.manifest = manifest;
+                state.master_keys_on_disk = state.manifest.master_keys();
                 FoundManifest::Good { unreadable: state.manifest.unreadable() }
             }
             OnDisk::Missing => FoundManifest::Missing,
@@ -91,8 +97,10 @@ impl Inventory {
         }
         let found = Manifest::read(folder)?;
         (state.newer, state.known) = (None, None);
+        state.master_keys_on_disk.clear();
         match found {
             OnDisk::Good(manifest) => {
+                state.master_keys_on_disk = manifest.master_keys();
                 state.manifest.take_over(manifest);
                 state.known = kind;
             }
@@ -110,15 +118,19 @@ impl Inventory {
             self.check(entry)?;
         }
         self.note(entries);
+        self.state().write(folder, place)
+    }
+
+    /// Makes sure that the next start trusts a version that is wrapped by this master key, even if its entry could not be
+    /// written. The caller holds the folder's lock, and has called [`Inventory::refresh`] since.
+    pub(super) fn add_master_key(&self, folder: &KeyFolder, place: Place, arn: &str) -> Result<(), KeyStoreError> {
         let mut state = self.state();
-        if place == Place::Taken {
-            Manifest::put_aside(folder)?;
+        // Where no master key is known, all versions are trusted.
+        if state.master_keys_on_disk.is_empty() || state.master_keys_on_disk.contains(arn) {
+            return Ok(());
         }
-        state.known = None;
-        state.manifest.write(folder)?;
-        state.manifest.is_written_here();
-        state.known = manifest::kind(folder)?;
-        Ok(())
+        state.manifest.add_master_key(arn);
+        state.write(folder, place)
     }
 
     /// Adds entries here only: they are written with the next ones. No entry takes the place of one of another key.
@@ -154,6 +166,17 @@ impl Inventory {
         self.state().manifest.master_keys()
     }
 
+    /// The master keys of all versions that are needed, and when the oldest of the versions `latest` was made, or first seen.
+    pub(super) fn summary(&self, latest: &[KeyName]) -> (BTreeSet<String>, Option<SystemTime>) {
+        let state = self.state();
+        let entries = || state.manifest.names().filter_map(|name| state.manifest.entry(name));
+        let needed = entries().filter(|entry| !entry.is_left_behind);
+        let master_keys = needed.filter_map(|entry| entry.master_key().map(str::to_owned)).collect();
+        // In this form the earliest date is the least.
+        let made = latest.iter().filter_map(|name| Some(state.manifest.entry(*name)?.created.as_str()));
+        (master_keys, made.min().and_then(json::time))
+    }
+
     /// The highest version of a key that was ever here.
     pub(super) fn highest(&self, id: KeyId) -> Option<KeyVersion> {
         self.state().manifest.highest(id)
@@ -164,6 +187,16 @@ impl Inventory {
         self.state().manifest.master_key(name).map(str::to_owned)
     }
 
+    /// Whether a key version was ever here.
+    pub(super) fn has(&self, name: KeyName) -> bool {
+        self.state().manifest.entry(name).is_some()
+    }
+
+    /// The versions of a key that may encrypt new data, ascending.
+    pub(super) fn trusted_of(&self, id: KeyId) -> Vec<KeyName> {
+        self.state().manifest.trusted_of(id).collect()
+    }
+
     /// All key versions that were ever here, in order.
     pub(super) fn names(&self) -> Vec<KeyName> {
         self.state().manifest.names().collect()
@@ -172,6 +205,20 @@ impl Inventory {
     fn state(&self) -> MutexGuard<'_, State> {
         // Each entry is inserted as a whole, so a panic elsewhere has not spoilt it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn write(&mut self, folder: &KeyFolder, place: Place) -> Result<(), KeyStoreError> {
+        if place == Place::Taken {
+            Manifest::put_aside(folder)?;
+        }
+        self.known = None;
+        self.manifest.write(folder)?;
+        self.manifest.is_written_here();
+        self.master_keys_on_disk = self.manifest.master_keys();
+        self.known = manifest::kind(folder)?;
+        Ok(())
     }
 }
 

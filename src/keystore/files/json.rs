@@ -48,6 +48,12 @@ pub(super) fn timestamp(time: SystemTime) -> String {
     date_time.fmt(aws_smithy_types::date_time::Format::DateTime).unwrap_or_default()
 }
 
+/// The time that [`timestamp`] has written.
+pub(super) fn time(timestamp: &str) -> Option<SystemTime> {
+    let date_time = aws_smithy_types::DateTime::from_str(timestamp, aws_smithy_types::date_time::Format::DateTime);
+    date_time.ok()?.try_into().ok()
+}
+
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::json::{AlgorithmName, AnyDocument, timestamp};
 use crate::cipher::Algorithm;
 use crate::keystore::{KeyName, KeyStoreError};
-use crate::kms::WrappedKey;
+use crate::kms::{EncryptionContext, WrappedKey};
 
 /// A key file's contents.
 pub struct KeyFile {
@@ -45,7 +45,7 @@ impl KeyFile {
             key_id: name.id.value(),
             key_version: name.version.value(),
             algorithm: self.algorithm.into(),
-            encryption_context: self.wrapped.encryption_context().clone(),
+            encryption_context: self.wrapped.encryption_context().pairs().clone(),
             created: timestamp(created),
             ciphertext: base64::encode(self.wrapped.as_bytes()),
         };
@@ -79,7 +79,12 @@ impl Document {
             return Err(KeyStoreError::OtherName { name, key_id: self.key_id, key_version: self.key_version });
         }
         let blob = base64::decode(&self.ciphertext).map_err(|_| KeyStoreError::BadKeyFile(name))?;
-        let wrapped = WrappedKey::new(blob).with_encryption_context(self.encryption_context);
+        let context = EncryptionContext::of(self.encryption_context);
+        // KMS only sees to it that this is what was bound, and not that it is this key's.
+        if !context.may_be_of(name.id.value()) {
+            return Err(KeyStoreError::OtherContext(name));
+        }
+        let wrapped = WrappedKey::new(blob).with_encryption_context(context);
         Ok(KeyFile { algorithm: self.algorithm.into(), wrapped })
     }
 }

@@ -21,6 +21,8 @@ use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Manifest {
     entries: BTreeMap<KeyName, Entry>,
+    /// The master keys of versions that may encrypt new data and are being made, so that there is no entry of them yet.
+    more_master_keys: BTreeSet<String>,
     /// Whether it was copied here, with a backup or a clone: the file says as which file it was written.
     is_copy: bool,
     /// Entries that cannot be read, damaged or of a later version of the plugin.
@@ -72,7 +74,8 @@ impl Manifest {
         folder.replace_document(FILE_NAME, |inode| {
             let rows = self.entries.values().map(|entry| serde_json::to_value(Row::from(entry)));
             let keys = rows.chain(self.unreadable.iter().cloned().map(Ok)).collect::<Result<_, _>>()?;
-            json(&File { format: FORMAT, inode: Some(inode), keys, other: self.other.clone() })
+            let more_master_keys = self.more_master_keys.difference(&self.master_keys_of_entries()).cloned().collect();
+            json(&File { format: FORMAT, inode: Some(inode), keys, more_master_keys, other: self.other.clone() })
         })
     }
 
@@ -92,6 +95,7 @@ impl Manifest {
     /// Adds the entries of `other`, which are right where the two differ.
     pub(super) fn take_over(&mut self, other: Manifest) {
         self.entries.extend(other.entries);
+        self.more_master_keys.extend(other.more_master_keys);
         (self.is_copy, self.unreadable, self.other) = (other.is_copy, other.unreadable, other.other);
     }
 
@@ -126,10 +130,22 @@ impl Manifest {
         self.entries.get(&name).map(|entry| entry.is_trusted)
     }
 
-    /// The master keys of all versions that may encrypt new data.
+    /// The master keys of all versions that may encrypt new data, also of those that are being made.
     pub(super) fn master_keys(&self) -> BTreeSet<String> {
+        let mut known = self.master_keys_of_entries();
+        known.extend(self.more_master_keys.iter().cloned());
+        known
+    }
+
+    /// A version that may encrypt new data is going to be wrapped by this master key.
+    pub(super) fn add_master_key(&mut self, arn: &str) {
+        self.more_master_keys.insert(arn.to_owned());
+    }
+
+    fn master_keys_of_entries(&self) -> BTreeSet<String> {
         let trusted = self.entries.values().filter(|entry| entry.is_trusted);
-        trusted.filter_map(|entry| entry.master_key.clone()).collect()
+        let different: BTreeSet<&str> = trusted.filter_map(|entry| entry.master_key.as_deref()).collect();
+        different.into_iter().map(str::to_owned).collect()
     }
 
     /// The ARN of the master key that wraps a version, if there is an entry, and KMS has said which it is.
@@ -142,10 +158,17 @@ impl Manifest {
         self.entries.keys().copied()
     }
 
+    /// The versions of a key that may encrypt new data, ascending.
+    pub(super) fn trusted_of(&self, id: KeyId) -> impl Iterator<Item = KeyName> {
+        let of_key = self.entries.range(KeyName::all_of(id));
+        of_key.filter(|(_, entry)| entry.is_trusted).map(|(name, _)| *name)
+    }
+
     /// The highest version of a key that was ever here, whether its entry can be read or not.
     pub(super) fn highest(&self, id: KeyId) -> Option<KeyVersion> {
-        let names = self.names().chain(self.unreadable.iter().filter_map(name_in));
-        names.filter(|name| name.id == id).map(|name| name.version).max()
+        let readable = self.entries.range(KeyName::all_of(id)).next_back().map(|(name, _)| name.version);
+        let unreadable = self.unreadable.iter().filter_map(name_in).filter(|name| name.id == id);
+        readable.max(unreadable.map(|name| name.version).max())
     }
 
     /// How many entries cannot be read.
@@ -167,7 +190,8 @@ impl Manifest {
             return OnDisk::Newer(file.format);
         }
         let is_copy = file.inode.is_some_and(|written_as| written_as != inode);
-        let mut manifest = Self { is_copy, other: file.other, ..Self::default() };
+        let more_master_keys = file.more_master_keys;
+        let mut manifest = Self { is_copy, more_master_keys, other: file.other, ..Self::default() };
         for value in file.keys {
             match (name_in(&value), Row::deserialize(&value)) {
                 (Some(name), Ok(row)) => manifest.insert(row.into_entry(name)),
@@ -200,6 +224,7 @@ mod tests {
 
     use super::*;
     use crate::cipher::Algorithm;
+    use crate::keystore::files::Traits;
     use crate::keystore::files::disk::SystemDisk;
     use crate::kms::PlainKey;
 
@@ -209,7 +234,7 @@ mod tests {
 
     fn entry(version: u32, file: &[u8], key: u8) -> Entry {
         let plain = PlainKey::new(vec![key; 16], Some("arn:aws:kms:x:1:key/k".to_owned()));
-        Entry::new(name(version), file, Algorithm::AesCbc, &plain, SystemTime::UNIX_EPOCH)
+        Entry::new(name(version), file, Algorithm::AesCbc, Traits::of(&plain), SystemTime::UNIX_EPOCH)
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The manifest as it stands in its file: see docs/key-files.md. What is not known is kept.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -15,6 +17,9 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) inode: Option<u64>,
     pub(super) keys: Vec<Value>,
+    /// Only there if it has something to say that `keys` do not.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) more_master_keys: BTreeSet<String>,
     #[serde(flatten)]
     pub(super) other: Map<String, Value>,
 }

@@ -12,19 +12,21 @@ mod manifest;
 mod manifest_format;
 mod memory;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 pub use disk::{Disk, SystemDisk};
 #[cfg(all(test, not(feature = "model")))]
 pub use disk::{Kind, Listed, LockFile, NewFile};
-pub use entry::Entry;
+pub use entry::{Entry, Traits};
 pub use inventory::FoundManifest;
 pub use key_file::KeyFile;
 pub use manifest::Finding;
 
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
+use crate::kms::WrappedKey;
 use durable_files::KeyFolder;
 use inventory::{Ask, Inventory, Place};
 use lock::FolderLock;
@@ -110,6 +112,11 @@ impl KeyFiles {
         self.inventory.names()
     }
 
+    /// Whether a key version was ever here, as far as the manifest knows.
+    pub fn is_recorded(&self, name: KeyName) -> bool {
+        self.inventory.has(name)
+    }
+
     /// The ARN of the master key that wraps a key version, as far as the manifest knows.
     pub fn master_key(&self, name: KeyName) -> Option<String> {
         self.inventory.master_key(name)
@@ -125,6 +132,22 @@ impl KeyFiles {
         let contents = self.folder.read(name)?;
         let file = KeyFile::parse(name, &contents)?;
         Ok(StoredKey { name, contents, file })
+    }
+
+    /// All that a key file holds, whatever it is; `None` if it is not there.
+    pub fn contents(&self, name: KeyName) -> Result<Option<Vec<u8>>, KeyStoreError> {
+        self.folder.contents(name)
+    }
+
+    /// The versions whose key files of before a re-wrap are kept, in order.
+    pub fn kept_before_rewrap(&self) -> Result<Vec<KeyName>, KeyStoreError> {
+        self.folder.kept_before_rewrap()
+    }
+
+    /// The wrapped key of before a re-wrap, if it is kept and can be read.
+    pub fn before_rewrap(&self, name: KeyName) -> Option<WrappedKey> {
+        let contents = self.folder.read_before_rewrap(name)?;
+        KeyFile::parse(name, &contents).ok().map(|file| file.wrapped)
     }
 
     /// Compares a key file with what is known of it. Fails if it holds another key.
@@ -144,17 +167,17 @@ impl KeyFiles {
 
     /// The entries of versions that are missing since the folder was copied. A backup that was taken while keys were rotated
     /// can hold a manifest that lists a version whose file was made too late to be copied, and so too late for any data in
-    /// it. Such a version is higher than all of its key that are `present`. Where the keys do not lie in the datadir, they were
+    /// it. Such a version is higher than all of its key that are `present`, which is in order. Where the keys do not lie in the datadir, they were
     /// copied by themselves, so that nothing says what the data needs: there are none then.
     pub fn left_behind(&self, missing: &[KeyName], present: &[KeyName]) -> Vec<Entry> {
         if !self.holds_data {
             return Vec::new();
         }
         let is_copy = self.is_copy();
-        let highest = |id| present.iter().filter(|name| name.id == id).max().copied();
+        let highest: BTreeMap<KeyId, KeyVersion> = present.iter().map(|name| (name.id, name.version)).collect();
         let entry = |name: &KeyName| {
             let entry = self.inventory.entry(*name)?;
-            let is_newer = highest(name.id).is_some_and(|highest| *name > highest);
+            let is_newer = highest.get(&name.id).is_some_and(|highest| name.version > *highest);
             (entry.is_left_behind || (is_copy && is_newer)).then_some(entry)
         };
         missing.iter().filter_map(entry).collect()
@@ -168,13 +191,19 @@ impl KeyFiles {
     /// A version of a key that may encrypt new data, as the manifest says, but has no file.
     pub fn missing_trusted(&self, id: KeyId) -> Result<Option<KeyName>, KeyStoreError> {
         let present = self.versions(id)?;
-        let mut recorded = self.recorded().into_iter().filter(|name| name.id == id);
-        Ok(recorded.find(|name| self.is_trusted(*name) == Some(true) && !present.contains(&name.version)))
+        let trusted = self.inventory.trusted_of(id);
+        Ok(trusted.into_iter().find(|name| present.binary_search(&name.version).is_err()))
     }
 
     /// The master keys of all versions that may encrypt new data, as far as the manifest knows.
     pub fn master_keys(&self) -> BTreeSet<String> {
         self.inventory.master_keys()
+    }
+
+    /// The master keys of all versions that are needed, and when the oldest of the versions `latest` was made, or first seen;
+    /// as far as the manifest knows.
+    pub fn summary(&self, latest: &[KeyName]) -> (BTreeSet<String>, Option<SystemTime>) {
+        self.inventory.summary(latest)
     }
 
     /// Takes over what the manifest on the disk says, which another server with the same folder may have changed. Fails if
@@ -227,12 +256,35 @@ impl KeyFiles {
 }
 
 impl Adding<'_> {
+    /// Makes sure that the next start trusts a version that is wrapped by the master key with this ARN: to be called before
+    /// its file is written.
+    pub fn add_master_key(&self, arn: &str) -> Result<(), KeyStoreError> {
+        self.files.inventory.add_master_key(&self.files.folder, self.place, arn)
+    }
+
     /// Makes a key file, which must not exist. When this returns, it is whole and on the disk, and the datadir remembers
     /// that it has keys.
     pub fn write(&self, name: KeyName, contents: &[u8]) -> Result<(), KeyStoreError> {
         let id = self.name_folder()?;
         self.files.folder.write_new(name, contents)?;
         self.remember_folder(id)
+    }
+
+    /// Replaces a key file that holds `before`, or makes it if it is gone, which `before` says then. What it held is kept
+    /// beside it until [`Adding::forget_before_rewrap`]. Fails if somebody else has changed it.
+    pub fn replace(&self, name: KeyName, before: Option<&[u8]>, contents: &[u8]) -> Result<(), KeyStoreError> {
+        if self.files.folder.contents(name)?.as_deref() != before {
+            return Err(KeyStoreError::ChangedMeanwhile(self.files.path_of(name)));
+        }
+        match before {
+            Some(before) => self.files.folder.replace_key(name, before, contents),
+            None => self.write(name, contents),
+        }
+    }
+
+    /// Removes what was kept of before a re-wrap: the new key files have proven good.
+    pub fn forget_before_rewrap(&self, names: &[KeyName]) -> Result<(), KeyStoreError> {
+        self.files.folder.remove_before_rewrap(names)
     }
 
     /// Lets the datadir remember that its keys lie here. There are some.

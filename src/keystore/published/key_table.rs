@@ -42,6 +42,11 @@ impl KeyTable {
         self.keys.iter().map(|key| key.id).collect()
     }
 
+    /// How many keys and how many versions there are.
+    pub(super) fn count(&self) -> (usize, usize) {
+        (self.keys.len(), self.keys.iter().map(|key| key.versions.len()).sum())
+    }
+
     pub(super) fn latest(&self, id: KeyId) -> Option<KeyVersion> {
         let place = self.keys.binary_search_by_key(&id, |key| key.id).ok()?;
         self.keys.get(place)?.latest

@@ -83,6 +83,11 @@ impl PublishedKeys {
         self.table.read(KeyTable::ids).unwrap_or_default()
     }
 
+    /// How many keys and how many versions are published.
+    pub fn count(&self) -> (usize, usize) {
+        self.table.read(KeyTable::count).unwrap_or_default()
+    }
+
     /// Adds keys, all at once, if their epoch has not ended. A version that is there already stays as it is, but one that was
     /// there for reading may be the latest from now on. Answers those that were not there.
     pub fn publish(&self, epoch: Epoch, keys: Vec<(KeyName, DataKey)>) -> BTreeSet<KeyName> {
@@ -179,6 +184,9 @@ mod tests {
         assert_eq!(keys.with_key(name(7, 4), |_| ()), None);
         assert_eq!(keys.latest(name(2, 1).id), None);
         assert_eq!(keys.ids(), [name(1, 1).id, name(7, 1).id]);
+        assert_eq!(keys.count(), (2, 4));
+        keys.clear();
+        assert_eq!(keys.count(), (0, 0));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::signal::{Signal, raise};
 
@@ -99,6 +100,49 @@ fn a_server_that_is_killed_at_any_step_of_a_rotation_has_the_old_version_or_the_
         let (store, _setup) = open(folder.path());
         assert_eq!(store.rotate(id(1)).expect("rotate"), latest.next().expect("a version"), "{step}");
         check_whole(folder.path(), &old, &[2, 3]);
+    }
+}
+
+/// What is passed for the old file that is kept, for the new key file, and for the manifest.
+const REWRAP_STEPS: [&str; 6] =
+    ["before_temporary", "after_create", "after_write", "before_rename", "after_rename", "after_old_copy"];
+
+#[test]
+fn a_server_that_is_killed_at_any_step_of_a_re_wrap_has_the_old_file_or_the_new_one_whole() {
+    const NAME: &str = "a_server_that_is_killed_at_any_step_of_a_re_wrap_has_the_old_file_or_the_new_one_whole";
+    const NEW: &str = "arn:aws:kms:eu-west-1:1:key/new";
+    let under_new = |store: &KeyStore| {
+        store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(NEW));
+    };
+    if let Some((folder, step)) = in_child() {
+        let (step, passes) = step.split_once(' ').expect("a step and a number");
+        let left = AtomicUsize::new(passes.parse().expect("a number"));
+        let (store, _setup) = open(&folder);
+        let kill = move || {
+            if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                raise(Signal::SIGKILL).expect("killed");
+            }
+        };
+        fail::cfg_callback(step, kill).expect("a failpoint");
+        under_new(&store);
+        store.rewrap(None).expect("re-wrapped");
+        return;
+    }
+    for (step, passes) in REWRAP_STEPS.iter().flat_map(|step| [(step, 1), (step, 2), (step, 3)]) {
+        let folder = tempfile::tempdir().expect("folder");
+        let (store, _setup) = open(folder.path());
+        store.latest_or_new(id(1)).expect("new");
+        let old = key(&store, 1, 1).expect("the key");
+        let output = child(NAME, &[], folder.path(), &format!("{step} {passes}"));
+        let is_passed = *step != "after_old_copy" || passes == 1;
+        assert_eq!(output.status.signal(), is_passed.then_some(9), "{step} {passes}: {}", said(&output));
+        // What is kept of before is removed by the start that proves the key file.
+        check_whole(folder.path(), &old, &[1]);
+        let (store, _setup) = open(folder.path());
+        under_new(&store);
+        store.rewrap(None).expect("re-wrapped");
+        check_whole(folder.path(), &old, &[1]);
+        assert_eq!(open(folder.path()).0.files.master_keys(), [NEW.to_owned()].into(), "{step} {passes}");
     }
 }
 

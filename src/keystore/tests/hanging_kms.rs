@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::kms::{KmsError, PlainKey, WrappedKey};
+use crate::kms::{EncryptionContext, KmsError, PlainKey, WrappedKey};
 
 /// Answers only when it is told to.
 struct HangingKms {
@@ -13,10 +13,23 @@ struct HangingKms {
 }
 
 impl Kms for HangingKms {
-    fn generate_data_key(&self, master_key: &MasterKeyId, spec: KeySpec) -> Result<WrappedKey, KmsError> {
+    fn generate_data_key(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
         self.entered.send(()).expect("the test listens");
         self.gate.lock().expect("gate").recv().expect("the test opens the gate");
-        self.kms.generate_data_key(master_key, spec)
+        self.kms.generate_data_key(master_key, spec, context)
+    }
+    fn encrypt(
+        &self,
+        master_key: &MasterKeyId,
+        key: &[u8],
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
+        self.kms.encrypt(master_key, key, context)
     }
     fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
         self.kms.decrypt_all(wrapped, until)

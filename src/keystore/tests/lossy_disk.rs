@@ -49,6 +49,7 @@ struct State {
     faults: Faults,
     changes: usize,
     syncs: usize,
+    looks: usize,
     is_off: bool,
     /// What stat has said, and says again.
     attributes: Option<BTreeMap<PathBuf, Kind>>,
@@ -76,7 +77,7 @@ impl LossyDisk {
     /// Counts changes and syncs anew.
     pub(super) fn set_faults(&self, faults: Faults) {
         let mut state = self.state();
-        (state.faults, state.changes, state.syncs) = (faults, 0, 0);
+        (state.faults, state.changes, state.syncs, state.looks) = (faults, 0, 0, 0);
     }
 
     /// A file that somebody has copied here, and nobody has synced.
@@ -97,6 +98,12 @@ impl LossyDisk {
     /// How many syncs there were since faults were set.
     pub(super) fn syncs(&self) -> usize {
         self.state().syncs
+    }
+
+    /// How often a folder was listed, or the manifest read, since faults were set: what takes the longer the more keys there
+    /// are.
+    pub(super) fn looks(&self) -> usize {
+        self.state().looks
     }
 
     /// All is as it was when the power failed, but for what was not synced and is not spared. Faults are over.
@@ -171,7 +178,8 @@ impl Disk for LossyDisk {
 
     fn list(&self, folder: &Path) -> Result<Vec<Listed>> {
         self.kind(folder)?;
-        let state = self.state();
+        let mut state = self.state();
+        state.looks += 1;
         let inside = state.names.keys().filter(|path| path.parent() == Some(folder));
         Ok(inside.filter_map(|path| Some(Listed { name: path.file_name()?.to_owned(), is_file: true })).collect())
     }
@@ -188,7 +196,8 @@ impl Disk for LossyDisk {
     }
 
     fn read(&self, path: &Path, at_most: u64) -> Result<(Vec<u8>, Kind)> {
-        let state = self.state();
+        let mut state = self.state();
+        state.looks += usize::from(at_most > 0 && path.ends_with(MANIFEST));
         let file = state.find(path)?;
         let contents = &state.files[file].now;
         Ok((contents[..contents.len().min(at_most as usize)].to_vec(), state.kind_of(file)))

@@ -5,15 +5,20 @@
 mod copied;
 #[cfg(feature = "failpoints")]
 mod crash;
+mod encryption_context;
+mod figures;
 mod first_keys;
 mod found_at_start;
 mod hanging_kms;
 mod lossy_disk;
+mod master_keys;
 mod memory;
 mod planted;
 mod power_failure;
 mod retry;
+mod rewrap;
 mod rotate;
+mod rotate_all;
 mod start;
 mod two_servers;
 
@@ -25,8 +30,8 @@ use std::time::{Duration, Instant};
 use super::test_kms::{TestKms, wrap};
 use super::*;
 use crate::cipher::Algorithm;
-use crate::kms::Call::{Decrypt, GenerateDataKeyWithoutPlaintext as Generate};
-use crate::kms::{Class, KeySpec, MasterKeyId};
+use crate::kms::Call::{Decrypt, Encrypt, GenerateDataKeyWithoutPlaintext as Generate};
+use crate::kms::{Class, EncryptionContext, KeySpec, MasterKeyId};
 
 /// A key store in a folder of its own.
 struct Setup {
@@ -55,8 +60,10 @@ impl Setup {
     }
 
     fn opening(&self, role: Role, kms: Arc<dyn Kms>) -> Opening<'_> {
-        let recipe = Recipe {
+        let settings = NewKeySettings {
             master_key: MasterKeyId::parse("alias/test"),
+            master_keys: MasterKeysOfIds::default(),
+            encryption_context: EncryptionContext::default(),
             spec: KeySpec::Aes128,
             algorithm: Algorithm::AesCbc,
         };
@@ -66,10 +73,11 @@ impl Setup {
             also: None,
             kms,
             published: Box::leak(Box::default()),
-            new_keys: NewKeys::new(recipe, AllowedKeyIds::parse("1-99,100000,4294967295").expect("a list")),
+            new_keys: NewKeys::new(settings, AllowedKeyIds::parse("1-99,100000,4294967295").expect("a list")),
             role,
             startup_timeout: Duration::from_secs(3),
             is_starting: || false,
+            who: || "dba@localhost".to_owned(),
             reporter: self.log,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::Ordering;
 
 use super::super::files::Disk;
 use super::lossy_disk::{Faults, LossyDisk, PowerFailure, Spared};
@@ -21,7 +22,18 @@ struct Story {
     faults: Faults,
     /// Whether key 1 is a copy that somebody else has made: only if it was published it must be whole.
     is_copied: bool,
+    /// Whether the alias that is configured stands for another master key since.
+    has_new_master_key: bool,
 }
+
+const STORY: Story = Story {
+    before: |_| {},
+    since: |_| {},
+    work: |_, _| {},
+    faults: Faults { power_fails_at: None, forgotten_sync: None, failing_sync: None, manifest_stays: false },
+    is_copied: false,
+    has_new_master_key: false,
+};
 
 /// Keys as they were seen.
 type Seen = BTreeMap<KeyName, Vec<u8>>;
@@ -54,6 +66,13 @@ impl Story {
         disk
     }
 
+    /// For the work.
+    fn open(&self, disk: &LossyDisk, published: &'static PublishedKeys) -> KeyStore {
+        let setup = Setup::new();
+        setup.kms.has_other_master_key.store(self.has_new_master_key, Ordering::Relaxed);
+        try_open(disk, &setup, published).expect("open")
+    }
+
     /// Lets the power fail at each step, with each kind of loss. Answers how many steps there are, or what was found to be
     /// wrong afterwards.
     fn survives(&self) -> Result<usize, String> {
@@ -62,7 +81,7 @@ impl Story {
             let disk = begin.copy();
             disk.set_faults(Faults { power_fails_at: Some(step), ..self.faults.clone() });
             let keys: &'static PublishedKeys = Box::leak(Box::default());
-            let work = || (self.work)(&try_open(&disk, &Setup::new(), keys).expect("open"), &disk);
+            let work = || (self.work)(&self.open(&disk, keys), &disk);
             let is_through = match catch_unwind(AssertUnwindSafe(work)) {
                 Ok(()) => true,
                 Err(end) if end.is::<PowerFailure>() => false,
@@ -138,7 +157,7 @@ fn first_key() -> Story {
     let work = |store: &KeyStore, _: &LossyDisk| {
         store.latest_or_new(id(1)).expect("new");
     };
-    Story { before: |_| {}, since: |_| {}, work, faults: Faults::default(), is_copied: false }
+    Story { work, ..STORY }
 }
 
 /// The first try fails when the new name is synced; the file is there.
@@ -158,12 +177,24 @@ fn rotation() -> Story {
     let work = |store: &KeyStore, _: &LossyDisk| {
         store.rotate(id(1)).expect("rotate");
     };
-    Story { before, since: |_| {}, work, faults: Faults::default(), is_copied: false }
+    Story { before, work, ..STORY }
+}
+
+fn rotation_under_a_new_master_key() -> Story {
+    Story { has_new_master_key: true, ..rotation() }
+}
+
+fn re_wrap() -> Story {
+    let work = |store: &KeyStore, _: &LossyDisk| {
+        store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse("arn:aws:kms:eu-west-1:1:key/new"));
+        assert_eq!(store.rewrap(None).expect("re-wrapped"), 1);
+    };
+    Story { work, ..rotation() }
 }
 
 /// Copied from elsewhere, or made by another server with the same folder a moment ago.
 fn file_found_at_start() -> Story {
-    Story { before: start, since: copy_in_key_1, work: |_, _| {}, faults: Faults::default(), is_copied: true }
+    Story { before: start, since: copy_in_key_1, is_copied: true, ..STORY }
 }
 
 fn file_found_later() -> Story {
@@ -171,7 +202,7 @@ fn file_found_later() -> Story {
         copy_in_key_1(disk);
         store.latest_or_new(id(1)).expect("found");
     };
-    Story { before: start, since: |_| {}, work, faults: Faults::default(), is_copied: true }
+    Story { before: start, work, is_copied: true, ..STORY }
 }
 
 /// The manifest knows the file, which was lost, and is copied in from a backup.
@@ -181,7 +212,7 @@ fn file_restored() -> Story {
         open(disk);
         disk.remove(Path::new("/keys/aws-kms-key.1.1")).expect("remove");
     };
-    Story { before, since: copy_in_key_1, work: |_, _| {}, faults: Faults::default(), is_copied: true }
+    Story { before, since: copy_in_key_1, is_copied: true, ..STORY }
 }
 
 fn without_a_manifest(story: Story) -> Story {
@@ -190,14 +221,22 @@ fn without_a_manifest(story: Story) -> Story {
 
 #[test]
 fn what_was_published_is_whole_after_a_power_failure_at_any_step() {
-    let stories =
-        [first_key, first_key_at_the_second_try, rotation, file_found_at_start, file_found_later, file_restored];
+    let stories = [
+        first_key,
+        first_key_at_the_second_try,
+        rotation,
+        re_wrap,
+        file_found_at_start,
+        file_found_later,
+        file_restored,
+    ];
     for (number, story) in stories.into_iter().enumerate() {
         for story in [story(), without_a_manifest(story())] {
             let steps = story.survives().unwrap_or_else(|error| panic!("{number}: {error}"));
             assert!(steps > 2, "{number}: {steps}");
         }
     }
+    rotation_under_a_new_master_key().survives().expect("whole");
 }
 
 /// Each of these syncs is taken out, and is missed: so the test above would find it.
@@ -210,6 +249,11 @@ fn without_any_one_of_the_syncs_something_would_be_lost() {
     needs(rotation, &[3, 5, 6], 6);
     // The sync of the manifest's name makes the key file's name last, too. Here there is none.
     needs(|| without_a_manifest(rotation()), &[3, 4], 5);
+    // At start, the old file; then what is kept of it, the new one, and the manifest. Of each, the contents, and of the new one
+    // also its name: the old file is whole as long as it is not, and so is the manifest.
+    needs(re_wrap, &[5, 7], 8);
+    // Before the new file, the manifest with its master key, whose name the next sync makes last, too.
+    needs(rotation_under_a_new_master_key, &[3, 5, 7, 8], 8);
     // Also those that are found: the file (whose name is made last with the next), the folder's id, and so on.
     for story in [file_found_at_start as fn() -> Story, file_found_later] {
         needs(story, &[1, 3, 4, 5, 6, 7, 8], 8);
@@ -224,7 +268,7 @@ fn without_any_one_of_the_syncs_something_would_be_lost() {
 fn needs(story: fn() -> Story, needed: &[usize], count: usize) {
     let disk = story().begin();
     disk.set_faults(story().faults);
-    (story().work)(&open(&disk).0, &disk);
+    (story().work)(&story().open(&disk, Box::leak(Box::default())), &disk);
     assert_eq!(disk.syncs(), count);
     for sync in needed {
         let mut story = story();

@@ -149,13 +149,12 @@ fn crashed(setup: &Setup) -> Setup {
 }
 
 #[test]
-fn versions_that_a_rotation_of_all_keys_made_under_a_new_master_key_are_the_latest_after_a_crash() {
+fn versions_that_were_made_under_a_new_master_key_are_the_latest_after_a_crash() {
     let (setup, store) = three_keys();
     setup.kms.has_other_master_key.store(true, Ordering::Relaxed);
     // The server ends before the third key: only what is on the disk by then is there afterwards.
-    let mut made = Made::default();
     for number in [1, 2] {
-        store.rotate_one_of_many(id(number), &mut made).expect("made");
+        store.make_next(id(number)).expect("made");
     }
     let after = crashed(&setup);
     let store = after.open().expect("open");
@@ -183,4 +182,40 @@ fn what_could_not_be_recorded_is_recorded_with_the_next_version() {
     store.rotate(id(2)).expect("rotate");
     let store = setup.open().expect("open");
     assert_eq!(store.published.latest(id(1)), Some(version(2)));
+}
+
+#[test]
+fn a_version_under_a_new_master_key_is_the_latest_also_after_a_restart_or_is_not_made() {
+    let (setup, disk) = (Setup::new(), LossyDisk::new(&["/keys", "/data"]));
+    let open = || {
+        let (folder, datadir) = (Path::new("/keys"), Path::new("/data"));
+        let opening = Opening { folder, datadir, ..setup.opening(Role::Server, setup.kms.clone()) };
+        KeyStore::open_on(Arc::new(disk.clone()), opening).expect("open")
+    };
+    let store = open();
+    store.latest_or_new(id(1)).expect("new");
+    store.latest_or_new(id(2)).expect("new");
+    // The alias is pointed at another master key, and the manifest cannot be written.
+    setup.kms.has_other_master_key.store(true, Ordering::Relaxed);
+    disk.set_faults(Faults { manifest_stays: true, ..Faults::default() });
+    let latest = |store: &KeyStore| [1, 2].map(|number| store.published.latest(id(number)));
+    for error in [store.rotate(id(1)).map(drop), store.rotate_all().map(drop), store.latest_or_new(id(3)).map(drop)] {
+        let error = error.map_or_else(|error| error.to_string(), |()| "none".to_owned());
+        let after = open();
+        assert_eq!(latest(&after), latest(&store), "{error}");
+        assert!(!setup.log.has("turned up"), "{:?}", setup.log.0);
+        assert!(error.contains(" was not made: it would be the first under master key arn:"), "{error}");
+        assert!(error.contains("could not write /keys/aws-kms-key.manifest.json: the disk failed"), "{error}");
+    }
+    assert_eq!(latest(&store), [Some(version(1)); 2]);
+    // The manifest can be written once only: by then it knows the master key.
+    disk.set_faults(Faults::default());
+    let new = store.make_next(id(1)).expect("made");
+    disk.set_faults(Faults { manifest_stays: true, ..Faults::default() });
+    store.publish_new(new);
+    assert!(setup.log.has("key 1 version 2 is not in the manifest"), "{:?}", setup.log.0);
+    disk.set_faults(Faults::default());
+    let store = open();
+    assert_eq!(latest(&store), [Some(version(2)), Some(version(1))]);
+    assert!(!setup.log.has("turned up"), "{:?}", setup.log.0);
 }

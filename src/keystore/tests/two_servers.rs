@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::lossy_disk::LossyDisk;
 use super::*;
-use crate::kms::{KmsError, PlainKey, WrappedKey};
+use crate::kms::{EncryptionContext, KmsError, PlainKey, WrappedKey};
 
 #[test]
 fn a_key_that_the_other_server_has_made_meanwhile_is_used_and_not_made_again() {
@@ -116,11 +116,24 @@ fn a_file_with_another_key_than_the_other_server_has_made_is_refused_and_the_evi
 }
 
 /// While KMS unwraps a key, somebody does something in the folder.
-struct Meanwhile<F>(TestKms, F);
+pub(super) struct Meanwhile<F>(pub(super) TestKms, pub(super) F);
 
 impl<F: Fn() + Send + Sync> Kms for Meanwhile<F> {
-    fn generate_data_key(&self, master_key: &MasterKeyId, spec: KeySpec) -> Result<WrappedKey, KmsError> {
-        self.0.generate_data_key(master_key, spec)
+    fn generate_data_key(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
+        self.0.generate_data_key(master_key, spec, context)
+    }
+    fn encrypt(
+        &self,
+        master_key: &MasterKeyId,
+        key: &[u8],
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
+        self.0.encrypt(master_key, key, context)
     }
     fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
         (self.1)();

@@ -1,31 +1,37 @@
 //! The calls of KMS, one function each.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::operation::decrypt::DecryptError;
+use aws_sdk_kms::operation::encrypt::EncryptError;
+use aws_sdk_kms::operation::generate_data_key_without_plaintext::GenerateDataKeyWithoutPlaintextError;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::DataKeySpec;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::asked::Asked;
+use super::counting::Counting;
 use super::errors::failed;
 use super::region_and_credentials::{Connected, Connection};
-use crate::kms::{Call, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
+use crate::kms::{Call, EncryptionContext, KeySpec, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 impl Connection {
     pub(super) async fn generate_data_key(
         &self,
         master_key: &MasterKeyId,
         spec: KeySpec,
+        context: &EncryptionContext,
     ) -> Result<WrappedKey, KmsError> {
         let client = self.client(Call::GenerateDataKeyWithoutPlaintext).await?;
-        match self.generate_with(&client, master_key, spec).await {
+        match self.generate_with(&client, master_key, spec, context).await {
             Err(error) if client.is_outdated(&error) => {
-                self.generate_with(&self.client(error.call).await?, master_key, spec).await
+                self.generate_with(&self.client(error.call).await?, master_key, spec, context).await
             }
             answer => answer,
         }
@@ -36,6 +42,7 @@ impl Connection {
         client: &Arc<Connected>,
         master_key: &MasterKeyId,
         spec: KeySpec,
+        context: &EncryptionContext,
     ) -> Result<WrappedKey, KmsError> {
         const CALL: Call = Call::GenerateDataKeyWithoutPlaintext;
         let spec = match spec {
@@ -43,36 +50,86 @@ impl Connection {
             KeySpec::Aes256 => DataKeySpec::Aes256,
         };
         let asked = Asked::new(client.endpoint.clone());
-        let request = client.client.generate_data_key_without_plaintext().key_id(master_key.as_str()).key_spec(spec);
-        let answer = request.customize().interceptor(asked.clone()).send().await;
+        let request = client
+            .client
+            .generate_data_key_without_plaintext()
+            .key_id(master_key.as_str())
+            .key_spec(spec)
+            .set_encryption_context(for_request(context));
+        let counting = Counting::begin(&self.figures, CALL, Instant::now() + self.timeouts.operation);
+        let attempts = counting.attempts::<GenerateDataKeyWithoutPlaintextError>();
+        let answer = request.customize().interceptor(asked.clone()).interceptor(attempts).send().await;
+        counting.end(&answer);
         let answer = self.checked(CALL, client, &asked, answer)?;
-        let blob = answer.ciphertext_blob.map(Blob::into_inner).unwrap_or_default();
-        if blob.is_empty() {
-            return Err(client.error(CALL, "KMS answered without a wrapped key"));
-        }
-        Ok(WrappedKey::new(blob))
+        wrapped(CALL, client, answer.ciphertext_blob, answer.key_id, context)
     }
 
-    pub(super) async fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
-        let client = self.client(Call::Decrypt).await?;
-        match self.decrypt_with(&client, wrapped).await {
+    pub(super) async fn encrypt(
+        &self,
+        master_key: &MasterKeyId,
+        key: &[u8],
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
+        let client = self.client(Call::Encrypt).await?;
+        match self.encrypt_with(&client, master_key, key, context).await {
             Err(error) if client.is_outdated(&error) => {
-                self.decrypt_with(&self.client(error.call).await?, wrapped).await
+                self.encrypt_with(&self.client(error.call).await?, master_key, key, context).await
             }
             answer => answer,
         }
     }
 
-    async fn decrypt_with(&self, client: &Arc<Connected>, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
+    async fn encrypt_with(
+        &self,
+        client: &Arc<Connected>,
+        master_key: &MasterKeyId,
+        key: &[u8],
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
+        const CALL: Call = Call::Encrypt;
+        let asked = Asked::new(client.endpoint.clone());
+        let request = client
+            .client
+            .encrypt()
+            .key_id(master_key.as_str())
+            .plaintext(Blob::new(key))
+            .set_encryption_context(for_request(context));
+        let counting = Counting::begin(&self.figures, CALL, Instant::now() + self.timeouts.operation);
+        let attempts = counting.attempts::<EncryptError>();
+        let answer = request.customize().interceptor(asked.clone()).interceptor(attempts).send().await;
+        counting.end(&answer);
+        let answer = self.checked(CALL, client, &asked, answer)?;
+        wrapped(CALL, client, answer.ciphertext_blob, answer.key_id, context)
+    }
+
+    pub(super) async fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
+        let client = self.client(Call::Decrypt).await?;
+        let until = Instant::now() + self.timeouts.operation;
+        match self.decrypt_with(&client, wrapped, until).await {
+            Err(error) if client.is_outdated(&error) => {
+                self.decrypt_with(&self.client(error.call).await?, wrapped, until).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn decrypt_with(
+        &self,
+        client: &Arc<Connected>,
+        wrapped: &WrappedKey,
+        until: Instant,
+    ) -> Result<PlainKey, KmsError> {
         const CALL: Call = Call::Decrypt;
-        let context = wrapped.encryption_context();
         let asked = Asked::new(client.endpoint.clone());
         let request = client
             .client
             .decrypt()
             .ciphertext_blob(Blob::new(wrapped.as_bytes()))
-            .set_encryption_context((!context.is_empty()).then(|| context.clone().into_iter().collect()));
-        let answer = request.customize().interceptor(asked.clone()).send().await;
+            .set_encryption_context(for_request(wrapped.encryption_context()));
+        let counting = Counting::begin(&self.figures, CALL, until);
+        let attempts = counting.attempts::<DecryptError>();
+        let answer = request.customize().interceptor(asked.clone()).interceptor(attempts).send().await;
+        counting.end(&answer);
         let answer = self.checked(CALL, client, &asked, answer)?;
         let key = answer.plaintext.map(Blob::into_inner).unwrap_or_default();
         if key.is_empty() {
@@ -106,6 +163,26 @@ impl Connection {
     }
 }
 
+/// As the SDK takes it.
+fn for_request(context: &EncryptionContext) -> Option<HashMap<String, String>> {
+    (!context.is_empty()).then(|| context.pairs().clone().into_iter().collect())
+}
+
+fn wrapped(
+    call: Call,
+    client: &Connected,
+    blob: Option<Blob>,
+    master_key: Option<String>,
+    context: &EncryptionContext,
+) -> Result<WrappedKey, KmsError> {
+    let blob = blob.map(Blob::into_inner).unwrap_or_default();
+    if blob.is_empty() {
+        return Err(client.error(call, "KMS answered without a wrapped key"));
+    }
+    let master_key = master_key.as_deref().and_then(MasterKeyId::parse);
+    Ok(WrappedKey::new(blob).with_encryption_context(context.clone()).with_master_key(master_key))
+}
+
 /// Decrypts all `keys`, several at a time, until `until`; the answers are in the order of the keys.
 pub(super) async fn decrypt_all(
     connection: Arc<Connection>,
@@ -114,17 +191,18 @@ pub(super) async fn decrypt_all(
 ) -> Vec<Result<PlainKey, KmsError>> {
     let mut answers: Vec<Option<Result<PlainKey, KmsError>>> = keys.iter().map(|_| None).collect();
     // Whatever is still under way at `until` is dropped.
-    let _ = tokio::time::timeout_at(until.into(), collect(&connection, &keys, &mut answers)).await;
+    let _ = tokio::time::timeout_at(until.into(), collect(&connection, &keys, until, &mut answers)).await;
     answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(connection.no_answer(Call::Decrypt)))).collect()
 }
 
 async fn collect(
     connection: &Arc<Connection>,
     keys: &[WrappedKey],
+    until: Instant,
     answers: &mut [Option<Result<PlainKey, KmsError>>],
 ) {
     let mut asked: Vec<usize> = (0..keys.len()).collect();
-    match ask(connection, keys, &asked, answers).await {
+    match ask(connection, keys, &asked, until, answers).await {
         Ok(client) => {
             asked.retain(|index| matches!(answers.get(*index), Some(Some(Err(error))) if client.is_outdated(error)))
         }
@@ -132,15 +210,16 @@ async fn collect(
     }
     if !asked.is_empty() {
         // If there is no new client, the answers that are there say why.
-        let _ = ask(connection, keys, &asked, answers).await;
+        let _ = ask(connection, keys, &asked, until, answers).await;
     }
 }
 
-/// Asks once for those `keys` that `which` names. Answers with which client.
+/// Asks once for those `keys` that `which` names, while there is time until `until`. Answers with which client.
 async fn ask(
     connection: &Arc<Connection>,
     keys: &[WrappedKey],
     which: &[usize],
+    until: Instant,
     answers: &mut [Option<Result<PlainKey, KmsError>>],
 ) -> Result<Arc<Connected>, KmsError> {
     let client = connection.client(Call::Decrypt).await?;
@@ -150,7 +229,7 @@ async fn ask(
         let (connection, client, places) = (connection.clone(), client.clone(), places.clone());
         tasks.spawn(async move {
             let _place = places.acquire().await;
-            (index, connection.decrypt_with(&client, &key).await)
+            (index, connection.decrypt_with(&client, &key, until).await)
         });
     }
     while let Some(done) = tasks.join_next().await {

@@ -5,6 +5,7 @@ mod aws_files;
 mod calls;
 mod certificates;
 mod codes;
+mod counting;
 mod credential_failures;
 mod errors;
 mod http;
@@ -18,9 +19,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use zeroize::Zeroizing;
+
 pub use settings::{AwsSettings, Remark};
 
-use super::{Call, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
+use super::{Call, EncryptionContext, Figures, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 use calls::decrypt_all;
 use region_and_credentials::Connection;
 use runtime::Runtime;
@@ -37,6 +40,11 @@ impl AwsKms {
         Ok(Self { runtime: Runtime::start()?, connection: Arc::new(Connection::new(settings)) })
     }
 
+    /// The numbers of its calls, which outlive it.
+    pub fn figures(&self) -> Arc<Figures> {
+        self.connection.figures.clone()
+    }
+
     /// When a call that begins now is given up.
     fn deadline(&self) -> Instant {
         Instant::now() + self.connection.timeouts.operation
@@ -44,12 +52,29 @@ impl AwsKms {
 }
 
 impl Kms for AwsKms {
-    fn generate_data_key(&self, master_key: &MasterKeyId, spec: KeySpec) -> Result<WrappedKey, KmsError> {
-        let (connection, master_key) = (self.connection.clone(), master_key.clone());
-        let task = async move { connection.generate_data_key(&master_key, spec).await };
+    fn generate_data_key(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
+        let (connection, master_key, context) = (self.connection.clone(), master_key.clone(), context.clone());
+        let task = async move { connection.generate_data_key(&master_key, spec, &context).await };
         self.runtime
             .wait(self.deadline(), task)
             .unwrap_or_else(|| Err(self.connection.no_answer(Call::GenerateDataKeyWithoutPlaintext)))
+    }
+
+    fn encrypt(
+        &self,
+        master_key: &MasterKeyId,
+        key: &[u8],
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
+        let (connection, master_key, context) = (self.connection.clone(), master_key.clone(), context.clone());
+        let key = Zeroizing::new(key.to_vec());
+        let task = async move { connection.encrypt(&master_key, &key, &context).await };
+        self.runtime.wait(self.deadline(), task).unwrap_or_else(|| Err(self.connection.no_answer(Call::Encrypt)))
     }
 
     fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {

@@ -16,12 +16,13 @@ use super::credential_failures::Chain;
 use super::settings::{AwsSettings, Timeouts};
 use super::text::identifier;
 use super::{aws_files, http};
-use crate::kms::{Call, Class, KmsError};
+use crate::kms::{Call, Class, Figures, KmsError};
 
 /// The client and what it is made from. Runs on the runtime only.
 pub(super) struct Connection {
     settings: AwsSettings,
     pub(super) timeouts: Timeouts,
+    pub(super) figures: Arc<Figures>,
     kept: Mutex<Kept>,
 }
 
@@ -87,7 +88,9 @@ impl Connected {
 impl Connection {
     /// Reads no configuration and calls nothing before the first call of KMS.
     pub(super) fn new(settings: AwsSettings) -> Self {
-        Self { timeouts: settings.timeouts(), settings, kept: Mutex::default() }
+        let figures = Arc::<Figures>::default();
+        figures.set_region(settings.region.as_deref().unwrap_or_default());
+        Self { timeouts: settings.timeouts(), settings, figures, kept: Mutex::default() }
     }
 
     /// The client that is kept, or a new one.
@@ -150,6 +153,7 @@ impl Connection {
             config = self.config(&http, Some(worked.as_deref().unwrap_or("us-east-1"))).await;
         }
         let region = config.region().map(Region::to_string).unwrap_or_default();
+        self.figures.set_region(&region);
         let chain = config.credentials_provider().map(Chain::new);
         if let Some(chain) = &chain {
             let provider = SharedCredentialsProvider::new(chain.clone());

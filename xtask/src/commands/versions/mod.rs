@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use duct::cmd;
 
 use self::tree::Release;
-use crate::rig::{self, Rig};
+use crate::machine::paths;
+use crate::rig::{self, Rig, Server};
 use crate::tally::Tally;
 use crate::{run, terminal};
 
@@ -45,16 +46,41 @@ fn exercise(rig: &Rig, release: &Release) -> Result<()> {
     ensure!(values.trim() == "AES_128,AES_256", "the values of key_spec are shown as: {}", values.trim());
     server.sql(TABLES)?;
     let rows = server.sql(ROWS)?;
+    check_status(rig, &server, "0")?;
     server.stop()?;
 
-    let server = rig.start(rig::LOAD)?;
+    // With performance_schema, which has a way of its own to the status variables.
+    let server = rig.start(&format!("{}\nperformance_schema = ON", rig::LOAD))?;
     ensure!(server.sql(ROWS)? == rows, "after a restart the rows are not what they were");
     server.sql(
         "SET GLOBAL aws_key_management_rotate_key = 7; INSERT INTO other.seven VALUES (0, 'after the rotation')",
     )?;
     ensure!(rig.home.data().join("aws-kms-key.7.2").is_file(), "the rotation left no file aws-kms-key.7.2");
+    check_status(rig, &server, "1")?;
+    let rotations = server.sql(ROTATIONS)?;
+    ensure!(rotations.trim() == "1", "performance_schema shows of the rotations: {}", rotations.trim());
     check_roles(rig, release)?;
     server.stop()
+}
+
+/// The status variables are shown by all that shows them, with the number of keys that have a file and `rotations`, and FLUSH
+/// STATUS changes none.
+fn check_status(rig: &Rig, server: &Server<'_>, rotations: &str) -> Result<()> {
+    let files = paths::names_in(&rig.home.data())?;
+    let keys = files.iter().filter(|file| file.starts_with("aws-kms-key.") && file.ends_with(".1")).count().to_string();
+    for from in ["SHOW GLOBAL STATUS", "SHOW SESSION STATUS", "FLUSH STATUS; SHOW GLOBAL STATUS"] {
+        let shown = server.sql(&format!("{from} LIKE 'aws\\_key\\_management\\_%'"))?;
+        let value = |name: &str| {
+            let mut lines = shown.lines().filter_map(|line| line.split_once('\t'));
+            let found = lines.find(|(shown, _)| *shown == format!("Aws_key_management_{name}"));
+            found.map_or("nothing", |(_, value)| value)
+        };
+        let values = ["keys", "rotations", "restart_ready", "kms_decrypt_calls_failed"].map(value);
+        ensure!(values == [keys.as_str(), rotations, "ON", "0"], "{from} shows {values:?} of:\n{shown}");
+        let all = server.sql(STATUS_ROWS)?;
+        ensure!(all.trim() == shown.lines().count().to_string(), "information_schema has {} of:\n{shown}", all.trim());
+    }
+    Ok(())
 }
 
 /// The plugin knows both programs by their signs: the server, which makes keys, and mariadb-backup, which makes none.
@@ -85,6 +111,12 @@ const UNKNOWN: &str = "this process is not known as a MariaDB server";
 
 const PLUGIN: &str = "SELECT PLUGIN_STATUS, PLUGIN_TYPE, PLUGIN_MATURITY FROM information_schema.PLUGINS \
                       WHERE PLUGIN_NAME = 'aws_key_management'";
+
+const ROTATIONS: &str = "SELECT VARIABLE_VALUE FROM performance_schema.global_status \
+                         WHERE VARIABLE_NAME = 'aws_key_management_rotations'";
+
+const STATUS_ROWS: &str = "SELECT COUNT(*) FROM information_schema.GLOBAL_STATUS \
+                           WHERE VARIABLE_NAME LIKE 'aws\\_key\\_management\\_%'";
 
 const KEY_SPECS: &str = "SELECT ENUM_VALUE_LIST FROM information_schema.SYSTEM_VARIABLES \
                          WHERE VARIABLE_NAME = 'aws_key_management_key_spec'";

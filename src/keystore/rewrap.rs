@@ -1,0 +1,156 @@
+//! Wraps key versions that exist anew, under the master key that is configured now. The data key is in memory, so KMS need not
+//! unwrap what is in the key file: the master key that wraps it may be disabled, deleted or out of reach.
+
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+use super::files::{Entry, KeyFile, KeyFiles, Traits};
+use super::load::LoadReport;
+use super::new_keys::Recipe;
+use super::tries::Tries;
+use super::{DataKey, KeyId, KeyName, KeyStore, KeyStoreError, Role, given_up};
+use crate::kms::Kms;
+use crate::waits;
+
+/// A key version that was wrapped anew.
+pub struct Rewrapped {
+    /// What the manifest is to say of it.
+    pub entry: Entry,
+    /// The ARN of the master key that wrapped it before, as far as it is known.
+    pub before: Option<String>,
+}
+
+/// Wraps a key version anew. The new wrapped key is proven, by unwrapping it, before the key file is touched, and what the file
+/// held is kept beside it. A key file that is gone or damaged is made whole. The caller holds the lock of the key id.
+pub fn rewrap(
+    files: &KeyFiles,
+    kms: &dyn Kms,
+    recipe: &Recipe,
+    name: KeyName,
+    key: &DataKey,
+) -> Result<Rewrapped, KeyStoreError> {
+    let kms_failed = |error| KeyStoreError::Kms(name, error);
+    files.refresh()?;
+    files.check_may_add()?;
+    check_is_accepted(files, name)?;
+    let master_key = recipe.master_key.as_ref().ok_or(KeyStoreError::NoMasterKey(name))?;
+    // KMS is not asked for what cannot be stored. The lock is not kept: others may need it while KMS is asked.
+    drop(files.begin_adding()?);
+    let held = files.contents(name)?;
+    let wrapped = kms.encrypt(master_key, key.as_bytes(), &recipe.encryption_context).map_err(kms_failed)?;
+    let plain = kms.decrypt(&wrapped).map_err(kms_failed)?;
+    if plain.as_bytes() != key.as_bytes() {
+        return Err(KeyStoreError::NotTheSameKey(name));
+    }
+    let now = SystemTime::now();
+    let contents = KeyFile { algorithm: key.algorithm(), wrapped }.to_bytes(name, now)?;
+    let entry = Entry::new(name, &contents, key.algorithm(), Traits::of(&plain), now);
+    let adding = files.begin_adding()?;
+    // What the manifest on the disk says of the key, and of whether it may encrypt, was asked once more under the lock.
+    files.check(&entry)?;
+    check_is_accepted(files, name)?;
+    let before = files.master_key(name);
+    adding.replace(name, held.as_deref(), &contents)?;
+    Ok(Rewrapped { entry, before })
+}
+
+/// Under a master key of this server's, it would be trusted from the next start on.
+fn check_is_accepted(files: &KeyFiles, name: KeyName) -> Result<(), KeyStoreError> {
+    match files.is_trusted(name) {
+        Some(false) => Err(KeyStoreError::NotAccepted(name)),
+        _ => Ok(()),
+    }
+}
+
+impl KeyStore {
+    /// Wraps all versions of a key anew, or of all keys, under the master keys that are configured now; those that fail do not
+    /// keep the others from being tried, unless these would fail like it. The data keys stay as they are. Answers how many
+    /// versions there are.
+    pub fn rewrap(&self, only: Option<KeyId>) -> Result<usize, KeyStoreError> {
+        if self.role == Role::Backup {
+            return Err(KeyStoreError::BackupRewrapsNothing);
+        }
+        let names = self.names_to_rewrap(only)?;
+        let told = |error: &KeyStoreError| self.messages.not_rewrapped(error);
+        let mut tries = Tries::new(&told);
+        let (mut done, mut failed) = (Vec::new(), Vec::new());
+        for name in names.iter().copied() {
+            let recipe = self.new_keys.recipe_for(name.id);
+            let master_key = recipe.master_key.as_ref();
+            if !tries.may_try(master_key) {
+                continue;
+            }
+            match self.rewrap_one(name, &recipe) {
+                Ok(rewrapped) => {
+                    tries.answered(master_key);
+                    done.push(rewrapped);
+                }
+                Err(error) => {
+                    failed.push(name);
+                    tries.failed(master_key, error);
+                }
+            }
+        }
+        self.record_rewrapped(&done);
+        self.messages.rewrapped(&done);
+        self.note_versions();
+        let result = tries.result(names.len());
+        // Each of them was unwrapped.
+        if only.is_none() && result.is_ok() {
+            self.figures.readiness().set_fully_wrapped(true);
+        }
+        result.map(|()| names.len()).map_err(|error| match error {
+            KeyStoreError::Several { failed: count, of, skipped, first } => {
+                KeyStoreError::NotAllRewrapped { failed: count, of, skipped, names: failed, first }
+            }
+            error => error,
+        })
+    }
+
+    /// All versions that there are or were, but for those that were left behind when the folder was copied.
+    fn names_to_rewrap(&self, only: Option<KeyId>) -> Result<Vec<KeyName>, KeyStoreError> {
+        self.files.refresh()?;
+        let mut names: BTreeSet<KeyName> = self.files.present()?.into_iter().chain(self.files.recorded()).collect();
+        names.retain(|name| only.is_none_or(|id| name.id == id) && !self.files.is_left_behind(*name));
+        match only {
+            Some(id) if names.is_empty() => Err(KeyStoreError::NoSuchKey(id)),
+            _ => Ok(names.into_iter().collect()),
+        }
+    }
+
+    fn rewrap_one(&self, name: KeyName, recipe: &Recipe) -> Result<Rewrapped, KeyStoreError> {
+        if waits::must_end() {
+            return Err(KeyStoreError::GivenUp(name.id));
+        }
+        let _lock = self.locks.lock(name.id).ok_or(KeyStoreError::GivenUp(name.id))?;
+        let key = self.published.with_key(name, DataKey::clone).ok_or(KeyStoreError::NotInMemory(name))?;
+        rewrap(&self.files, &*self.kms, recipe, name, &key).map_err(|error| given_up(name.id, error))
+    }
+
+    /// At a good start, what was kept of before a re-wrap is of no use any more: the key files themselves have proven good.
+    pub(super) fn forget_before_rewrap(&self, report: &LoadReport) {
+        let Ok(mut kept) = self.files.kept_before_rewrap() else { return };
+        let proven = |name| {
+            let mut accepted = report.accepted.iter();
+            accepted.any(|accepted| accepted.entry.name == name && accepted.instead_of.is_none())
+        };
+        kept.retain(|name| proven(*name));
+        if kept.is_empty() {
+            return;
+        }
+        let forgotten = self.files.begin_adding().and_then(|adding| adding.forget_before_rewrap(&kept));
+        self.messages.forgot_before_rewrap(kept.len(), &forgotten);
+    }
+
+    /// If it fails, the manifest is brought up to date at the next start: it knows the data keys.
+    fn record_rewrapped(&self, done: &[Rewrapped]) {
+        let entries: Vec<Entry> = done.iter().map(|rewrapped| rewrapped.entry.clone()).collect();
+        if entries.is_empty() {
+            return;
+        }
+        self.files.note(entries.clone());
+        if let Err(error) = self.files.begin_adding().and_then(|adding| adding.record(entries)) {
+            self.messages.rewrap_not_recorded(&error);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! New versions of all keys.
+//!
+//! To look what there is, in the folder and in the manifest, takes a time that grows with the number of keys. So it is not
+//! done for each key: the keys are taken in groups, of which there are a few, however many keys there are. For each group,
+//! KMS is asked for all its keys, and no lock is held meanwhile. Then their files are written under one lock of the folder;
+//! their numbers depend on what lies in the folder and stands in the manifest since that is held.
+//!
+//! What was generated and is not written when the server ends, or the statement is killed, never was: no number is lost,
+//! and no data.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::create::{Generated, Maker, NewVersion};
+use super::files::{Adding, KeyFiles};
+use super::new_keys::Recipe;
+use super::published::PublishedKeys;
+use super::tries::Tries;
+use super::{KeyId, KeyName, KeyStore, KeyStoreError, KeyVersion, given_up, rotate};
+use crate::waits;
+
+/// All keys that there ever were, in order.
+pub fn all_ids(files: &KeyFiles, published: &PublishedKeys) -> Result<Vec<KeyId>, KeyStoreError> {
+    let mut ids: Vec<KeyId> = files.present()?.into_iter().chain(files.recorded()).map(|name| name.id).collect();
+    ids.extend(published.ids());
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// A rotation of all keys.
+pub struct Rotation<'a> {
+    maker: Maker<'a>,
+    published: &'a PublishedKeys,
+    tries: Tries<'a>,
+    made: Vec<NewVersion>,
+    /// How long the lock of the folder is held at a time: another server with the same folder waits for it, and not for ever.
+    longest_hold: Duration,
+}
+
+/// The highest version of each key that has a file.
+type InFolder = BTreeMap<KeyId, KeyVersion>;
+
+/// The lock of the folder is held.
+struct Hold<'a> {
+    adding: Adding<'a>,
+    in_folder: InFolder,
+    until: Instant,
+}
+
+impl<'a> Rotation<'a> {
+    /// `failed` is told of each failure.
+    pub fn new(maker: Maker<'a>, published: &'a PublishedKeys, failed: &'a dyn Fn(&KeyStoreError)) -> Self {
+        Self { maker, published, tries: Tries::new(failed), made: Vec::new(), longest_hold: LONGEST_HOLD }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_longest_hold(self, longest_hold: Duration) -> Self {
+        Self { longest_hold, ..self }
+    }
+
+    /// Rotates all of `ids`, which are different ones; those that fail do not keep the others from being tried, unless these
+    /// would fail like it ([`Tries`]). Ends between two keys when the statement is killed. Answers what was made, also if
+    /// something failed.
+    pub fn run(
+        mut self,
+        ids: &[KeyId],
+        recipe_for: impl Fn(KeyId) -> Recipe,
+    ) -> (Vec<NewVersion>, Result<(), KeyStoreError>) {
+        for group in ids.chunks(ids.len().div_ceil(GROUPS).max(1)) {
+            let generated = self.generate(group, &recipe_for);
+            self.store(generated);
+        }
+        (self.made, self.tries.result(ids.len()))
+    }
+
+    /// Asks KMS for the keys of a group.
+    fn generate(&mut self, group: &[KeyId], recipe_for: impl Fn(KeyId) -> Recipe) -> Vec<(KeyId, Generated)> {
+        let mut in_folder = None;
+        let mut all = Vec::new();
+        for id in group.iter().copied() {
+            let recipe = recipe_for(id);
+            let master_key = recipe.master_key.clone();
+            if !self.tries.may_try(master_key.as_ref()) {
+                continue;
+            }
+            if waits::must_end() {
+                self.tries.end(KeyStoreError::GivenUp(id));
+                continue;
+            }
+            if in_folder.is_none() {
+                match self.prepare() {
+                    Ok(found) => in_folder = Some(found),
+                    Err(error) => self.tries.end(error),
+                }
+            }
+            let Some(in_folder) = &in_folder else { continue };
+            let name = self.next_version(id, in_folder);
+            match name.and_then(|name| self.maker.ask_kms(recipe, name)).map_err(|error| given_up(id, error)) {
+                Ok(generated) => {
+                    self.tries.answered(master_key.as_ref());
+                    all.push((id, generated));
+                }
+                Err(error) => self.tries.failed(master_key.as_ref(), error),
+            }
+        }
+        all
+    }
+
+    /// What is to be known before KMS is asked. Fails if no key can be stored.
+    fn prepare(&self) -> Result<InFolder, KeyStoreError> {
+        let files = self.maker.files();
+        files.refresh()?;
+        files.check_may_add()?;
+        self.maker.check_can_add()?;
+        in_folder(files)
+    }
+
+    /// Writes the files of a group.
+    fn store(&mut self, generated: Vec<(KeyId, Generated)>) {
+        let mut hold = None;
+        let mut rest = generated.into_iter();
+        let mut is_first = true;
+        while let Some((id, generated)) = rest.next() {
+            let stored = match waits::must_end() && !is_first {
+                true => Err(KeyStoreError::GivenUp(id)),
+                false => self.store_one(&mut hold, id, generated),
+            };
+            is_first = false;
+            match stored {
+                Ok(new) => self.made.push(new),
+                // Also where it could not be had.
+                Err(error) if hold.is_none() => self.tries.end(error),
+                Err(error) => self.tries.failed_to_store(error),
+            }
+            if self.tries.no_more_can_be_stored() {
+                self.tries.skip(rest.len());
+                return;
+            }
+        }
+    }
+
+    fn store_one(
+        &self,
+        hold: &mut Option<Hold<'a>>,
+        id: KeyId,
+        generated: Generated,
+    ) -> Result<NewVersion, KeyStoreError> {
+        if hold.take_if(|hold| Instant::now() >= hold.until).is_some() && !waits::pause(PAUSE) {
+            return Err(KeyStoreError::GivenUp(id));
+        }
+        let hold = match hold {
+            Some(hold) => hold,
+            None => hold.insert(self.hold()?),
+        };
+        let name = self.next_version(id, &hold.in_folder)?;
+        generated.write(&hold.adding, name)
+    }
+
+    fn hold(&self) -> Result<Hold<'a>, KeyStoreError> {
+        let files = self.maker.files();
+        let adding = files.begin_adding()?;
+        // The lock is held now: from here on only somebody who copies files in, and does not ask for it, adds any. His are
+        // not overwritten.
+        let in_folder = in_folder(files)?;
+        Ok(Hold { adding, in_folder, until: Instant::now() + self.longest_hold })
+    }
+
+    fn next_version(&self, id: KeyId, in_folder: &InFolder) -> Result<KeyName, KeyStoreError> {
+        let in_folder = in_folder.get(&id).copied();
+        let version = rotate::version_after(self.maker.files(), self.published, in_folder, id)?;
+        Ok(KeyName { id, version })
+    }
+}
+
+fn in_folder(files: &KeyFiles) -> Result<InFolder, KeyStoreError> {
+    // In order, so the highest comes last.
+    Ok(files.present()?.into_iter().map(|name| (name.id, name.version)).collect())
+}
+
+impl KeyStore {
+    /// Rotates all keys; those that fail do not keep the others from being tried, unless these would fail like it. The new
+    /// versions are recorded together, and become the latest at the end. Answers how many keys there are. Takes no lock of a
+    /// key id: which number a version gets is decided under the lock of the folder, and to hold the locks of many keys while
+    /// KMS is asked for each would hold up their callers.
+    pub fn rotate_all(&self) -> Result<usize, KeyStoreError> {
+        let ids = all_ids(&self.files, self.published).inspect_err(|_| self.figures.rotation_failed())?;
+        let Some(first) = ids.first() else { return Ok(0) };
+        let failed = |error: &KeyStoreError| {
+            self.messages.rotation_failed(error);
+            self.note_making(Some(error));
+            self.count_rotation(Some(error));
+        };
+        let rotation = Rotation::new(self.maker(|| self.highest(*first))?, self.published, &failed);
+        let (made, rotated) = rotation.run(&ids, |id| self.new_keys.recipe_for(id));
+        for new in &made {
+            self.failures.made(new.name.id);
+            self.note_making(None);
+            self.count_rotation(None);
+        }
+        self.record(&made);
+        self.publish_all_new(&made);
+        rotated.map(|()| ids.len())
+    }
+}
+
+/// The more there are, the less is lost when a rotation is interrupted; but for each the folder is listed and the manifest
+/// read, twice.
+const GROUPS: usize = 16;
+
+/// A fraction of what another server waits for the lock: see `files/lock.rs`.
+const LONGEST_HOLD: Duration = Duration::from_secs(2);
+
+/// Longer than another server that waits for the lock of the folder pauses.
+const PAUSE: Duration = Duration::from_millis(20);

@@ -1,0 +1,90 @@
+//! Tenants who bring their own master keys.
+
+use super::super::test_kms::TEST_MASTER_KEY;
+use super::*;
+
+const TENANT: &str = "arn:aws:kms:eu-west-1:7:key/tenant";
+
+impl Setup {
+    fn open_with_tenant(&self) -> KeyStore {
+        let opening = self.opening(Role::Server, self.kms.clone());
+        opening.new_keys.change(|settings| {
+            settings.master_keys = MasterKeysOfIds::parse(&format!("10-19={TENANT}")).expect("a list");
+        });
+        KeyStore::open(opening).expect("open")
+    }
+}
+
+#[test]
+fn a_key_is_wrapped_by_the_master_key_of_its_id_and_the_others_by_that_of_all() {
+    let setup = Setup::new();
+    let store = setup.open_with_tenant();
+    for (number, master_key) in [(9, TEST_MASTER_KEY), (10, TENANT), (19, TENANT), (20, TEST_MASTER_KEY)] {
+        store.latest_or_new(id(number)).expect("made");
+        store.rotate(id(number)).expect("rotated");
+        for version in [1, 2] {
+            let name = KeyName::new(number, version).expect("a name");
+            assert_eq!(store.files.master_key(name).as_deref(), Some(master_key), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_tenants_master_key_that_is_disabled_costs_his_keys_and_no_others() {
+    let setup = Setup::new();
+    let store = setup.open_with_tenant();
+    for number in [1, 2, 10] {
+        store.latest_or_new(id(number)).expect("made");
+    }
+    setup.kms.disable(TENANT, true);
+    let store = setup.open_with_tenant();
+    assert_eq!([1, 2, 10].map(|number| store.published.latest(id(number)).is_some()), [true, true, false]);
+    assert!(setup.log.has("loaded 2 of 3 key versions"), "{:?}", setup.log.0);
+    let error = store.rotate_all().expect_err("one is disabled").to_string();
+    assert!(error.starts_with("1 of 3 keys could not be rotated") && error.contains("key 10 version 2"), "{error}");
+    assert_eq!([1, 2].map(|number| store.published.latest(id(number))), [Some(version(2)); 2]);
+    // A new one of his is not made under another master key.
+    let error = store.latest_or_new(id(11)).expect_err("disabled").to_string();
+    assert!(error.contains("the master key is disabled"), "{error}");
+    setup.kms.disable(TENANT, false);
+    assert_eq!(setup.open_with_tenant().published.latest(id(10)), Some(version(1)));
+}
+
+#[test]
+fn a_tenants_file_that_turns_up_is_trusted_for_his_ids_only() {
+    let setup = Setup::new();
+    setup.open().expect("open").latest_or_new(id(1)).expect("made");
+    let elsewhere = Setup::new();
+    elsewhere.open_with_tenant().latest_or_new(id(10)).expect("made");
+    let file = read(&elsewhere, "aws-kms-key.10.1");
+    setup.put("aws-kms-key.10.1", &file);
+    setup.put("aws-kms-key.1.2", &file);
+    // At the second start, the manifest knows the tenant's master key.
+    for _ in 0..2 {
+        let store = setup.open_with_tenant();
+        assert_eq!([10, 1].map(|number| store.published.latest(id(number))), [Some(version(1)); 2]);
+        assert!(key(&store, 1, 2).is_some(), "it can be read");
+    }
+}
+
+#[test]
+fn a_rotation_of_all_keys_leaves_out_the_keys_of_a_disabled_master_key_and_rotates_the_others() {
+    let setup = Setup::new();
+    let store = setup.open_with_tenant();
+    let ids = [1, 10, 11, 12, 20];
+    for number in ids {
+        store.latest_or_new(id(number)).expect("made");
+    }
+    setup.kms.disable(TENANT, true);
+    setup.kms.calls();
+    let error = store.rotate_all().expect_err("one is disabled").to_string();
+    assert!(error.starts_with("1 of 5 keys could not be rotated") && error.contains("2 were not tried"), "{error}");
+    assert_eq!(ids.map(|number| store.published.latest(id(number)).map(KeyVersion::value)), {
+        [Some(2), Some(1), Some(1), Some(1), Some(2)]
+    });
+    assert_eq!(setup.kms.calls().iter().filter(|call| **call == Generate).count(), 3, "one of his, and the others");
+    // One that all would meet ends it.
+    setup.kms.fail_next(&[(Generate, Class::NoCredentials)]);
+    let error = store.rotate_all().expect_err("the same for all").to_string();
+    assert!(error.starts_with("1 of 5 keys could not be rotated") && error.contains("4 were not tried"), "{error}");
+}

@@ -1,0 +1,204 @@
+//! Keys that are wrapped anew, also when the master key that wrapped them is gone.
+
+use std::sync::atomic::Ordering;
+
+use super::super::test_kms::TEST_MASTER_KEY;
+use super::*;
+
+const NEW: &str = "arn:aws:kms:eu-west-1:1:key/new";
+const FILE: &str = "aws-kms-key.7.1";
+const KEPT: &str = "aws-kms-key.7.1.before-rewrap";
+
+impl Setup {
+    fn open_under_new(&self) -> KeyStore {
+        let opening = self.opening(Role::Server, self.kms.clone());
+        opening.new_keys.change(|settings| settings.master_key = MasterKeyId::parse(NEW));
+        KeyStore::open(opening).expect("open")
+    }
+}
+
+fn under_new(store: &KeyStore) {
+    store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(NEW));
+}
+
+/// A server with keys 1.1, 7.1 and 7.2, which is to re-wrap them.
+fn used() -> (Setup, KeyStore) {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    store.latest_or_new(id(1)).expect("made");
+    store.latest_or_new(id(7)).expect("made");
+    store.rotate(id(7)).expect("rotated");
+    under_new(&store);
+    setup.kms.calls();
+    (setup, store)
+}
+
+fn keys(store: &KeyStore) -> [Option<Vec<u8>>; 3] {
+    [(1, 1), (7, 1), (7, 2)].map(|(id, version)| key(store, id, version))
+}
+
+#[test]
+fn when_all_is_re_wrapped_the_old_master_key_can_go_at_once() {
+    let (setup, store) = used();
+    let before = keys(&store);
+    assert!(before.iter().all(Option::is_some));
+    // It is gone already: KMS is never asked to unwrap what it has wrapped.
+    setup.kms.disable(TEST_MASTER_KEY, true);
+    assert_eq!(store.rewrap(None).expect("re-wrapped"), 3);
+    assert_eq!(setup.kms.calls(), [Encrypt, Decrypt, Encrypt, Decrypt, Encrypt, Decrypt]);
+    assert_eq!(store.files.master_keys(), [NEW.to_owned()].into());
+    assert!(setup.log.has(&format!("re-wrapped key 7 version 1: by {NEW}, before by {TEST_MASTER_KEY}")));
+    drop(store);
+    setup.log.0.lock().expect("log").clear();
+    let store = setup.open_under_new();
+    assert_eq!(keys(&store), before);
+    assert_eq!([id(1), id(7)].map(|id| store.published.latest(id)), [Some(version(1)), Some(version(2))]);
+    assert!(!setup.log.has("warning") && !setup.log.has("error"), "{:?}", setup.log.0);
+    assert_eq!(store.rotate(id(7)).expect("rotated"), version(3));
+}
+
+#[test]
+fn the_old_files_stay_until_a_start_has_proven_the_new_ones() {
+    let (setup, store) = used();
+    let old = read(&setup, FILE);
+    store.rewrap(Some(id(7))).expect("re-wrapped");
+    assert_eq!(read(&setup, KEPT), old);
+    assert_ne!(read(&setup, FILE), old);
+    assert!(!setup.files().iter().any(|file| file.starts_with("aws-kms-key.1.1.")), "only key 7 was asked for");
+    // The new master key fails at a start: the old file is used, and stays.
+    setup.kms.disable(NEW, true);
+    for _ in 0..2 {
+        let again = setup.open_under_new();
+        assert_eq!(keys(&again), keys(&store));
+        assert_eq!(again.published.latest(id(7)), Some(version(2)));
+        assert!(setup.log.has("key 7 version 1 is used from a copy that another master key wraps"));
+        assert_eq!(read(&setup, KEPT), old);
+    }
+    // What the manifest says of the key file does not change by that.
+    setup.kms.disable(NEW, false);
+    setup.log.0.lock().expect("log").clear();
+    let again = setup.open_under_new();
+    assert_eq!(again.files.master_key(KeyName::new(7, 1).expect("a name")).as_deref(), Some(NEW));
+    assert!(!setup.files().contains(&KEPT.to_owned()));
+    assert!(setup.log.has("removed the old files of 2 key version(s)"));
+    assert!(!setup.log.has("warning") && !setup.log.has("adopted"), "{:?}", setup.log.0);
+}
+
+#[test]
+fn what_fails_stays_as_it_was_and_is_named_and_all_others_are_tried() {
+    let (setup, store) = used();
+    let (old, manifest) = (read(&setup, FILE), read(&setup, MANIFEST));
+    setup.kms.fail_next(&[(Encrypt, Class::Rejected)]);
+    let error = store.rewrap(Some(id(7))).expect_err("one fails").to_string();
+    assert!(
+        error.starts_with("1 of 2 key versions are wrapped as before (see the error log): key 7 version 1."),
+        "{error}"
+    );
+    assert_eq!(read(&setup, FILE), old);
+    assert!(setup.log.has("error: not re-wrapped: key 7 version 1: KMS Encrypt failed"));
+    assert_ne!(read(&setup, MANIFEST), manifest, "the other one is recorded");
+    assert!(store.files.master_keys().contains(NEW) && store.files.master_keys().contains(TEST_MASTER_KEY));
+    // A master key that may not be used is asked once.
+    setup.kms.disable(NEW, true);
+    setup.kms.calls();
+    let error = store.rewrap(None).expect_err("disabled").to_string();
+    assert!(error.contains("1 of 3 key versions") && error.contains("2 were not tried"), "{error}");
+    assert_eq!(setup.kms.calls(), [Encrypt]);
+}
+
+#[test]
+fn what_kms_wraps_is_proven_to_be_the_key_before_the_file_is_touched() {
+    let (setup, store) = used();
+    let before = (setup.files(), read(&setup, FILE));
+    setup.kms.wraps_another_key.store(true, Ordering::Relaxed);
+    let error = store.rewrap(Some(id(7))).expect_err("another key").to_string();
+    assert!(error.contains("key 7 version 1: what KMS wrapped is not the key that it was given"), "{error}");
+    assert_eq!((setup.files(), read(&setup, FILE)), before);
+    setup.kms.wraps_another_key.store(false, Ordering::Relaxed);
+    setup.kms.fail_next(&[(Decrypt, Class::Denied)]);
+    store.rewrap(Some(id(7))).expect_err("not proven");
+    assert_eq!(read(&setup, FILE), before.1);
+}
+
+#[test]
+fn a_key_file_that_is_gone_damaged_or_exchanged_is_made_whole_from_memory() {
+    for damage in [None, Some(&b""[..]), Some(b"garbage"), Some(wrap(&[66; 16]).as_bytes())] {
+        let (setup, store) = used();
+        let before = keys(&store);
+        match damage {
+            None => fs::remove_file(setup.folder.path().join(FILE)).expect("remove"),
+            Some(bytes) => {
+                fs::remove_file(setup.folder.path().join(FILE)).expect("remove");
+                setup.put(FILE, bytes);
+            }
+        }
+        assert_eq!(store.rewrap(None).expect("re-wrapped"), 3);
+        let again = setup.open_under_new();
+        assert_eq!(keys(&again), before);
+    }
+}
+
+#[test]
+fn an_empty_or_exchanged_folder_is_not_filled() {
+    let (setup, store) = used();
+    for file in setup.files() {
+        fs::remove_file(setup.folder.path().join(file)).expect("remove");
+    }
+    let error = store.rewrap(None).expect_err("another folder").to_string();
+    assert!(error.contains("the keys of this datadir lie in"), "{error}");
+    assert_eq!((setup.files(), setup.kms.calls()), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_file_that_somebody_else_changes_meanwhile_is_left_alone() {
+    let (setup, store) = used();
+    let name = KeyName::new(7, 1).expect("a name");
+    let adding = store.files.begin_adding().expect("adding");
+    let error = adding.replace(name, Some(b"as it was"), b"new").expect_err("changed").to_string();
+    assert!(error.contains("aws-kms-key.7.1 was changed by somebody else meanwhile"), "{error}");
+    assert!(!setup.files().contains(&KEPT.to_owned()));
+}
+
+#[test]
+fn a_key_that_is_not_trusted_or_not_in_memory_is_not_re_wrapped() {
+    let (setup, store) = used();
+    drop(store);
+    setup.put("aws-kms-key.7.9", &[&b"other:"[..], &[9; 16]].concat());
+    setup.put("aws-kms-key.7.10", b"garbage");
+    let store = setup.open().expect("open");
+    under_new(&store);
+    let error = store.rewrap(Some(id(7))).expect_err("two fail").to_string();
+    assert!(error.contains("2 of 4 key versions") && error.contains("key 7 version 9, key 7 version 10"), "{error}");
+    assert!(setup.log.has("key 7 version 9: it has turned up here under a master key that is not known"));
+    assert!(setup.log.has("key 7 version 10: it is not in memory"));
+    let error = store.rewrap(Some(id(70))).expect_err("no such key").to_string();
+    assert!(error.contains("key 70 does not exist"), "{error}");
+}
+
+#[test]
+fn the_context_and_the_master_key_of_the_id_are_those_of_new_keys() {
+    let (setup, store) = used();
+    store.new_keys().change(|settings| {
+        settings.encryption_context = EncryptionContext::parse("server=db1").expect("a context");
+        settings.master_keys = MasterKeysOfIds::parse("1=arn:aws:kms:eu-west-1:1:key/one").expect("a list");
+    });
+    store.rewrap(None).expect("re-wrapped");
+    let context = |file| {
+        let document: serde_json::Value = serde_json::from_slice(&read(&setup, file)).expect("format 2");
+        document["encryption_context"]["mariadb_key_id"].as_str().map(str::to_owned)
+    };
+    assert_eq!((context("aws-kms-key.1.1"), context(FILE)), (Some("1".to_owned()), Some("7".to_owned())));
+    let by = |id, version| store.files.master_key(KeyName::new(id, version).expect("a name"));
+    assert_eq!((by(1, 1).as_deref(), by(7, 2).as_deref()), (Some("arn:aws:kms:eu-west-1:1:key/one"), Some(NEW)));
+    assert_eq!(keys(&setup.open_under_new()), keys(&store));
+}
+
+#[test]
+fn mariadb_backup_re_wraps_nothing() {
+    let (setup, store) = used();
+    drop(store);
+    let before = (setup.files(), read(&setup, FILE));
+    let backup = setup.open_as(Role::Backup, setup.kms.clone()).expect("open");
+    assert!(backup.rewrap(None).is_err());
+    assert_eq!((setup.files(), read(&setup, FILE)), before);
+}
