@@ -29,8 +29,14 @@ struct Area {
     name: &'static str,
     /// The package that is built, which may be a small one that has the folder too.
     package: &'static str,
-    /// Arguments of `cargo`: what is built. Each mutant that survives the tests of the first is tried again with the next.
-    stages: &'static [&'static [&'static str]],
+    /// Each mutant that survives the tests of the first is tried again with those of the next.
+    stages: &'static [Stage],
+}
+
+/// Some of the tests of an area.
+struct Stage {
+    /// Arguments of `cargo`: what is built.
+    targets: &'static [&'static str],
     /// The tests that are run, as a filter of nextest.
     tests: &'static str,
 }
@@ -84,7 +90,7 @@ pub fn run(options: &Options, tally: &mut Tally) -> Result<()> {
 fn try_stage(
     [program, nextest]: [&Path; 2],
     area: &Area,
-    stage: &[&str],
+    stage: &Stage,
     parts: &[&str],
     options: &Options,
     goes_on: bool,
@@ -101,10 +107,10 @@ fn try_stage(
         words.push(format!("--file=**/src/{part}{}", if is_folder { "/**" } else { "" }).into());
     }
     // For building, too, so that nothing else is built.
-    words.extend(stage.iter().map(|target| format!("--cargo-arg={target}").into()));
+    words.extend(stage.targets.iter().map(|target| format!("--cargo-arg={target}").into()));
     // Most tests wait for something, so there may be many. The first that fails ends the others.
-    words.extend(["--", "--test-threads=16", "--max-fail=1:immediate", "-E", area.tests].map(OsString::from));
-    let name = format!("cargo mutants, {}, {}", parts.join(" "), stage.join(" "));
+    words.extend(["--", "--test-threads=16", "--max-fail=1:immediate", "-E", stage.tests].map(OsString::from));
+    let name = format!("cargo mutants, {}, {}", parts.join(" "), stage.tests);
     terminal::aside(format_args!("$ {name}"));
     let mut path: Vec<PathBuf> = nextest.parent().map(Into::into).into_iter().collect();
     path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
@@ -199,21 +205,29 @@ const AREAS: [Area; 3] = [
     Area {
         name: "keystore",
         package: "aws_key_management",
-        stages: &[&["--lib", "--features=failpoints"]],
-        tests: "test(/^keystore::/)",
+        stages: &[Stage { targets: &["--lib", "--features=failpoints"], tests: "test(/^keystore::/)" }],
     },
     Area {
         name: "kms",
         package: "aws_key_management",
         // The tests against the emulator take long, and so does linking them.
-        stages: &[&["--lib"], &["--lib", "--test=kms_aws", "--test=sdk_log"]],
-        tests: "kind(test) + test(/^kms::/)",
+        stages: &[
+            Stage { targets: &["--lib"], tests: "test(/^kms::/)" },
+            Stage { targets: &["--test=kms_aws", "--test=sdk_log"], tests: "all()" },
+        ],
     },
     Area {
         name: "cipher",
+        // It has nothing else, so it is built in seconds.
         package: "portable_cipher",
-        stages: &[&["--lib", "--test=portable_cipher"]],
-        tests: "all()",
+        // Those that try every length and every split take a minute in the dev profile.
+        stages: &[
+            Stage {
+                targets: &["--lib", "--test=portable_cipher"],
+                tests: "not test(/cipher_oracle::|cipher_crates::|batches_of_any_length/)",
+            },
+            Stage { targets: &["--lib", "--test=portable_cipher"], tests: "all()" },
+        ],
     },
 ];
 
