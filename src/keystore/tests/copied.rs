@@ -40,6 +40,7 @@ fn a_version_that_was_made_too_late_to_be_copied_is_noted_once_and_its_number_is
     for is_first in [true, false, false] {
         let store = open(&setup);
         assert_eq!(store.published.latest(id(1)), Some(version(1)));
+        assert!(!store.files.is_copy(), "its manifest was written in this place");
         let log = log(&setup);
         assert_eq!(log.iter().find(|line| is_loud(line.as_str())), None);
         assert_eq!(log.iter().any(|line| line.contains("copied here without key 1 version 2")), is_first, "{log:?}");
