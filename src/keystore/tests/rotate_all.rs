@@ -7,7 +7,7 @@ use super::two_servers::Meanwhile;
 use super::*;
 
 impl Setup {
-    fn open_on(&self, disk: &LossyDisk) -> KeyStore {
+    pub(super) fn open_on(&self, disk: &LossyDisk) -> KeyStore {
         let (folder, datadir) = (Path::new("/keys"), Path::new("/data"));
         let opening = Opening { folder, datadir, ..self.opening(Role::Server, self.kms.clone()) };
         KeyStore::open_on(Arc::new(disk.clone()), opening).expect("open")
