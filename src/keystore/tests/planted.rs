@@ -235,10 +235,12 @@ fn a_planted_version_does_not_make_a_key_anew_whose_own_version_is_refused() {
     setup.kms.refuse(own, Class::Disabled);
     setup.plant("aws-kms-key.7.2", !own);
     let (store, files) = (setup.open().expect("open"), setup.files());
+    setup.kms.calls();
     for _ in 0..2 {
         store.forget_failures();
         let error = store.latest_or_new(id(7)).expect_err("its data needs version 1").to_string();
         assert!(error.contains("key 7 version 1: KMS Decrypt failed: the master key is disabled"), "{error}");
+        assert!(!setup.kms.calls().contains(&Generate));
         assert_eq!((setup.files(), store.published.latest(id(7))), (files.clone(), None));
     }
 }
