@@ -14,8 +14,10 @@ fn main() -> Result<(), Error> {
     // INSTALL/UNINSTALL loses some, and after about a thousand the process aborts.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
 
-    // The sign of a server that `plugin_host` has, for the tests that load the plugin.
-    println!("cargo::rustc-link-arg-tests=-Wl,--export-dynamic-symbol=mysqld_server_initialized");
+    // What `plugin_host` has of a server, for the tests that load the plugin: a sign, and who calls a function.
+    for symbol in ["mysqld_server_initialized", "_current_thd", "_Z19check_global_accessP3THD11privilege_tb"] {
+        println!("cargo::rustc-link-arg-tests=-Wl,--export-dynamic-symbol={symbol}");
+    }
 
     let include = find_headers()?;
     let bindings = bindgen::Builder::default()
@@ -24,6 +26,7 @@ fn main() -> Result<(), Error> {
         .allowlist_type(
             "st_maria_plugin|st_mariadb_encryption|st_mysql_value|st_mysql_sys_var|st_mysql_show_var|st_typelib",
         )
+        .allowlist_type("UDF_INIT|UDF_ARGS")
         .allowlist_type("mysql_sysvar_of_.*|mysql_show_var_func")
         .allowlist_var("(MariaDB_)?ENCRYPTION_.*|MariaDB_.*|PLUGIN_(VAR|LICENSE)_.*")
         .derive_default(false)

@@ -4,6 +4,8 @@
   bindgen does not see macros.
 */
 #include <mysql/plugin_encryption.h>
+/* UDF_INIT and UDF_ARGS. */
+#include <mysql.h>
 
 typedef DECLARE_MYSQL_SYSVAR_BASIC(of_bool, char);
 typedef DECLARE_MYSQL_SYSVAR_BASIC(of_string, char *);

@@ -20,6 +20,7 @@ use aws_key_management::kms::{EncryptionContext, KeySpec, Kms, MasterKeyId};
 use child::{CREDENTIALS, with_environment};
 use kms_emulator::{Emulator, MASTER_KEY};
 use plugin_host::Plugin;
+use plugin_host::sql_function::SqlFunction;
 
 #[test]
 fn a_thousand_loads_and_unloads_leave_no_thread_no_descriptor_and_no_memory_behind() {
@@ -133,6 +134,51 @@ fn the_status_variables_tell_what_the_plugin_knows_from_init_to_deinit_and_nothi
         assert!((5..=decrypted_now - decrypted).contains(&number("kms_decrypt_calls")), "{status:?}");
         plugin.deinit().unwrap();
         assert!(is_empty(&stand.plugin().status().unwrap()), "after deinit: {:?}", stand.plugin().status().unwrap());
+    });
+}
+
+#[test]
+fn the_list_of_keys_is_there_from_init_to_deinit_for_who_has_the_right_and_null_before_and_after() {
+    let test = "the_list_of_keys_is_there_from_init_to_deinit_for_who_has_the_right_and_null_before_and_after";
+    with_environment(test, CREDENTIALS, || {
+        let stand = Stand::new();
+        fs::write(stand.folder.path().join("aws-kms-key.9.1"), "no wrapped key").expect("written");
+        let function = SqlFunction::create(&library(), "aws_key_management_keys").unwrap();
+        let keys = |has_process| function.statement(has_process, 0).unwrap();
+        assert_eq!(keys(true).unwrap().text().unwrap(), None, "before init");
+        let mut plugin = stand.plugin().init().unwrap();
+        assert_eq!(keys(false).expect_err("no right"), "the PROCESS privilege is needed to see the keys");
+        assert_eq!(function.statement(true, 1).unwrap().expect_err("an argument"), "it takes no arguments");
+
+        let mut open = keys(true).unwrap();
+        let states = |json: &str| {
+            let rows: Vec<serde_json::Value> = serde_json::from_str(json).expect("JSON");
+            let state = |row: &serde_json::Value| format!("{}.{} {}", row["KEY_ID"], row["KEY_VERSION"], row["STATE"]);
+            rows.iter().map(state).collect::<Vec<_>>().join(", ").replace('"', "")
+        };
+        let text = open.text().unwrap().expect("a text");
+        assert_eq!(states(&text), "1.1 ok, 2.1 ok, 3.1 ok, 9.1 failed");
+        assert!(text.contains("KMS Decrypt failed"), "{text}");
+        plugin.set_global("rotate_key", 2).unwrap();
+        assert_eq!(states(&open.text().unwrap().expect("a text")), "1.1 ok, 2.1 ok, 2.2 ok, 3.1 ok, 9.1 failed");
+        // A list that is longer than a buffer of the server's, from many connections at once.
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let mut statement = keys(true).unwrap();
+                        for _ in 0..2 {
+                            assert!(statement.text().unwrap().is_some_and(|text| text.ends_with("}]")));
+                        }
+                    }
+                });
+            }
+            (0..3).for_each(|_| plugin.set_global("rotate_key", 1).unwrap());
+        });
+        plugin.deinit().unwrap();
+        assert_eq!(open.text().unwrap(), None, "after deinit, in a statement that had begun before");
+        assert_eq!(keys(true).unwrap().text().unwrap(), None, "after deinit");
+        drop(open);
     });
 }
 

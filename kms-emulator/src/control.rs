@@ -44,6 +44,14 @@ impl Control {
         self.post("_emulator/key", &[], &json!({"alias": alias, "state": state})).map(drop)
     }
 
+    /// The ARN of the master key with this alias in `region`, made if it is missing. With `replicas`, it is a multi-region key
+    /// that has a replica in each of these regions.
+    pub fn master_key(&self, alias: &str, region: &str, replicas: &[&str]) -> Result<String> {
+        let key = json!({"alias": alias, "region": region, "replicas": replicas});
+        let answer = self.post("_emulator/key", &[], &key)?;
+        Ok(answer["arn"].as_str().context("the emulator answered without an ARN")?.to_owned())
+    }
+
     /// The next data keys are all this one; without one they are random again.
     pub fn marker(&self, key: Option<&[u8]>) -> Result<()> {
         let hex = key.map(|key| key.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
@@ -62,6 +70,12 @@ impl Control {
         ensure!(times.len() == calls.len(), "a call in the emulator's list has no time");
         times.sort_by(f64::total_cmp);
         Ok(times)
+    }
+
+    /// How many calls of `operation` were signed for `region`.
+    pub fn calls_in(&self, operation: &str, region: &str) -> Result<usize> {
+        let calls = self.list(&format!("calls?operation={operation}"))?;
+        Ok(calls.iter().filter(|call| call["region"] == region).count())
     }
 
     /// The access keys that signed the calls so far, in order, each once in a row.

@@ -13,10 +13,12 @@ our @ISA = qw(My::Suite);
 
 return "needs KMS_EMULATOR_PYTHON and KMS_EMULATOR_SCRIPT in the environment (see README.md)"
   unless -x ($ENV{KMS_EMULATOR_PYTHON} || '') and -f ($ENV{KMS_EMULATOR_SCRIPT} || '');
+return "needs AWS_KEY_MANAGEMENT_TOOL in the environment (see README.md)"
+  unless -x ($ENV{AWS_KEY_MANAGEMENT_TOOL} || '');
 return "needs aws_key_management.so in the server's plugin folder" unless $ENV{AWS_KEY_MANAGEMENT_SO};
 
 # Nothing of this machine's AWS settings or proxies may reach the servers or the emulator.
-delete @ENV{grep { /^AWS_(?!KEY_MANAGEMENT_SO$)|_proxy$/i } keys %ENV};
+delete @ENV{grep { /^AWS_(?!KEY_MANAGEMENT_(SO|TOOL)$)|_proxy$/i } keys %ENV};
 
 # Each with one master key in us-east-1 behind it.
 my @aliases = ('alias/mariadb-test', 'alias/mariadb-other');

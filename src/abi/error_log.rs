@@ -55,6 +55,13 @@ pub(super) fn fail_statement(text: &str) {
     }
 }
 
+/// Adds a note to the statement that is being executed. SHOW WARNINGS shows it.
+pub(super) fn note_in_statement(text: &str) {
+    for line in lines(text) {
+        Server::current().message(ME_NOTE, &line);
+    }
+}
+
 /// Adds a warning to the statement that is being executed, if there is one. When the statement then fails with an error of
 /// the server, such as "Can't create table", SHOW WARNINGS gives the reason.
 pub(super) fn warn_statement(text: &str) {

@@ -8,6 +8,7 @@ mod allocator;
 mod background;
 #[allow(unsafe_code)] // the server's declarations
 mod bindings;
+mod date;
 #[allow(unsafe_code)] // symbols with the server's names
 mod descriptor;
 mod encryption;
@@ -22,6 +23,7 @@ mod server_text;
 mod server_writable;
 #[allow(unsafe_code)] // asks for the process's signals, and lets them through
 mod signals;
+mod sql_function;
 mod status_variables;
 mod system_variables;
 mod systemd;

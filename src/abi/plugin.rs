@@ -73,20 +73,17 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
     waits::ask_whether_to_end(waiting::must_end);
     error_log::forget_last_error();
     variables::at_start(init);
-    let aws = AwsSettings {
-        region: variables::REGION.read(init)?,
-        endpoint_url: variables::ENDPOINT_URL.read(init)?,
-        request_timeout: variables::REQUEST_TIMEOUT.read(init),
-    };
     let allowed = variables::ALLOWED_KEY_IDS.read(init)?;
     let (spec, algorithm) = (variables::KEY_SPEC.read(init), variables::ENCRYPTION_ALGORITHM.read(init));
     let master_key = master_key(init);
+    let master_keys = variables::MASTER_KEYS.read(init)?;
+    let aws = aws_settings(init, master_key.clone(), master_keys.all().cloned().collect())?;
     let mock = mock(init);
     // The mock makes keys without one.
     let wrapped_by = master_key.clone().or_else(|| MasterKeyId::parse("mock").filter(|_| mock));
     let settings = NewKeySettings {
         master_key: wrapped_by,
-        master_keys: variables::MASTER_KEYS.read(init)?,
+        master_keys,
         encryption_context: variables::ENCRYPTION_CONTEXT.read(init)?,
         spec,
         algorithm,
@@ -100,7 +97,7 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
              If it is a server, please report this with its version",
         );
     }
-    let region = aws.region.clone();
+    let region = aws.default_region().map(str::to_owned);
     let Connected { kms, figures } = connect(aws, mock)?;
     let store = KeyStore::open(Opening {
         folder: &variables::KEYFILE_DIR.read(init)?,
@@ -112,6 +109,7 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
         new_keys: NewKeys::new(settings, allowed),
         role: server.role(),
         startup_timeout: variables::STARTUP_TIMEOUT.read(init),
+        verify_interval: variables::VERIFY_INTERVAL.read(init),
         is_starting: || Server::current().is_starting(),
         who,
         reporter: &ErrorLog,
@@ -135,6 +133,23 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
         }
     ));
     Ok(())
+}
+
+fn aws_settings(
+    init: &InInit<'_>,
+    master_key: Option<MasterKeyId>,
+    other_master_keys: Vec<MasterKeyId>,
+) -> Result<AwsSettings, String> {
+    let endpoints = variables::ENDPOINT_URL.read(init)?;
+    Ok(AwsSettings {
+        region: variables::REGION.read(init)?,
+        endpoint_url: endpoints.default,
+        region_endpoints: endpoints.of_regions,
+        fallback_regions: variables::FALLBACK_REGIONS.read(init)?,
+        master_key,
+        other_master_keys,
+        request_timeout: variables::REQUEST_TIMEOUT.read(init),
+    })
 }
 
 /// A name that cannot be is reported, and the plugin starts all the same: the keys that exist do not need it.
@@ -191,14 +206,16 @@ fn connect(aws: AwsSettings, _mock: bool) -> Result<Connected, String> {
 }
 
 fn connect_to_aws(aws: AwsSettings) -> Result<Connected, String> {
-    for remark in aws.remarks() {
-        match remark {
-            Remark::Warning(text) => ErrorLog.warning(&text),
-            Remark::Note(text) => ErrorLog.note(&text),
-        }
-    }
-    match AwsKms::new(aws) {
+    aws.remarks().into_iter().for_each(tell);
+    match AwsKms::observed(aws, tell) {
         Ok(kms) => Ok(Connected { figures: kms.figures(), kms: Arc::new(kms) }),
         Err(error) => Err(format!("no thread could be started for the calls of KMS: {error}")),
+    }
+}
+
+fn tell(remark: Remark) {
+    match remark {
+        Remark::Warning(text) => ErrorLog.warning(&text),
+        Remark::Note(text) => ErrorLog.note(&text),
     }
 }

@@ -40,7 +40,7 @@ const EXTENSION: Duration = Duration::from_secs(60);
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Shown by `systemctl status`, until the server says that it is up.
-const STATUS: &str = "aws_key_management waits for KMS; see the error log";
+const STATUS: &str = "aws_key_management waits for KMS or for the key files; see the error log";
 
 #[cfg(all(test, not(miri)))]
 mod tests {

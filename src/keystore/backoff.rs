@@ -1,7 +1,7 @@
 //! A key that failed is tried again when it is asked for, but not at every call: the server may ask many times a second. One
 //! that has a key file, or had one, is tried again without being asked for, too: see `retry`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,16 @@ pub(super) struct Watched {
     pub(super) keys: usize,
     /// Versions that have no file any more.
     pub(super) missing: usize,
+}
+
+/// Why a version cannot be used.
+pub(super) struct FailedVersion {
+    /// The text of the error.
+    pub(super) error: String,
+    /// Whether it has no file any more.
+    pub(super) is_missing: bool,
+    /// Whether it has a file, or had one: the server may ask for any number.
+    pub(super) was_here: bool,
 }
 
 /// The first pause; each further failure doubles it, up to the longest.
@@ -93,6 +103,18 @@ impl Backoff {
         }
     }
 
+    /// Whether a version failed, and is tried again without being asked for.
+    pub(super) fn is_watched(&self, name: KeyName) -> bool {
+        self.failures().by_key.get(&(name.id, Some(name.version))).is_some_and(|failure| failure.is_watched)
+    }
+
+    /// A version that is watched is tried again at once. Answers whether it is.
+    pub(super) fn hurry(&self, name: KeyName) -> bool {
+        let mut failures = self.failures();
+        let failure = failures.by_key.get_mut(&(name.id, Some(name.version))).filter(|failure| failure.is_watched);
+        failure.map(|failure| failure.next_try = Instant::now()).is_some()
+    }
+
     /// How much is watched.
     pub(super) fn watched(&self) -> Watched {
         let failures = self.failures();
@@ -101,6 +123,17 @@ impl Backoff {
             keys: watched().map(|((id, _), _)| *id).collect::<BTreeSet<_>>().len(),
             missing: watched().filter(|(_, failure)| failure.is_missing).count(),
         }
+    }
+
+    /// The versions that failed last time, in order.
+    pub(super) fn failed_versions(&self) -> BTreeMap<KeyName, FailedVersion> {
+        let failures = self.failures();
+        let of_versions = failures.by_key.iter().filter_map(|(&(id, version), failure)| {
+            let Failure { text, is_missing, is_watched, .. } = failure;
+            let failed = FailedVersion { error: text.clone(), is_missing: *is_missing, was_here: *is_watched };
+            Some((KeyName { id, version: version? }, failed))
+        });
+        of_versions.collect()
     }
 
     /// What is to be tried again at `now`, in order.

@@ -8,13 +8,12 @@
 //! afterwards: another server with the same folder may have read it. So whatever the next start needs in order to trust it is
 //! written before.
 
-use std::io;
 use std::time::SystemTime;
 
 use super::failpoints::failpoint;
 use super::files::{Adding, Entry, KeyFile, KeyFiles, Traits};
 use super::new_keys::{NewKeys, Recipe};
-use super::published::hide;
+use super::published::{Exposure, hide};
 use super::{DataKey, KeyId, KeyName, KeyStoreError, KeyVersion, Role};
 use crate::kms::{Kms, MasterKeyId};
 
@@ -28,8 +27,8 @@ pub struct NewVersion {
     pub recipe: Recipe,
     /// What the manifest is to say of it.
     pub entry: Entry,
-    /// Why its memory could not be locked, and may be written to swap space.
-    pub not_locked: Option<io::Error>,
+    /// How far its memory is protected.
+    pub exposure: Exposure,
 }
 
 /// Makes version 1 of a key that was never used here. Fails with [`KeyStoreError::Exists`] if another server with the same
@@ -60,7 +59,7 @@ pub struct Generated {
     traits: Traits,
     key: DataKey,
     recipe: Recipe,
-    not_locked: Option<io::Error>,
+    exposure: Exposure,
 }
 
 impl Generated {
@@ -71,7 +70,7 @@ impl Generated {
 
     /// Writes its file, under a number that was chosen under the folder's lock.
     pub fn write(self, adding: &Adding<'_>, name: KeyName) -> Result<NewVersion, KeyStoreError> {
-        let Self { file, traits, key, recipe, not_locked } = self;
+        let Self { file, traits, key, recipe, exposure } = self;
         let created = SystemTime::now();
         let contents = file.to_bytes(name, created)?;
         if let Some(arn) = traits.master_key() {
@@ -80,7 +79,7 @@ impl Generated {
         }
         adding.write(name, &contents)?;
         let entry = Entry::new(name, &contents, file.algorithm, traits, created);
-        Ok(NewVersion { name, key, recipe, entry, not_locked })
+        Ok(NewVersion { name, key, recipe, entry, exposure })
     }
 }
 
@@ -157,7 +156,7 @@ impl<'a> Maker<'a> {
         let mut hidden = hide(&[(plain.as_bytes(), recipe.algorithm)]).map_err(|_| KeyStoreError::NoMemory(name))?;
         let key = hidden.keys.pop().ok_or(KeyStoreError::NoMemory(name))?;
         let file = KeyFile { algorithm: recipe.algorithm, wrapped };
-        Ok(Generated { file, traits: Traits::of(&plain), key, recipe, not_locked: hidden.not_locked })
+        Ok(Generated { file, traits: Traits::of(&plain), key, recipe, exposure: hidden.exposure })
     }
 
     /// The second half of [`Maker::create`]: writes the key file.
@@ -177,10 +176,10 @@ fn master_key_in(recipe: &Recipe, name: KeyName) -> Result<&MasterKeyId, KeyStor
     recipe.master_key.as_ref().ok_or(KeyStoreError::NoMasterKey(name))
 }
 
-/// Records versions that were made in the manifest. If it fails, they are recorded with the next ones. Without its entry a
+/// Records versions that were made on behalf of `who` in the manifest. If it fails, they are recorded with the next ones. Without its entry a
 /// version is as good, since the manifest knows its master key: the next start adopts it.
-pub fn record(files: &KeyFiles, new: &[NewVersion]) -> Result<(), KeyStoreError> {
-    let entries: Vec<Entry> = new.iter().map(|new| new.entry.clone()).collect();
+pub fn record(files: &KeyFiles, new: &[NewVersion], who: &str) -> Result<(), KeyStoreError> {
+    let entries: Vec<Entry> = new.iter().map(|new| new.entry.clone().made_by(who)).collect();
     files.note(entries.clone());
     let recorded = files.begin_adding().and_then(|adding| adding.record(entries));
     failpoint!("after_manifest");

@@ -4,6 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use super::folder_errors::{Lacks, WrongFolder};
+
+use super::files::may_pass;
 use super::{KeyId, KeyName};
 use crate::cipher::Algorithm;
 use crate::kms::KmsError;
@@ -122,6 +125,19 @@ pub enum KeyStoreError {
         .0.display()
     )]
     Locked(PathBuf),
+    /// The file system cannot do what a key needs to be made safely.
+    #[error(
+        "no key is made in {}, since its file system {lacks} ({error}). Keys that exist are used. {}", .folder.display(),
+        .lacks.remedy()
+    )]
+    FileSystem {
+        /// Where the key was to be made.
+        folder: PathBuf,
+        /// What the file system cannot do.
+        lacks: Lacks,
+        /// How it said so.
+        error: io::Error,
+    },
     /// The manifest is one of a later version of the plugin.
     #[error(
         "the manifest of the key files has format {0}, so no key is made. Install the version of the plugin that wrote it"
@@ -152,6 +168,57 @@ pub enum KeyStoreError {
         "{0}: what KMS wrapped is not the key that it was given, and is not used. The key file is as it was. Try again"
     )]
     NotTheSameKey(KeyName),
+    /// mariadb-backup was to verify keys.
+    #[error("mariadb-backup verifies no keys")]
+    BackupVerifiesNothing,
+    /// A start would not find some key versions.
+    #[error(
+        "a restart would not find {failed} of {of} key versions{} (see SHOW WARNINGS and the error log): {}. First: {first}",
+        if *.would_make { "" } else { ", and no new key could be made" }, list(.names)
+    )]
+    NotAllVerified {
+        /// How many.
+        failed: usize,
+        /// Out of how many.
+        of: usize,
+        /// Whether KMS would make new keys, as far as it was asked.
+        would_make: bool,
+        /// Which failed.
+        names: Vec<KeyName>,
+        /// The first failure.
+        first: String,
+    },
+    /// A key that was to be imported is or was here.
+    #[error(
+        "{0}: key {id} is or was in this folder, and is not imported over it. Only if an import went wrong and no server has used \
+         its keys since: move its key files and aws-kms-key.manifest.json away, and import again", id = .0.id
+    )]
+    NotNew(KeyName),
+    /// A version that was to be retired was never here.
+    #[error("{0}: the manifest does not know it, so nobody misses it")]
+    NothingToRetire(KeyName),
+    /// A version that was to be retired has a file.
+    #[error(
+        "{0}: its key file {path} is there. A version is retired when its file is gone: if you are sure that no data needs it, move \
+         the file to a safe place first", path = .1.display()
+    )]
+    StillThere(KeyName, PathBuf),
+    /// A key that was to be imported has a length that AES does not know. In bytes.
+    #[error("{name}: its key has {bytes} bytes; an AES key has 16, 24 or 32. Nothing was imported")]
+    NoAesKey {
+        /// The key.
+        name: KeyName,
+        /// Its length.
+        bytes: usize,
+    },
+    /// Several key files were to be made, and those that were made could not be taken back after a failure.
+    #[error("{first}. And a key file that was made before is still there: {left}. Remove it before you try again")]
+    NotTakenBack {
+        /// Why it could not.
+        left: Box<KeyStoreError>,
+        /// What failed first.
+        first: Box<KeyStoreError>,
+    },
     /// mariadb-backup was to re-wrap keys.
     #[error("mariadb-backup re-wraps no keys")]
     BackupRewrapsNothing,
@@ -173,7 +240,7 @@ pub enum KeyStoreError {
         first: Box<KeyStoreError>,
     },
     /// The operating system refused.
-    #[error("could not {action} {}: {error}.{}", .path.display(), remedy(.error.kind()))]
+    #[error("could not {action} {}: {error}.{}", .path.display(), remedy(.error))]
     Io {
         /// What was to be done, such as "read".
         action: &'static str,
@@ -212,6 +279,9 @@ pub enum KeyStoreError {
     /// The wait for the key had to end.
     #[error("key {0}: given up, since the server stops or the statement was killed")]
     GivenUp(KeyId),
+    /// The wait for a folder that does not answer had to end.
+    #[error("the wait for the folder of the key files was given up, since the server stops")]
+    FolderGivenUp,
     /// No memory for the key.
     #[error("{0}: no memory could be had for the key")]
     NoMemory(KeyName),
@@ -267,6 +337,13 @@ impl KeyStoreError {
         )
     }
 
+    /// What is wrong, for who says himself what to do about a key that is in memory.
+    pub(super) fn without_remedy(&self) -> String {
+        let text = self.to_string();
+        let what = text.split(RESTORE).next().unwrap_or_default();
+        what.trim_end_matches([' ', '.', ',']).to_owned()
+    }
+
     /// The same for failures of the same kind: without what differs from call to call.
     pub(super) fn kind(&self) -> String {
         match self {
@@ -274,20 +351,11 @@ impl KeyStoreError {
             other => other.to_string(),
         }
     }
-}
 
-/// What is wrong with a folder in place of the one where the keys of the datadir lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WrongFolder {
-    /// There is no key file in it, and no manifest.
-    #[error("holds no keys")]
-    Empty,
-    /// It has another id.
-    #[error("holds other keys (its aws-kms-key.folder.json has another id)")]
-    Other,
-    /// It has no id.
-    #[error("is not known to hold them (aws-kms-key.folder.json is missing: copy it too)")]
-    Nameless,
+    /// Whether the folder may answer later: see [`may_pass`].
+    pub(super) fn is_no_answer_of_the_folder(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if may_pass(error))
+    }
 }
 
 /// InnoDB tells whoever opens a table without its key to drop it: so the message with the cause says not to.
@@ -304,12 +372,13 @@ fn list(names: &[KeyName]) -> String {
     told.join(", ")
 }
 
-fn remedy(kind: io::ErrorKind) -> &'static str {
-    match kind {
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
         io::ErrorKind::PermissionDenied => " Give the server's user access to it",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " Make room on the disk",
         io::ErrorKind::ReadOnlyFilesystem => " Make the file system writable",
         io::ErrorKind::NotFound => " Create it, or restore it from a backup",
+        _ if may_pass(error) => " Check the disk; for a network folder, the network and its server",
         _ => " Check the disk and the folder",
     }
 }

@@ -9,13 +9,15 @@ use std::time::{Duration, SystemTime};
 
 use super::backoff::Backoff;
 use super::readiness::Readiness;
-use super::{KeyName, KeyStore, KeyStoreError, PublishedKeys, Role, trust};
+use super::version_list::KnownVersions;
+use super::{KeyName, KeyStore, KeyStoreError, ListedVersion, PublishedKeys, Role, trust};
 
 /// The numbers of one key store. They outlive it.
 pub struct Figures {
     published: &'static PublishedKeys,
     failures: Arc<Backoff>,
     readiness: Readiness,
+    known_versions: KnownVersions,
     master_keys: AtomicU64,
     /// Seconds since 1970; 0 without keys.
     oldest_latest: AtomicU64,
@@ -38,6 +40,7 @@ impl Figures {
             published,
             failures,
             readiness: Readiness::default(),
+            known_versions: KnownVersions::default(),
             master_keys: AtomicU64::new(0),
             oldest_latest: AtomicU64::new(0),
             rotations: AtomicU64::new(0),
@@ -100,6 +103,16 @@ impl Figures {
     /// On whose behalf.
     pub fn last_rotation_by(&self) -> String {
         self.rotation().map_or_else(String::new, |rotation| rotation.by)
+    }
+
+    /// All key versions that there are or were, in order.
+    pub fn version_list(&self) -> Vec<ListedVersion> {
+        self.known_versions.list(self.published, &self.failures)
+    }
+
+    /// What is known of the versions beyond what is published of them, and which of them failed.
+    pub(super) fn known_versions(&self) -> &KnownVersions {
+        &self.known_versions
     }
 
     /// How long the start took.
@@ -168,12 +181,22 @@ impl KeyStore {
         let latest: Vec<KeyName> = self.published.ids().into_iter().filter_map(latest).collect();
         let (master_keys, oldest) = self.files.summary(&latest);
         self.figures.note_versions(master_keys.iter().map(String::as_str), oldest);
+        self.figures.known_versions.set_entries(self.files.entries());
+    }
+
+    /// Which versions have another copy than the one in their key file may have changed. Lists the folder.
+    pub(super) fn note_copies(&self) {
+        if let Ok(kept) = self.files.kept_before_rewrap() {
+            self.figures.known_versions.set_copies(kept);
+        }
     }
 
     /// Whether a key could be made, if that says something of others.
     pub(super) fn note_making(&self, failed: Option<&KeyStoreError>) {
-        if failed.is_none_or(KeyStoreError::keeps_keys_from_being_made) {
-            self.figures.readiness().set_made(failed.is_none());
+        match failed {
+            Some(KeyStoreError::Kms(..)) => self.figures.readiness().set_kms_makes_keys(false),
+            Some(error) if !error.keeps_keys_from_being_made() => {}
+            failed => self.figures.readiness().set_made(failed.is_none()),
         }
     }
 

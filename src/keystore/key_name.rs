@@ -8,6 +8,9 @@ use std::ops::RangeInclusive;
 pub struct KeyId(u32);
 
 impl KeyId {
+    /// The server's own, which every server has.
+    pub const DEFAULT: Self = Self(1);
+
     /// `None` for 0.
     pub const fn new(id: u32) -> Option<Self> {
         if id == 0 { None } else { Some(Self(id)) }

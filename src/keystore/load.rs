@@ -2,15 +2,14 @@
 //! tells nobody: what came of it is a report.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::time::{Instant, SystemTime};
 
 use super::copies;
 use super::files::{Entry, Finding, KeyFiles, StoredKey, Traits};
-use super::published::{Hidden, hide};
+use super::published::{Exposure, Hidden, hide};
 use super::trust::KnownMasterKeys;
 use super::{DataKey, KeyId, KeyName, KeyStoreError, NewKeySettings};
-use crate::kms::{Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
+use crate::kms::{EncryptionContext, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 /// What came of some key files.
 #[derive(Default)]
@@ -19,8 +18,8 @@ pub struct LoadReport {
     pub accepted: Vec<AcceptedKey>,
     /// Keys that may not.
     pub refused: Vec<RefusedKey>,
-    /// Why the memory of a key could not be locked, and may be written to swap space.
-    pub not_locked: Option<io::Error>,
+    /// How far the memory of the keys is protected.
+    pub exposure: Exposure,
 }
 
 /// A key whose file is as it should be.
@@ -29,11 +28,13 @@ pub struct AcceptedKey {
     pub key: DataKey,
     /// What the manifest is to say of it.
     pub entry: Entry,
-    /// How that compares with what the manifest says.
+    /// What is bound into the wrapped key in its file.
+    pub encryption_context: EncryptionContext,
+    /// How the entry compares with what the manifest says.
     pub finding: Finding,
     /// Why its key file was not unwrapped, if it is from a copy that another master key wraps.
     pub instead_of: Option<KmsError>,
-    /// Whether the manifest says otherwise of whether it may encrypt new data, or says that it is not here.
+    /// Whether the manifest says otherwise of whether it may encrypt new data, or says that it is not here, or not needed.
     pub has_new_marks: bool,
 }
 
@@ -93,6 +94,18 @@ pub fn unwrap<'a>(
     deadline: Instant,
     report: &mut LoadReport,
 ) -> Vec<UnansweredKey<'a>> {
+    let (unwrapped, unanswered) = ask(files, kms, stored, deadline);
+    accept(files, &unwrapped, report);
+    unanswered
+}
+
+/// The same, but the keys go nowhere: whoever drops the answer wipes them.
+pub fn ask<'a>(
+    files: &KeyFiles,
+    kms: &dyn Kms,
+    stored: &[&'a StoredKey],
+    deadline: Instant,
+) -> (Vec<Unwrapped<'a>>, Vec<UnansweredKey<'a>>) {
     let master_key = |name| files.master_key(name).as_deref().and_then(MasterKeyId::parse);
     let wrapped = stored.iter().map(|stored| stored.file.wrapped.clone().with_master_key(master_key(stored.name)));
     let wrapped: Vec<WrappedKey> = wrapped.collect();
@@ -108,8 +121,7 @@ pub fn unwrap<'a>(
         }
     }
     let unanswered = copies::unwrap(kms, copies, unanswered, deadline, &mut unwrapped);
-    accept(files, &unwrapped, report);
-    unanswered
+    (unwrapped, unanswered)
 }
 
 /// So that there is time for the copies, if KMS does not answer.
@@ -126,28 +138,26 @@ fn accept(files: &KeyFiles, unwrapped: &[Unwrapped<'_>], report: &mut LoadReport
         match check(files, unwrapped, now) {
             Ok((entry, finding)) => {
                 secrets.push((unwrapped.plain.as_bytes(), unwrapped.stored.file.algorithm));
-                good.push((entry, finding, unwrapped.instead_of.clone()));
+                let context = unwrapped.stored.file.wrapped.encryption_context().clone();
+                good.push((entry, context, finding, unwrapped.instead_of.clone()));
             }
             Err(error) => report.refuse(unwrapped.stored.name, error),
         }
     }
     match hide(&secrets) {
-        Ok(Hidden { keys, not_locked }) => {
-            report.not_locked = report.not_locked.take().or(not_locked);
+        Ok(Hidden { keys, exposure }) => {
+            report.exposure.join(exposure);
             let accepted = keys.into_iter().zip(good);
-            report.accepted.extend(accepted.map(|(key, (entry, finding, instead_of))| AcceptedKey {
-                key,
-                entry,
-                finding,
-                instead_of,
-                has_new_marks: false,
+            report.accepted.extend(accepted.map(|(key, (entry, encryption_context, finding, instead_of))| {
+                AcceptedKey { key, entry, encryption_context, finding, instead_of, has_new_marks: false }
             }));
         }
         Err(_) => good.iter().for_each(|(entry, ..)| report.refuse(entry.name, KeyStoreError::NoMemory(entry.name))),
     }
 }
 
-fn check(files: &KeyFiles, unwrapped: &Unwrapped<'_>, now: SystemTime) -> Result<(Entry, Finding), KeyStoreError> {
+/// Checks the length, and compares with the manifest.
+pub fn check(files: &KeyFiles, unwrapped: &Unwrapped<'_>, now: SystemTime) -> Result<(Entry, Finding), KeyStoreError> {
     let Unwrapped { stored, plain, instead_of } = unwrapped;
     let (name, bytes) = (stored.name, plain.as_bytes().len());
     if !DataKey::LENGTHS.contains(&bytes) {
@@ -186,7 +196,7 @@ impl LoadReport {
             accepted.entry.is_trusted = known.trust(files, accepted);
             let name = accepted.entry.name;
             let is_judged_anew = files.is_trusted(name).is_some_and(|before| before != accepted.entry.is_trusted);
-            accepted.has_new_marks = is_judged_anew || files.is_left_behind(name);
+            accepted.has_new_marks = is_judged_anew || files.is_left_behind(name) || files.is_retired(name);
         }
     }
 

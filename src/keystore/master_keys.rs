@@ -38,6 +38,11 @@ impl MasterKeysOfIds {
         self.0.iter().find(|(ids, _)| ids.contains(&id.value())).map(|(_, master_key)| master_key)
     }
 
+    /// The first id of each entry, with its master key.
+    pub fn first_ids(&self) -> impl Iterator<Item = (KeyId, &MasterKeyId)> {
+        self.0.iter().filter_map(|(ids, master_key)| Some((KeyId::new(*ids.start())?, master_key)))
+    }
+
     /// All master keys that certain ids have.
     pub fn all(&self) -> impl Iterator<Item = &MasterKeyId> {
         self.0.iter().map(|(_, master_key)| master_key)

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | `published/` | what the callbacks read without waiting |
 //! | `files/` | the folder, the formats of what lies in it, the manifest |
-//! | `start`, `load`, `adopt`, `create`, `rotate`, `rotate_all`, `rewrap` | the operations, on files and KMS: what came of them is data |
+//! | `start`, `load`, `adopt`, `create`, `rotate`, `rotate_all`, `rewrap`, `verify` | the operations, on files and KMS: what came of them is data |
 //! | `pauses`, `first_keys` | what is waited for while the server starts |
-//! | `background`, `retry` | what is done while nobody waits |
+//! | `background`, `retry`, `verify_job` | what is done while nobody waits |
+//! | `offline/` | the same and a few more, for a tool that works on the files without a server |
 //! | `messages` | what of that becomes a line of the log |
-//! | `figures`, `readiness` | what an operator can ask for at any time |
+//! | `figures`, `readiness`, `findings`, `version_list` | what an operator can ask for at any time |
 //! | this file | [`KeyStore`]: who may do what when, and what is published of it |
 //!
 //! The operations use the two folders, which know neither each other nor the operations.
@@ -27,13 +28,16 @@ mod error;
 mod failpoints;
 mod figures;
 mod files;
+mod findings;
 mod first_keys;
+mod folder_errors;
 mod key_locks;
 mod key_name;
 mod load;
 mod master_keys;
 mod messages;
 mod new_keys;
+pub mod offline;
 mod opening;
 mod pauses;
 mod published;
@@ -51,6 +55,10 @@ mod test_kms;
 mod tests;
 mod tries;
 mod trust;
+mod verify;
+mod verify_job;
+mod verify_now;
+mod version_list;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -67,6 +75,8 @@ pub use new_keys::{NewKeySettings, NewKeys};
 pub use opening::{Opening, Role};
 pub use published::{DataKey, PublishedKeys};
 pub use readiness::Readiness;
+pub use verify_now::VerifiedNow;
+pub use version_list::{ListedVersion, VersionState};
 
 use crate::kms::Kms;
 use crate::waits;
@@ -75,12 +85,14 @@ use backoff::Backoff;
 use create::{Maker, NewVersion};
 use failpoints::failpoint;
 use files::{Entry, KeyFiles};
+use findings::Findings;
 use first_keys::FirstKeys;
 use key_locks::KeyLocks;
 use load::{LoadReport, RefusedKey};
 use messages::Messages;
 use published::Epoch;
 use rotate::Beside;
+use verify_job::VerifyInterval;
 
 /// All data keys of one server.
 pub struct KeyStore {
@@ -97,6 +109,8 @@ pub struct KeyStore {
     /// On whose behalf the calling thread works.
     who: fn() -> String,
     first_keys: FirstKeys,
+    findings: Findings,
+    verify_interval: VerifyInterval,
     /// Rung when there is something new for the background.
     bell: Bell,
 }
@@ -208,7 +222,7 @@ impl KeyStore {
         let made = rotate::create_beside(&maker, self.published, recipe, id);
         self.note_making(made.as_ref().err());
         let (names, configured) = match made? {
-            Beside::Made(new) => return Ok(self.publish_new(new)),
+            Beside::Made(new) => return Ok(self.publish_new(*new)),
             Beside::UnderConfigured(names, configured) => (names, configured),
         };
         let settings = NewKeySettings {
@@ -252,10 +266,11 @@ impl KeyStore {
         report.accepted.retain(|accepted| published.contains(&accepted.entry.name));
         let (at_last, loaded): (Vec<_>, Vec<_>) =
             report.accepted.iter().partition(|accepted| self.failures.loaded(accepted.entry.name));
-        self.figures.note_memory(report.not_locked.is_none());
+        self.figures.note_memory(report.exposure.to_swap.is_none());
         self.note_versions();
         self.figures.note_loaded();
-        self.messages.memory(report.not_locked.as_ref());
+        report.accepted.iter().for_each(|accepted| self.figures.known_versions().loaded(accepted));
+        self.messages.exposure(&report.exposure);
         self.messages.loaded(&loaded);
         self.messages.loaded_at_last(&at_last);
         self.messages.untrusted(&report, &self.files.master_keys());
@@ -273,7 +288,7 @@ impl KeyStore {
 
     fn record(&self, new: &[NewVersion]) {
         if !new.is_empty()
-            && let Err(error) = create::record(&self.files, new)
+            && let Err(error) = create::record(&self.files, new, &(self.who)())
         {
             self.messages.not_recorded(new, &error);
         }
@@ -286,7 +301,8 @@ impl KeyStore {
         }
         failpoint!("before_publish");
         self.published.publish(self.epoch, new.iter().map(|new| (new.name, new.key.clone())).collect());
-        self.figures.note_memory(new.iter().all(|new| new.not_locked.is_none()));
+        new.iter().for_each(|new| self.figures.known_versions().wrapped(new.name, &new.recipe.encryption_context));
+        self.figures.note_memory(new.iter().all(|new| new.exposure.to_swap.is_none()));
         self.note_versions();
         new.iter().for_each(|new| self.messages.made(new, &self.files.path_of(new.name)));
     }

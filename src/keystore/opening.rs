@@ -8,11 +8,13 @@ use super::background::Bell;
 use super::backoff::Backoff;
 use super::figures::Figures;
 use super::files::{Disk, Folders, FoundManifest, KeyFiles, SystemDisk};
+use super::findings::Findings;
 use super::first_keys::FirstKeys;
 use super::key_locks::KeyLocks;
 use super::load::{AcceptedKey, RefusedKey};
 use super::messages::Messages;
 use super::pauses::Patience;
+use super::verify_job::VerifyInterval;
 use super::{KeyStore, KeyStoreError, NewKeys, PublishedKeys, Reporter, start};
 use crate::kms::Kms;
 
@@ -32,8 +34,10 @@ pub struct Opening<'a> {
     pub new_keys: NewKeys,
     /// In whose process this is.
     pub role: Role,
-    /// How long KMS is tried, if it cannot be reached.
+    /// How long KMS and the folders are tried, if they do not answer.
     pub startup_timeout: Duration,
+    /// How often it is checked whether all key files could still be unwrapped; never if it is zero.
+    pub verify_interval: Duration,
     /// Whether the server is still starting: then a new key is waited for, too.
     pub is_starting: fn() -> bool,
     /// On whose behalf the calling thread works, for the record of rotations.
@@ -55,7 +59,7 @@ impl KeyStore {
     /// Loads all keys and publishes them. Without key files, nothing is asked of KMS. Fails if the datadir has keys that lie
     /// in another folder.
     ///
-    /// Fails if KMS could not be reached for one of the keys, if there are no credentials, or if not one of the key versions
+    /// Fails if KMS could not be reached for one of the keys, if there are no credentials, if the folder did not answer, or if not one of the key versions
     /// that there are or were can be used; nothing is published then. A key that fails for a reason of its own is reported,
     /// and the others are loaded.
     pub fn open(opening: Opening<'_>) -> Result<Self, KeyStoreError> {
@@ -72,18 +76,21 @@ impl KeyStore {
             new_keys,
             role,
             startup_timeout,
+            verify_interval,
             is_starting,
             who,
             reporter,
         } = opening;
         let began = Instant::now();
         let epoch = published.begin();
-        let messages = Messages(reporter);
+        let messages = Messages::new(reporter);
         let folders = Folders { keys: folder, also, datadir, is_read_only: role == Role::Backup };
-        let (files, manifest) = KeyFiles::open(disk, &folders)?;
+        let mut patience = Patience::new(began + startup_timeout, &messages);
+        let (files, manifest) = patience.read(|| KeyFiles::open(disk.clone(), &folders))??;
         messages.manifest(files.path(), &manifest);
         if role == Role::Server {
             messages.leftovers(files.path(), &files.remove_leftovers());
+            messages.writable(files.path(), files.check_writable());
         }
         let failures = Arc::<Backoff>::default();
         let store = Self {
@@ -99,9 +106,11 @@ impl KeyStore {
             failures,
             who,
             first_keys: FirstKeys::new(is_starting, startup_timeout),
+            findings: Findings::default(),
+            verify_interval: VerifyInterval::new(verify_interval),
             bell: Bell::default(),
         };
-        store.load_at_start(startup_timeout, &manifest)?;
+        store.load_at_start(began, startup_timeout, &manifest)?;
         let now = SystemTime::now();
         store.note_versions();
         store.figures.note_loaded();
@@ -111,15 +120,21 @@ impl KeyStore {
         Ok(store)
     }
 
-    fn load_at_start(&self, startup_timeout: Duration, manifest: &FoundManifest) -> Result<(), KeyStoreError> {
+    fn load_at_start(
+        &self,
+        began: Instant,
+        startup_timeout: Duration,
+        manifest: &FoundManifest,
+    ) -> Result<(), KeyStoreError> {
         let Self { files, messages, published, role, .. } = self;
-        let started = Instant::now();
-        let mut survey = start::survey(files)?;
+        let mut patience = Patience::new(began + startup_timeout, messages);
+        let mut survey = patience.read(|| start::survey(files))??;
         messages.survey(files.path(), &survey, |name| files.path_of(name));
-        let patience = Patience::new(started + startup_timeout, messages);
         let configured = self.new_keys.settings();
         let judge = |report: &mut _| self.judge(&configured, report);
-        let mut report = start::load_all(files, &*self.kms, &survey.present, patience, judge)?;
+        let mut report = start::load_all(files, &*self.kms, &survey.present, &mut patience, judge)?;
+        // It may have gone while KMS was waited for. What else is wrong with it, shows when the keys are adopted.
+        let _ = patience.read(|| files.refresh())?;
         for name in survey.confirm_left_behind(&report) {
             messages.not_loaded(&KeyStoreError::Gone(name, files.path_of(name)));
         }
@@ -130,8 +145,9 @@ impl KeyStore {
             return Ok(());
         }
         self.publish(&report);
-        self.figures.note_memory(report.not_locked.is_none());
-        messages.started(files.path(), &survey, &report, published.ids().len(), started.elapsed());
+        report.accepted.iter().for_each(|accepted| self.figures.known_versions().loaded(accepted));
+        self.figures.note_memory(report.exposure.to_swap.is_none());
+        messages.started(files.path(), &survey, &report, published.ids().len(), began.elapsed());
         for RefusedKey { name, error } in &report.refused {
             self.version_failed(*name, error);
             if published.latest(name.id).is_none() {
@@ -151,6 +167,7 @@ impl KeyStore {
         self.figures.readiness().set_fully_wrapped(report.accepted.iter().all(is_from_its_file));
         if *role == Role::Server {
             self.forget_before_rewrap(&report);
+            self.note_copies();
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The pauses and the notes of a wait for KMS. When a start gives up, [`super::start`] says.
+//! The pauses and the notes of a wait for KMS, or for a folder that does not answer. When a start gives up, [`super::start`] says.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,14 @@ pub struct Patience<'a> {
     until: Instant,
     pause: Duration,
     next_note: Instant,
+    waits_for: Option<For>,
     messages: &'a Messages,
 }
 
 impl<'a> Patience<'a> {
     /// A wait that ends at `until`.
     pub fn new(until: Instant, messages: &'a Messages) -> Self {
-        Self { until, pause: FIRST_PAUSE, next_note: Instant::now(), messages }
+        Self { until, pause: FIRST_PAUSE, next_note: Instant::now(), waits_for: None, messages }
     }
 
     /// When it ends.
@@ -31,20 +32,57 @@ impl<'a> Patience<'a> {
         Instant::now() >= self.until
     }
 
-    /// Says now and then that it waits, and why. Then pauses, each time longer.
+    /// Waits for KMS: says now and then that it waits, and why; then pauses, each time longer.
     ///
     /// Fails if the wait had to end.
     pub fn wait(&mut self, name: KeyName, error: &KmsError) -> Result<(), KeyStoreError> {
+        let is_through = self.pause(For::Kms, |messages, left| messages.waiting(left, name, error));
+        if is_through { Ok(()) } else { Err(KeyStoreError::GivenUp(name.id)) }
+    }
+
+    /// Reads something of the folders, and waits like that while they do not answer. The answer, good or bad, is inside.
+    ///
+    /// Fails if there was none until the patience was over, or if the wait had to end.
+    pub fn read<T>(
+        &mut self,
+        read: impl Fn() -> Result<T, KeyStoreError>,
+    ) -> Result<Result<T, KeyStoreError>, KeyStoreError> {
+        loop {
+            match read() {
+                Err(error) if error.is_no_answer_of_the_folder() => {
+                    if self.is_over() {
+                        return Err(error);
+                    }
+                    if !self.pause(For::Folder, |messages, left| messages.waiting_for_folder(left, &error)) {
+                        return Err(KeyStoreError::FolderGivenUp);
+                    }
+                }
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    /// `false` if the wait had to end.
+    fn pause(&mut self, waits_for: For, say: impl FnOnce(&Messages, Duration)) -> bool {
         let now = Instant::now();
         let left = self.until.saturating_duration_since(now);
+        if self.waits_for != Some(waits_for) {
+            (self.waits_for, self.pause, self.next_note) = (Some(waits_for), FIRST_PAUSE, now);
+        }
         if now >= self.next_note {
-            self.messages.waiting(left, name, error);
+            say(self.messages, left);
             self.next_note = now + NOTE_EVERY;
         }
         let pause = jittered(self.pause).min(left);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        if waits::pause(pause) { Ok(()) } else { Err(KeyStoreError::GivenUp(name.id)) }
+        waits::pause(pause)
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    Kms,
+    Folder,
 }
 
 /// How often a start that waits says so.

@@ -16,6 +16,8 @@ struct State {
     all_were_fully_wrapped: bool,
     has_master_key: bool,
     last_key_was_made: bool,
+    /// Whether KMS would have made a key when it was last asked.
+    kms_makes_keys: bool,
     last_check: Option<SystemTime>,
     unready_since: Option<SystemTime>,
 }
@@ -29,6 +31,7 @@ impl Default for Readiness {
             all_were_fully_wrapped: true,
             has_master_key: false,
             last_key_was_made: true,
+            kms_makes_keys: true,
             last_check: None,
             unready_since: None,
         }))
@@ -42,11 +45,11 @@ impl Readiness {
         self.state().is_ready()
     }
 
-    /// Whether a new key can be made, as far as is known: there is a master key for it, and the last try has not failed. There
-    /// need not have been one.
+    /// Whether a new key can be made, as far as is known: there is a master key for it, the last try has not failed, and KMS
+    /// has not said no since. Nothing of it need have been tried.
     pub fn can_make_keys(&self) -> bool {
         let state = self.state();
-        state.has_master_key && state.last_key_was_made
+        state.has_master_key && state.last_key_was_made && state.kms_makes_keys
     }
 
     /// Whether every version can be unwrapped with every master key that it is to be wrapped under, and from its key file: not
@@ -74,6 +77,13 @@ impl Readiness {
         state.update(now);
     }
 
+    /// The same of a check that was about those only of which something was to be found out.
+    pub fn set_unwrapped(&self, now: SystemTime, all_were: bool) {
+        let mut state = self.state();
+        state.all_were_unwrapped = all_were;
+        state.update(now);
+    }
+
     /// Whether every version was found to be so. To be called by the start, and by whatever checks or changes it.
     pub fn set_fully_wrapped(&self, all_were: bool) {
         self.state().all_were_fully_wrapped = all_were;
@@ -88,13 +98,20 @@ impl Readiness {
 
     /// A key was made, or one was to be made and it failed for a reason that others would meet too.
     pub fn set_made(&self, was_made: bool) {
-        self.state().last_key_was_made = was_made;
+        let mut state = self.state();
+        state.last_key_was_made = was_made;
+        state.kms_makes_keys |= was_made;
+    }
+
+    /// Whether KMS makes keys, or would, under each of the master keys. It says nothing of the disk.
+    pub fn set_kms_makes_keys(&self, it_does: bool) {
+        self.state().kms_makes_keys = it_does;
     }
 
     /// The settings for new keys have changed: what failed with the old ones says nothing of them.
     pub fn set_master_key(&self, is_there: bool) {
         let mut state = self.state();
-        (state.has_master_key, state.last_key_was_made) = (is_there, true);
+        (state.has_master_key, state.last_key_was_made, state.kms_makes_keys) = (is_there, true, true);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -163,6 +180,13 @@ mod tests {
         readiness.set_made(false);
         readiness.set_master_key(true);
         assert!(readiness.can_make_keys(), "nothing is known of the new settings");
+        readiness.set_kms_makes_keys(false);
+        assert!(!readiness.can_make_keys());
+        readiness.set_made(true);
+        assert!(readiness.can_make_keys(), "KMS has made one");
+        readiness.set_made(false);
+        readiness.set_kms_makes_keys(true);
+        assert!(!readiness.can_make_keys(), "it was not KMS");
         readiness.set_master_key(false);
         assert!(!readiness.can_make_keys());
     }

@@ -1,21 +1,22 @@
 //! Wraps key versions that exist anew, under the master key that is configured now. The data key is in memory, so KMS need not
 //! unwrap what is in the key file: the master key that wraps it may be disabled, deleted or out of reach.
 
-use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use super::files::{Entry, KeyFile, KeyFiles, Traits};
 use super::load::LoadReport;
 use super::new_keys::Recipe;
 use super::tries::Tries;
-use super::{DataKey, KeyId, KeyName, KeyStore, KeyStoreError, Role, given_up};
-use crate::kms::Kms;
+use super::{DataKey, KeyId, KeyName, KeyStore, KeyStoreError, Role, given_up, verify};
+use crate::kms::{EncryptionContext, Kms};
 use crate::waits;
 
 /// A key version that was wrapped anew.
 pub struct Rewrapped {
     /// What the manifest is to say of it.
     pub entry: Entry,
+    /// What is bound into the wrapped key.
+    pub encryption_context: EncryptionContext,
     /// The ARN of the master key that wrapped it before, as far as it is known.
     pub before: Option<String>,
 }
@@ -51,7 +52,7 @@ pub fn rewrap(
     check_is_accepted(files, name)?;
     let before = files.master_key(name);
     adding.replace(name, held.as_deref(), &contents)?;
-    Ok(Rewrapped { entry, before })
+    Ok(Rewrapped { entry, encryption_context: recipe.encryption_context.clone(), before })
 }
 
 /// Under a master key of this server's, it would be trusted from the next start on.
@@ -70,7 +71,7 @@ impl KeyStore {
         if self.role == Role::Backup {
             return Err(KeyStoreError::BackupRewrapsNothing);
         }
-        let names = self.names_to_rewrap(only)?;
+        let names = verify::needed(&self.files, only)?;
         let told = |error: &KeyStoreError| self.messages.not_rewrapped(error);
         let mut tries = Tries::new(&told);
         let (mut done, mut failed) = (Vec::new(), Vec::new());
@@ -93,7 +94,12 @@ impl KeyStore {
         }
         self.record_rewrapped(&done);
         self.messages.rewrapped(&done);
+        for rewrapped in &done {
+            self.figures.known_versions().wrapped(rewrapped.entry.name, &rewrapped.encryption_context);
+        }
+        self.note_copies();
         self.note_versions();
+        self.proven(done.iter().map(|rewrapped| rewrapped.entry.name));
         let result = tries.result(names.len());
         // Each of them was unwrapped.
         if only.is_none() && result.is_ok() {
@@ -105,17 +111,6 @@ impl KeyStore {
             }
             error => error,
         })
-    }
-
-    /// All versions that there are or were, but for those that were left behind when the folder was copied.
-    fn names_to_rewrap(&self, only: Option<KeyId>) -> Result<Vec<KeyName>, KeyStoreError> {
-        self.files.refresh()?;
-        let mut names: BTreeSet<KeyName> = self.files.present()?.into_iter().chain(self.files.recorded()).collect();
-        names.retain(|name| only.is_none_or(|id| name.id == id) && !self.files.is_left_behind(*name));
-        match only {
-            Some(id) if names.is_empty() => Err(KeyStoreError::NoSuchKey(id)),
-            _ => Ok(names.into_iter().collect()),
-        }
     }
 
     fn rewrap_one(&self, name: KeyName, recipe: &Recipe) -> Result<Rewrapped, KeyStoreError> {

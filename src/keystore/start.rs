@@ -53,18 +53,18 @@ pub fn survey(files: &KeyFiles) -> Result<Survey, KeyStoreError> {
 /// the patience is over, or as long as KMS gets the start any further. `judge` says which keys may encrypt new data: the
 /// others do not count as usable. All that is accepted has been judged at the end.
 ///
-/// Fails if KMS could not be reached for one of the keys, or if there are no credentials: a server that went on would
+/// Fails if KMS could not be reached for one of the keys, if there are no credentials, or if the folder did not answer: a server that went on would
 /// refuse its tables until it is restarted. A key that fails for a reason of its own is in the report, and the others are
 /// loaded.
 pub fn load_all(
     files: &KeyFiles,
     kms: &dyn Kms,
     names: &[KeyName],
-    mut patience: Patience<'_>,
+    patience: &mut Patience<'_>,
     judge: impl Fn(&mut LoadReport),
 ) -> Result<LoadReport, KeyStoreError> {
     let mut report = LoadReport::default();
-    let stored = load::read(files, names, &mut report);
+    let stored = read(files, names, patience, &mut report)?;
     let mut open: Vec<&StoredKey> = stored.iter().collect();
     let mut before: BTreeMap<KeyName, KmsError> = BTreeMap::new();
     while !open.is_empty() {
@@ -88,6 +88,23 @@ pub fn load_all(
         before = waiting.into_iter().map(|waiting| (waiting.stored.name, waiting.error)).collect();
     }
     Ok(report)
+}
+
+/// Reads key files. Those that cannot be read are refused; a folder that does not answer is waited for.
+fn read(
+    files: &KeyFiles,
+    names: &[KeyName],
+    patience: &mut Patience<'_>,
+    report: &mut LoadReport,
+) -> Result<Vec<StoredKey>, KeyStoreError> {
+    let mut stored = Vec::new();
+    for name in names.iter().copied() {
+        match patience.read(|| files.read(name))? {
+            Ok(file) => stored.push(file),
+            Err(error) => report.refuse(name, error),
+        }
+    }
+    Ok(stored)
 }
 
 /// Fails if no key version can be used, but at most to read, although there is or was one: a server that went on would call each of its tables

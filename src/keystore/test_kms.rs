@@ -111,6 +111,15 @@ impl Kms for TestKms {
         }
     }
 
+    fn check_can_generate(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<(), KmsError> {
+        self.generate_data_key(master_key, spec, context).map(drop)
+    }
+
     fn encrypt(
         &self,
         master_key: &MasterKeyId,

@@ -164,6 +164,7 @@ fn reach(error: &KeyStoreError) -> Reach {
             _ => Reach::Key,
         },
         KeyStoreError::Locked(_)
+        | KeyStoreError::FileSystem { .. }
         | KeyStoreError::NewerManifest(_)
         | KeyStoreError::NewMasterKey { .. }
         | KeyStoreError::Folder(..)

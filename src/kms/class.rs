@@ -124,6 +124,17 @@ impl Class {
         matches!(self, Self::Transient | Self::UntrustedCa | Self::BadCertificate | Self::Internal)
     }
 
+    /// Whether another region may do what this one did not: it gave no answer, has too much to do, or has no STS that gave
+    /// credentials out.
+    pub(super) fn is_of_the_region(self) -> bool {
+        self.is_no_answer() || matches!(self, Self::Throttled | Self::NoCredentials)
+    }
+
+    /// Whether KMS answers so too if the master key is in another region.
+    pub(super) fn may_be_elsewhere(self) -> bool {
+        matches!(self, Self::Denied | Self::NotFound | Self::NoRegion)
+    }
+
     /// Whether KMS may do what it was asked for if it is asked about another master key, perhaps in another region: the reason
     /// is not in the plugin's settings, nor in who asks.
     pub fn may_be_of_the_master_key(self) -> bool {
@@ -189,7 +200,7 @@ impl Class {
                 "Try again; if it lasts, see the state of the master key and of its key store in KMS"
             }
             (Self::NotFound, Generate | Encrypt) => {
-                "Check the master key's name in the plugin's settings, its account, and aws_key_management_region"
+                "Check aws_key_management_master_key_id and aws_key_management_region"
             }
             (Self::NotFound, Decrypt) => {
                 "Check aws_key_management_region and the account: the master key that wrapped it must be there. What a \

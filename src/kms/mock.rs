@@ -22,6 +22,10 @@ impl Kms for MockKms {
         Ok(WrappedKey::new(key).with_encryption_context(context.clone()))
     }
 
+    fn check_can_generate(&self, _: &MasterKeyId, _: KeySpec, _: &EncryptionContext) -> Result<(), KmsError> {
+        Ok(())
+    }
+
     fn encrypt(&self, _: &MasterKeyId, key: &[u8], context: &EncryptionContext) -> Result<WrappedKey, KmsError> {
         Ok(WrappedKey::new(key.to_vec()).with_encryption_context(context.clone()))
     }

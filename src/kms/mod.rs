@@ -1,4 +1,4 @@
-//! AWS KMS as the key store sees it: three calls, and errors in classes that say what to do.
+//! AWS KMS as the key store sees it: three calls, one of them also as a question, and errors in classes that say what to do.
 //!
 //! Knows no key file, no key id and no server.
 
@@ -33,6 +33,15 @@ pub trait Kms: Send + Sync {
         spec: KeySpec,
         context: &EncryptionContext,
     ) -> Result<WrappedKey, KmsError>;
+
+    /// Asks KMS whether it would make a data key, without making one. What it asks for is allowed by the permission for
+    /// [`Kms::generate_data_key`].
+    fn check_can_generate(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<(), KmsError>;
 
     /// Wraps `key`, a data key of 1 to 4096 bytes, by `master_key`, with `context` bound into it.
     fn encrypt(
@@ -169,6 +178,25 @@ impl MasterKeyId {
         let is_arn = parts.next() == Some("arn") && parts.nth(1) == Some("kms");
         parts.next().filter(|region| is_arn && !region.is_empty())
     }
+
+    /// The id that all replicas of a multi-region key share, if the name is such an id or an ARN with one. What an alias
+    /// stands for, only KMS knows.
+    pub fn multi_region_id(&self) -> Option<&str> {
+        let id = if self.region().is_some() { self.0.split_once(":key/").map(|(_, id)| id) } else { Some(&*self.0) };
+        id.filter(|id| id.starts_with("mrk-"))
+    }
+
+    /// The replica of a multi-region key in `region`: its ARN, or its id, which is the same everywhere. Another name stays
+    /// as it is.
+    pub fn replica_in(&self, region: &str) -> Self {
+        let parts: Vec<&str> = self.0.splitn(5, ':').collect();
+        match parts[..] {
+            [arn, partition, kms, _, key] if self.multi_region_id().is_some() => {
+                Self([arn, partition, kms, region, key].join(":"))
+            }
+            _ => self.clone(),
+        }
+    }
 }
 
 impl fmt::Display for MasterKeyId {
@@ -201,6 +229,21 @@ mod tests {
         assert_eq!(region("arn:aws-cn:kms:cn-north-1:1:alias/mariadb"), Some("cn-north-1".to_owned()));
         for name in ["1234", "alias/a:b:kms:us-east-2", "arn:aws:s3:us-east-2:1:key/1", "arn:aws:kms::1:key/1", "arn"] {
             assert_eq!(region(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_replicas_of_a_multi_region_key_have_one_id_and_arns_that_differ_in_the_region() {
+        let parse = |name| MasterKeyId::parse(name).expect("a name");
+        let arn = parse("arn:aws:kms:eu-west-1:1:key/mrk-12");
+        assert_eq!(arn.multi_region_id(), Some("mrk-12"));
+        assert_eq!(arn.replica_in("us-east-1").as_str(), "arn:aws:kms:us-east-1:1:key/mrk-12");
+        assert_eq!(parse("mrk-12").multi_region_id(), Some("mrk-12"));
+        for name in ["mrk-12", "12", "arn:aws:kms:eu-west-1:1:key/12", "arn:aws:kms:eu-west-1:1:alias/mrk-12"] {
+            assert_eq!(parse(name).replica_in("us-east-1").as_str(), name);
+        }
+        for name in ["12", "alias/mrk-12", "arn:aws:kms:eu-west-1:1:key/12", "arn:aws:kms:eu-west-1:1:alias/mrk-12"] {
+            assert_eq!(parse(name).multi_region_id(), None, "{name}");
         }
     }
 

@@ -47,6 +47,9 @@ fn calls_failures_throttling_and_retries_are_what_the_emulator_has_counted() {
             kms.decrypt(&wrapped).unwrap();
             expected(Call::Decrypt, [7, 2, 5, 5]);
             let (master_key, context) = (MasterKeyId::parse(MASTER_KEY).unwrap(), EncryptionContext::default());
+            // A question whose answer is yes has not failed.
+            kms.check_can_generate(&master_key, KeySpec::Aes256, &context).unwrap();
+            expected(Call::GenerateDataKeyWithoutPlaintext, [3, 1, 0, 0]);
             emulator.fault(r#"{"operation": "Encrypt", "kind": "throttle", "times": 1}"#);
             kms.encrypt(&master_key, &[7; 16], &context).unwrap();
             expected(Call::Encrypt, [1, 0, 1, 1]);

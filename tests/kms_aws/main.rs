@@ -13,6 +13,7 @@ mod kms_emulator;
 mod messages;
 #[path = "../support/proxy.rs"]
 mod proxy;
+mod regions;
 mod surroundings;
 
 use std::net::TcpListener;
@@ -103,6 +104,22 @@ fn an_answer_that_is_none_of_kms_is_no_key_and_its_body_is_in_no_message() {
         }
         emulator.fault(r#"{"operation": "Decrypt", "kind": "wrong_length"}"#);
         assert_eq!(kms.decrypt(&wrapped).expect("for the key store to refuse").as_bytes().len(), 15);
+    });
+}
+
+#[test]
+fn whether_a_key_would_be_made_is_answered_as_if_one_were() {
+    with_emulator("whether_a_key_would_be_made_is_answered_as_if_one_were", |emulator, kms| {
+        let ask = |name| {
+            let name = MasterKeyId::parse(name).expect("a name");
+            kms.check_can_generate(&name, KeySpec::Aes128, &EncryptionContext::default())
+        };
+        ask(MASTER_KEY).expect("yes");
+        let error = ask("alias/nobody").expect_err("no such key");
+        check(&error, Class::NotFound, Some("NotFoundException"), "Check the master key's name");
+        emulator.fault(r#"{"operation": "GenerateDataKeyWithoutPlaintext", "kind": "access_denied"}"#);
+        let error = ask(MASTER_KEY).expect_err("denied");
+        check(&error, Class::Denied, Some("AccessDeniedException"), "Allow kms:GenerateDataKeyWithoutPlaintext");
     });
 }
 
@@ -311,6 +328,7 @@ fn connect(url: &str, request_timeout: Option<Duration>) -> AwsKms {
         region: Some("us-east-1".to_owned()),
         endpoint_url: Some(url.to_owned()),
         request_timeout,
+        ..AwsSettings::default()
     })
     .expect("a runtime")
 }

@@ -131,6 +131,13 @@ class Response(KmsResponse):
         # So moto sees nothing but ids of keys that exist in this region.
         return self.kms_backend.find(value).id if value and param_name in KEY_PARAMETERS else value
 
+    def generate_data_key_without_plaintext(self):
+        answer = super().generate_data_key_without_plaintext()
+        if self._get_param("DryRun"):
+            raise aws_error("DryRunOperationException", "The request would have succeeded, but the DryRun option is set.",
+                            412)
+        return answer
+
     def re_encrypt(self):
         self.kms_backend.owner(self._get_param("CiphertextBlob"), self._get_param("SourceKeyId"))
         return super().re_encrypt()
@@ -191,17 +198,25 @@ def all_keys():
     return [key for _, _, backend in models.kms_backends.iter_backends() for key in backend.keys.values()]
 
 
-def ensure_key(name, region):
-    """The key with this alias, made if it is missing. A key named by id or ARN must exist."""
+def ensure_key(name, region, replicas=()):
+    """The key with this alias, made if it is missing. A key named by id or ARN must exist.
+
+    With `replicas`, it is a multi-region key, and there will be one in each of these regions."""
     if not is_region(region):
         raise ValidationException(f"{region} is not an AWS region")
     backend = region_backend(region)
     if name.startswith("alias/") and not backend.alias_exists(name):
         if not re.fullmatch(r"alias/[a-zA-Z0-9/_-]+", name):
             raise ValidationException(f"{name} is not a valid alias")
-        key = backend.create_key(None, None, None, f"made for {name}", None)
+        key = backend.create_key(None, None, None, f"made for {name}", None, multi_region=bool(replicas))
         backend.create_alias(key.id, name)
-    return backend.find(name)
+    key = backend.find(name)
+    for replica in replicas:
+        if not is_region(replica):
+            raise ValidationException(f"{replica} is not an AWS region")
+        if key.id not in region_backend(replica).keys:
+            backend.replicate_key(key.id, replica)
+    return key
 
 
 def set_state(key, state):

@@ -42,6 +42,7 @@ class Faults:
         with self.lock:
             for fault in self.active:
                 if (fault["operation"] in ("*", call["operation"]) and fault["access_key"] in (None, call["access_key"])
+                        and fault["region"] in (None, call["region"])
                         and (fault["key"] is None or fault["key"] in names)):
                     if fault["times"] is not None:
                         fault["times"] -= 1
@@ -72,7 +73,7 @@ def spoil(kind, body):
     return body
 
 
-DEFAULTS = {"operation": "*", "kind": None, "times": None, "key": None, "access_key": None, "seconds": 1, "code": None,
+DEFAULTS = {"operation": "*", "kind": None, "times": None, "key": None, "access_key": None, "region": None, "seconds": 1, "code": None,
             "message": "Injected by the emulator", "status": 400}
 ERRORS = {
     "throttle": (400, "ThrottlingException", "Rate exceeded"),

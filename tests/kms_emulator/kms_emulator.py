@@ -10,6 +10,7 @@ What moto 5.2.5 does differently from AWS, and what is corrected here:
 * It ignores SourceKeyId of ReEncrypt, takes key ARNs of other regions, and fails on many calls that name a key by its
   ARN or alias. Here every key name is resolved once, within the region that signed the request.
 * Ciphertexts of multi-region keys never decrypt. Here they do, in every region that has a replica.
+* It knows no DryRun of GenerateDataKeyWithoutPlaintext. Here: DryRunOperationException instead of an answer.
 * It forgets all keys at exit. Here `--state FILE` keeps them.
 * It takes calls without an Authorization header, and closes each connection after one answer.
 * It cannot fail on purpose. Here the control endpoints under /_emulator/ do that; README.md describes them.
@@ -176,11 +177,13 @@ def list_keys():
 
 @app.post("/_emulator/key")
 def set_key_state():
-    body = {"region": DEFAULT_REGION, "state": "Enabled"} | control_body()
+    body = {"region": DEFAULT_REGION, "state": "Enabled", "replicas": []} | control_body()
     if body["state"] not in ("Enabled", "Disabled", "PendingDeletion"):
         raise ValidationException("state must be Enabled, Disabled or PendingDeletion")
+    if not isinstance(body["replicas"], list):
+        raise ValidationException("replicas must be a list of regions")
     with store.lock:
-        key = aws_kms.ensure_key(str(body.get("alias")), body["region"])
+        key = aws_kms.ensure_key(str(body.get("alias")), body["region"], body["replicas"])
         aws_kms.set_state(key, body["state"])
         store.save()
         return describe(key)

@@ -229,6 +229,18 @@ class AsAwsIs(EmulatorTest):
         self.assert_refused("UnsupportedOperationException", self.kms.replicate_key, KeyId="alias/demo",
                             ReplicaRegion="eu-west-1")
 
+    def test_a_multi_region_key_with_its_replicas_is_made_on_request(self):
+        wanted = {"alias": "alias/global", "replicas": ["eu-west-1"]}
+        made = self.emulator.control("POST", "key", wanted)
+        self.assertTrue(made["key_id"].startswith("mrk-"), made)
+        self.assertEqual(self.emulator.control("POST", "key", wanted)["arn"], made["arn"])
+        self.assertEqual(self.other_region.decrypt(CiphertextBlob=self.wrap(made["arn"]))["Plaintext"], b"secret")
+        for wrong in ("eu-west-1", ["nowhere"]):
+            with self.assertRaises(urllib.error.HTTPError) as refused:
+                self.emulator.control("POST", "key", wanted | {"replicas": wrong})
+            self.assertEqual(refused.exception.code, 400)
+            refused.exception.close()
+
     def test_each_answer_has_a_request_id_of_its_own(self):
         ids = [self.kms.describe_key(KeyId="alias/demo")["ResponseMetadata"]["RequestId"] for _ in range(2)]
         refused = self.assert_refused("NotFoundException", self.kms.describe_key, KeyId="alias/unknown")
@@ -299,6 +311,11 @@ class ControlEndpoints(EmulatorTest):
         self.emulator.fault("Decrypt", "throttle", key="alias/demo")
         self.assertEqual(self.unwrap(other), b"secret")
         self.assert_refused("ThrottlingException", self.kms.decrypt, CiphertextBlob=demo)
+
+    def test_a_fault_can_be_restricted_to_a_region(self):
+        self.emulator.fault("*", "throttle", region="eu-west-1")
+        self.kms.list_keys()
+        self.assert_refused("ThrottlingException", self.other_region.list_keys)
 
     def test_a_fault_can_be_restricted_to_an_access_key(self):
         self.emulator.fault("*", "expired_token", access_key="another")

@@ -71,7 +71,9 @@ impl Emulator {
         self.control().access_keys().unwrap()
     }
 
-    fn control(&self) -> &::kms_emulator::Control {
+    /// What it does besides being a KMS.
+    #[allow(dead_code)] // not every test needs more than the functions above
+    pub fn control(&self) -> &::kms_emulator::Control {
         self.emulator.control()
     }
 }

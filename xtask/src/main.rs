@@ -32,7 +32,7 @@ struct Arguments {
 enum Command {
     /// Shows the plugin at work on a private server
     Demo(demo::Options),
-    /// Builds the plugin and puts it into the server's plugin folder
+    /// Builds the plugin and the offline tool, and installs them
     Install(install::Options),
     /// Runs lints and every test
     Test,

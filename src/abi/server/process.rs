@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 use super::super::server_text::{PluginText, ServerTextVariable};
 use super::role;
 use super::symbols::{
-    ABORT_LOOP, CURRENT_THD, CurrentThd, ERROR_HANDLER_HOOK, MY_MESSAGE, MY_MESSAGE_STDERR, MYSQLD_SERVER_STARTED,
-    Message, OPT_BOOTSTRAP, OPT_HELP, PartOfAccount, Symbols, THD_KILLED, THD_PRIV_HOST, THD_PRIV_USER, Thd, ThdKilled,
-    WSREP_RECOVERY, XTRABACKUP_INCREMENTAL_DIR,
+    ABORT_LOOP, CHECK_GLOBAL_ACCESS, CURRENT_THD, CheckGlobalAccess, CurrentThd, ERROR_HANDLER_HOOK, MY_MESSAGE,
+    MY_MESSAGE_STDERR, MYSQLD_SERVER_STARTED, Message, OPT_BOOTSTRAP, OPT_HELP, PROCESS, PartOfAccount, Symbols,
+    THD_KILLED, THD_PRIV_HOST, THD_PRIV_USER, Thd, ThdKilled, WSREP_RECOVERY, XTRABACKUP_INCREMENTAL_DIR,
 };
 use crate::keystore::Role;
 
@@ -21,6 +21,7 @@ pub(in crate::abi) struct Server {
     current_thd: Option<CurrentThd>,
     incremental_dir: Option<&'static ServerTextVariable>,
     thd_killed: Option<ThdKilled>,
+    check_global_access: Option<CheckGlobalAccess>,
     user: Option<PartOfAccount>,
     host: Option<PartOfAccount>,
     started: Option<&'static AtomicI32>,
@@ -61,6 +62,7 @@ impl Server {
             current_thd: symbols.function(&CURRENT_THD),
             incremental_dir: symbols.variable(&XTRABACKUP_INCREMENTAL_DIR),
             thd_killed: symbols.function(&THD_KILLED),
+            check_global_access: symbols.function(&CHECK_GLOBAL_ACCESS),
             user: symbols.function(&THD_PRIV_USER),
             host: symbols.function(&THD_PRIV_HOST),
             started: symbols.variable(&MYSQLD_SERVER_STARTED),
@@ -136,6 +138,13 @@ impl Server {
             text.to_string_lossy().into_owned()
         };
         Some(format!("{}@{}", part(self.user?), part(self.host?)))
+    }
+
+    /// Whether the account of the calling thread's connection has the right PROCESS. `false` without a connection, and where
+    /// the server cannot be asked.
+    pub(in crate::abi) fn statement_has_process_privilege(&self) -> bool {
+        let asked = self.statement().zip(self.check_global_access);
+        asked.is_some_and(|(statement, lacks)| !lacks(statement, PROCESS, true))
     }
 
     fn statement(&self) -> Option<&'static Thd> {

@@ -54,6 +54,16 @@ pub(super) const THD_PRIV_USER: Symbol<PartOfAccount> = Symbol::new(c"thd_priv_u
 pub(super) const THD_PRIV_HOST: Symbol<PartOfAccount> = Symbol::new(c"thd_priv_host");
 pub(super) type PartOfAccount = extern "C" fn(&Thd, &mut usize) -> ServerText;
 
+/// `bool check_global_access(THD *thd, privilege_t want_access, bool no_errors)`: whether the account of a connection lacks a
+/// global right (sql/sql_parse.cc; a C++ symbol, seen in 10.5.23, 10.11.19 and 11.8.9). `privilege_t` is an enumeration of
+/// 64 bits (sql/privilege.h).
+pub(super) const CHECK_GLOBAL_ACCESS: Symbol<CheckGlobalAccess> =
+    Symbol::new(c"_Z19check_global_accessP3THD11privilege_tb");
+pub(super) type CheckGlobalAccess = extern "C" fn(&Thd, u64, bool) -> bool;
+
+/// `PROCESS_ACL` (sql/privilege.h).
+pub(super) const PROCESS: u64 = 1 << 8;
+
 /// `int mysqld_server_started`: 1 from the moment on at which the server takes connections; stays 0 in a bootstrap and with
 /// `--wsrep-recover` (sql/mysqld.cc; seen on 10.5.23, 10.11.19 and 11.8.9). mariadb-backup has it too, and never sets it.
 pub(super) const MYSQLD_SERVER_STARTED: Symbol<AtomicI32> = Symbol::new(c"mysqld_server_started");

@@ -175,6 +175,26 @@ fn the_account_of_a_statement_is_its_user_and_host() {
     assert_eq!(made_up(a_server).account(), None, "without the symbols");
 }
 
+#[test]
+fn a_statement_has_the_right_process_if_the_server_says_so_and_not_where_it_cannot_be_asked() {
+    let server = made_up(|name| match name.to_bytes() {
+        b"_Z19check_global_accessP3THD11privilege_tb" => lacks as *mut c_void,
+        _ => a_server(name),
+    });
+    assert!(!server.statement_has_process_privilege(), "without a connection");
+    THD.set(1);
+    assert!(!server.statement_has_process_privilege());
+    THD.set(2);
+    assert!(server.statement_has_process_privilege());
+    assert!(!made_up(a_server).statement_has_process_privilege(), "without the symbol");
+}
+
+/// Connection 2 has the right.
+extern "C" fn lacks(thd: *const c_void, right: u64, no_errors: bool) -> bool {
+    assert_eq!((right, no_errors), (256, true));
+    thd.addr() != 2
+}
+
 extern "C" fn user(_: *const c_void, _: *mut usize) -> *const c_char {
     c"dba".as_ptr()
 }

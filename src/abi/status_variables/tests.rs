@@ -6,7 +6,6 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::time::Duration;
 
-use super::row::show;
 use super::value::{Answer, Buffer, Value};
 use super::*;
 
@@ -77,7 +76,7 @@ fn a_row_that_panics_shows_nothing() {
         }
     }
     assert!(!AtFirst::default().0);
-    assert_eq!(ask(show::<Panics>), "0");
+    assert_eq!(ask(row::show::<Panics>), "0");
 }
 
 /// All variables, as SHOW STATUS finds them, without the plugin's name.

@@ -4,10 +4,8 @@ use std::ffi::{c_char, c_void};
 use std::mem::{MaybeUninit, offset_of};
 use std::time::SystemTime;
 
-use aws_smithy_types::DateTime;
-use aws_smithy_types::date_time::Format;
-
 use super::super::bindings as c;
+use super::super::date::date;
 
 /// `st_mysql_show_var` as a function of a status variable gets it: the server reads type and value from it afterwards. The
 /// name is left alone: performance_schema reads that too, from where it has copied it to.
@@ -72,13 +70,6 @@ impl Value for Option<SystemTime> {
     fn put(&self, buffer: &mut Buffer) -> c::enum_mysql_show_type {
         self.map_or_else(String::new, date).put(buffer)
     }
-}
-
-fn date(time: SystemTime) -> String {
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let date = DateTime::from_secs(i64::try_from(seconds).unwrap_or(0));
-    let date = date.fmt(Format::DateTime).unwrap_or_default();
-    date.trim_end_matches('Z').replace('T', " ")
 }
 
 fn copy(bytes: &[u8], buffer: &mut Buffer) {

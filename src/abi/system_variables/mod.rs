@@ -22,6 +22,7 @@ mod text;
 mod value;
 #[allow(unsafe_code)] // finds the row of a variable
 mod variable;
+mod verify_keys;
 
 use std::ffi::{OsStr, c_int};
 use std::path::PathBuf;
@@ -42,7 +43,7 @@ use super::plugin;
 use super::server_writable::ServerWritable;
 use crate::cipher::Algorithm;
 use crate::keystore::{AllowedKeyIds, MasterKeysOfIds, NewKeySettings};
-use crate::kms::aws::sdk_log;
+use crate::kms::aws::{Endpoints, parse_regions, sdk_log};
 use crate::kms::{EncryptionContext, KeySpec, MasterKeyId};
 
 system_variables! {
@@ -112,6 +113,25 @@ system_variables! {
         run: rewrap_key::rewrap,
     }
 
+    VERIFY_KEYS: KeyCommand {
+        name: c"verify_keys",
+        comment: c"Set it to a key id to check whether a restart would find all versions of that key: its key files are read, KMS \
+            unwraps them, and what comes out is compared with the keys in memory. -1 does so with all keys. The statement fails \
+            if one of them fails, and SHOW WARNINGS has a note for each. Reads 0",
+        verb: "checks keys",
+        run: verify_keys::verify,
+    }
+
+    VERIFY_INTERVAL: Number<Duration> {
+        name: c"verify_interval",
+        comment: c"Seconds after which it is checked again, in the background, whether a restart would find all keys; besides, \
+            one key version of each master key is checked every hour. 0 switches that off",
+        default: 86_400,
+        range: 0..=31_536_000,
+        meaning: |seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
+        on_set: OnSet::Call(change_verify_interval),
+    }
+
     LOG_LEVEL: Choice<LevelFilter> {
         name: c"log_level",
         comment: c"How much of the AWS SDK's own log goes to the error log. Keys never do",
@@ -151,15 +171,25 @@ system_variables! {
 
     REGION: Text<Option<String>> {
         name: c"region",
-        comment: c"AWS region of the master key, such as eu-central-1. If empty, as the AWS SDK finds it: environment, \
-            profile, instance metadata, and at last us-east-1",
+        comment: c"AWS region of the master key, such as eu-central-1. If empty, that of the ARN in \
+            aws_key_management_master_key_id; without one, as the AWS SDK finds it: environment, profile, instance metadata, \
+            and at last us-east-1",
         meaning: |text| Ok(unless_empty(text)),
         on_set: OnSet::Refuse,
     }
 
-    ENDPOINT_URL: Text<Option<String>> {
+    FALLBACK_REGIONS: Text<Vec<String>> {
+        name: c"fallback_regions",
+        comment: c"AWS regions, such as eu-west-1,us-east-1, that are asked in this order when the region of a multi-region \
+            master key (mrk-..) gives no answer. It needs a replica in each. If empty, none is asked",
+        meaning: parse_fallback_regions,
+        on_set: OnSet::Refuse,
+    }
+
+    ENDPOINT_URL: Text<Endpoints> {
         name: c"endpoint_url",
-        comment: c"URL of the KMS endpoint, in place of the region's own, such as that of a VPC endpoint",
+        comment: c"URL of the KMS endpoint, in place of the region's own, such as that of a VPC endpoint. Other regions than \
+            the default one can have theirs: https://..; us-east-1=https://..",
         meaning: parse_endpoint_url,
         on_set: OnSet::Refuse,
     }
@@ -218,20 +248,21 @@ fn parse_allowed_key_ids(text: &OsStr) -> Result<AllowedKeyIds, String> {
     })
 }
 
-fn parse_endpoint_url(text: &OsStr) -> Result<Option<String>, String> {
-    let Some(text) = unless_empty(text) else { return Ok(None) };
-    let url = url::Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    match url {
-        // Everybody who may read variables would see them.
-        Some(url) if !url.username().is_empty() || url.password().is_some() => {
-            Err("aws_key_management_endpoint_url holds a user name or password, which it may not".to_owned())
-        }
-        Some(_) => Ok(Some(text)),
-        None => Err(format!(
-            "aws_key_management_endpoint_url is '{text}'; it must be a URL such as \
-             https://kms.eu-central-1.amazonaws.com, or empty"
-        )),
-    }
+fn parse_endpoint_url(text: &OsStr) -> Result<Endpoints, String> {
+    Endpoints::parse(&text.to_string_lossy()).map_err(|wrong| {
+        format!(
+            "aws_key_management_endpoint_url is wrong: {wrong}; it must be a URL such as \
+             https://kms.eu-central-1.amazonaws.com, or a list such as https://..; us-east-1=https://.., or empty"
+        )
+    })
+}
+
+fn parse_fallback_regions(text: &OsStr) -> Result<Vec<String>, String> {
+    parse_regions(&text.to_string_lossy()).map_err(|wrong| {
+        format!(
+            "aws_key_management_fallback_regions is wrong: {wrong}; it must be a list such as eu-west-1,us-east-1, or empty"
+        )
+    })
 }
 
 fn unless_empty(text: &OsStr) -> Option<String> {
@@ -251,6 +282,12 @@ fn change_master_keys(master_keys: MasterKeysOfIds) {
 fn change_encryption_context(context: EncryptionContext) {
     change_settings(|settings| settings.encryption_context = context);
     try_again();
+}
+
+fn change_verify_interval(interval: Duration) {
+    if let Some(store) = plugin::store() {
+        store.set_verify_interval(interval);
+    }
 }
 
 fn try_again() {

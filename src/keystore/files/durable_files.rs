@@ -10,56 +10,63 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::{Disk, Kind, NewFile};
+use super::limits::{has_no_exclusive_names, may_pass};
 use super::lock::FolderLock;
+use crate::keystore::error::Lacks;
 use crate::keystore::failpoints::failpoint;
 use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
 
 /// The folder of the key files.
 pub struct KeyFolder {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) path: PathBuf,
     /// Where key files may lie too. Nothing is written there.
     also: Option<PathBuf>,
-}
-
-/// What was found under the name of a document, such as the manifest.
-pub enum Document {
-    /// Nothing.
-    Missing,
-    /// Something that is no file.
-    NoFile,
-    /// A file.
-    File {
-        /// All that is in it.
-        contents: Vec<u8>,
-        /// Its number: see [`Kind::File`].
-        number: u64,
-    },
 }
 
 impl KeyFolder {
     /// `path` must be a folder that can be listed; `also` is a second folder to read key files from, if it is there.
     pub fn open(disk: Arc<dyn Disk>, path: &Path, also: Option<&Path>) -> Result<Self, KeyStoreError> {
-        let failed =
-            |error| KeyStoreError::Folder(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), error);
-        // An absolute path is of more use in a message than ".".
+        let failed = |error| not_opened(path, error);
         let path = disk.canonicalize(path).map_err(failed)?;
         disk.list(&path).map_err(failed)?;
-        let also = also.filter(|also| matches!(disk.kind(also), Ok(Kind::Folder))).map(Path::to_owned);
+        let also = match also.map(|also| (also, disk.kind(also))) {
+            Some((also, Ok(Kind::Folder))) => Some(also.to_owned()),
+            Some((also, Err(error))) if may_pass(&error) => return Err(not_opened(also, error)),
+            _ => None,
+        };
         Ok(Self { disk, path, also })
     }
 
     /// The path of a key's file, which need not exist.
     pub fn path_of(&self, name: KeyName) -> PathBuf {
-        let exists = |path: &PathBuf| self.disk.kind(path).is_ok();
+        self.find(name).unwrap_or_else(|_| self.path.join(name.file_name()))
+    }
+
+    /// The same. Fails if one of the folders does not say whether it is there.
+    fn find(&self, name: KeyName) -> io::Result<PathBuf> {
         let path = self.path.join(name.file_name());
-        let also = self.also.as_ref().filter(|_| !exists(&path)).map(|also| also.join(name.file_name()));
-        also.filter(exists).unwrap_or(path)
+        let Some(also) = &self.also else { return Ok(path) };
+        let in_also = also.join(name.file_name());
+        match self.disk.kind(&path) {
+            Err(error) if may_pass(&error) => Err(error),
+            Err(_) => match self.disk.kind(&in_also) {
+                Err(error) if may_pass(&error) => Err(error),
+                Err(_) => Ok(path),
+                Ok(_) => Ok(in_also),
+            },
+            Ok(_) => Ok(path),
+        }
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether this process may make files here, as far as that can be told without making one.
+    pub fn check_writable(&self) -> io::Result<()> {
+        self.disk.check_writable(&self.path)
     }
 
     /// All that has the name of a key file, in order.
@@ -87,16 +94,17 @@ impl KeyFolder {
 
     /// The contents of a key file, which are neither empty nor too long.
     pub fn read(&self, name: KeyName) -> Result<Vec<u8>, KeyStoreError> {
-        let path = self.path_of(name);
+        let read_failed = |path: &Path, error| failed("read key file", path, error);
+        let path = self.find(name).map_err(|error| read_failed(&self.path.join(name.file_name()), error))?;
         // Before it is opened: to open a named pipe would wait for its other end.
         match self.disk.kind(&path) {
             Ok(Kind::File { bytes, .. }) if bytes > LONGEST_FILE => return Err(KeyStoreError::LargeFile(path, bytes)),
             Ok(Kind::File { .. }) => {}
             Ok(_) => return Err(KeyStoreError::NotAFile(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyStoreError::Gone(name, path)),
-            Err(error) => return Err(failed("read key file", &path, error)),
+            Err(error) => return Err(read_failed(&path, error)),
         }
-        let (bytes, _) = self.disk.read(&path, LONGEST_FILE).map_err(|error| failed("read key file", &path, error))?;
+        let (bytes, _) = self.disk.read(&path, LONGEST_FILE).map_err(|error| read_failed(&path, error))?;
         if bytes.is_empty() {
             return Err(KeyStoreError::EmptyFile(path));
         }
@@ -111,6 +119,10 @@ impl KeyFolder {
         failpoint!("before_link");
         file.rename_to_new(&path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => KeyStoreError::Exists(path.clone()),
+            _ if has_no_exclusive_names(&error) => {
+                let (folder, lacks) = (self.path.clone(), Lacks::ExclusiveNames);
+                KeyStoreError::FileSystem { folder, lacks, error }
+            }
             _ => failed("write key file", &path, error),
         })?;
         failpoint!("after_link");
@@ -120,51 +132,24 @@ impl KeyFolder {
         Ok(())
     }
 
-    /// All that a key file holds, whatever it is; `None` if it is not there.
-    pub fn contents(&self, name: KeyName) -> Result<Option<Vec<u8>>, KeyStoreError> {
-        match self.open_document(&name.file_name(), u64::MAX) {
-            Ok(Some((contents, Kind::File { .. }))) => Ok(Some(contents)),
-            Ok(Some(_)) => Err(KeyStoreError::NotAFile(self.path.join(name.file_name()))),
-            Ok(None) => Ok(None),
-            Err(error) => Err(failed("read key file", &self.path.join(name.file_name()), error)),
-        }
-    }
-
-    /// Writes a key file in place of the one that is there, which holds `before`. That stays in a file beside it, which is on
-    /// the disk before the key file is touched: whenever the machine stops, the key file is whole, the old or the new one.
-    pub fn replace_key(&self, name: KeyName, before: &[u8], contents: &[u8]) -> Result<(), KeyStoreError> {
-        self.replace_document(&name.file_name_before_rewrap(), |_| Ok(before.to_vec()))?;
-        failpoint!("after_old_copy");
-        self.replace_document(&name.file_name(), |_| Ok(contents.to_vec()))
-    }
-
-    /// The versions whose old key file is kept, in order.
-    pub fn kept_before_rewrap(&self) -> Result<Vec<KeyName>, KeyStoreError> {
+    /// The names of all files that the plugin may have written, in order.
+    pub fn all_names(&self) -> Result<Vec<String>, KeyStoreError> {
         let listed = self.disk.list(&self.path).map_err(|error| failed("list", &self.path, error))?;
-        let mut names: Vec<KeyName> =
-            listed.iter().filter_map(|listed| KeyName::parse_before_rewrap(listed.name.to_str()?)).collect();
+        let mut names: Vec<String> = listed.into_iter().filter_map(|listed| listed.name.into_string().ok()).collect();
+        names.retain(|name| ["aws-kms-key", ".aws-kms-key"].iter().any(|prefix| name.starts_with(prefix)));
         names.sort_unstable();
         Ok(names)
     }
 
-    /// What a key file held before it was re-wrapped, if that is kept.
-    pub fn read_before_rewrap(&self, name: KeyName) -> Option<Vec<u8>> {
-        let (contents, _) = self.open_document(&name.file_name_before_rewrap(), LONGEST_FILE).ok()??;
-        (!contents.is_empty()).then_some(contents)
-    }
-
-    /// Removes old key files that were kept. The caller holds the folder's lock.
-    pub fn remove_before_rewrap(&self, names: &[KeyName]) -> Result<(), KeyStoreError> {
-        for name in names {
-            let path = self.path.join(name.file_name_before_rewrap());
-            match self.disk.remove(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(failed("remove old key file", &path, error));
-                }
-                _ => {}
-            }
+    /// Removes a key file that was made a moment ago and that nobody knows of yet, if it is still the same. The caller holds the
+    /// folder's lock, and has held it since.
+    pub fn take_back(&self, name: KeyName, contents: &[u8]) -> Result<(), KeyStoreError> {
+        if self.contents(name)?.as_deref() != Some(contents) {
+            return Ok(());
         }
-        Ok(())
+        let path = self.path.join(name.file_name());
+        self.disk.remove(&path).map_err(|error| failed("take back the new key file", &path, error))?;
+        self.disk.sync_folder(&self.path).map_err(|error| failed("sync the folder of the key file", &path, error))
     }
 
     /// Makes sure that key files which were found here, and their names, are on the disk. Answers those for which it failed.
@@ -186,53 +171,6 @@ impl KeyFolder {
         failures
     }
 
-    /// Reads a file that is no key file.
-    pub fn read_document(&self, file_name: &str) -> io::Result<Document> {
-        Ok(match self.open_document(file_name, u64::MAX)? {
-            Some((contents, Kind::File { number, .. })) => Document::File { contents, number },
-            Some(_) => Document::NoFile,
-            None => Document::Missing,
-        })
-    }
-
-    /// What has the name of a file that is no key file: the same as long as that is not replaced or changed.
-    pub fn document_kind(&self, file_name: &str) -> io::Result<Option<Kind>> {
-        Ok(self.open_document(file_name, 0)?.map(|(_, kind)| kind))
-    }
-
-    fn open_document(&self, file_name: &str, at_most: u64) -> io::Result<Option<(Vec<u8>, Kind)>> {
-        let path = self.path.join(file_name);
-        let opened = match self.disk.kind(&path) {
-            Ok(Kind::File { .. }) => self.disk.read(&path, at_most),
-            kind => kind.map(|kind| (Vec::new(), kind)),
-        };
-        match opened {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            opened => opened.map(Some),
-        }
-    }
-
-    /// Writes a file that is no key file, in place of any that has the name. When this returns, it is whole and on the
-    /// disk; until then, the one before is. `contents` are made of the file's number.
-    pub fn replace_document(
-        &self,
-        file_name: &str,
-        contents: impl FnOnce(u64) -> io::Result<Vec<u8>>,
-    ) -> Result<(), KeyStoreError> {
-        let path = self.path.join(file_name);
-        let failed = |error| failed("write", &path, error);
-        let file = self.write_temporary(contents, &path)?;
-        failpoint!("before_rename");
-        file.rename_over(&path).map_err(failed)?;
-        failpoint!("after_rename");
-        self.disk.sync_folder(&self.path).map_err(failed)
-    }
-
-    /// Gives a file that is no key file another name, in place of any that has it.
-    pub fn rename_document(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(&self.path.join(from), &self.path.join(to))
-    }
-
     /// Waits for another process that is adding files, but not for ever: it may have been stopped.
     pub fn lock(&self) -> Result<FolderLock, KeyStoreError> {
         FolderLock::take(&*self.disk, &self.path)
@@ -249,7 +187,7 @@ impl KeyFolder {
         let _lock = self.lock()?;
         let mut removed = 0;
         for path in candidates {
-            if self.disk.open_to_lock(&path, false).is_ok_and(|file| file.try_lock().is_ok()) {
+            if self.disk.is_locked(&path).is_ok_and(|is_locked| !is_locked) {
                 self.disk.remove(&path).map_err(|error| failed("remove temporary file", &path, error))?;
                 removed += 1;
             }
@@ -266,7 +204,7 @@ impl KeyFolder {
     }
 
     /// A synced temporary file with `contents`, which are what is read back from it.
-    fn write_temporary(
+    pub(super) fn write_temporary(
         &self,
         contents: impl FnOnce(u64) -> io::Result<Vec<u8>>,
         destination: &Path,
@@ -286,12 +224,19 @@ impl KeyFolder {
     }
 }
 
+/// Why a folder cannot be used.
+pub(super) fn not_opened(path: &Path, error: io::Error) -> KeyStoreError {
+    // An absolute path is of more use in a message than ".".
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if may_pass(&error) { failed("open folder", &path, error) } else { KeyStoreError::Folder(path, error) }
+}
+
 /// The same error for another key.
 fn again(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
-fn failed(action: &'static str, path: &Path, error: io::Error) -> KeyStoreError {
+pub(super) fn failed(action: &'static str, path: &Path, error: io::Error) -> KeyStoreError {
     KeyStoreError::Io { action, path: path.to_owned(), error }
 }
 
@@ -299,7 +244,7 @@ fn failed(action: &'static str, path: &Path, error: io::Error) -> KeyStoreError 
 const TEMPORARY_PREFIX: &str = ".aws-kms-key.new-";
 
 /// No wrapped key is longer, in bytes: KMS takes a CiphertextBlob of up to 6144 (API reference of Decrypt).
-const LONGEST_FILE: u64 = 64 * 1024;
+pub(super) const LONGEST_FILE: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -309,7 +254,8 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
-    use crate::keystore::files::disk::SystemDisk;
+    use crate::keystore::files::documents::Document;
+    use crate::keystore::files::system_disk::SystemDisk;
 
     fn open(path: &Path, also: Option<&Path>) -> KeyFolder {
         KeyFolder::open(Arc::new(SystemDisk), path, also).expect("folder")
@@ -388,17 +334,6 @@ mod tests {
         // A link to itself.
         symlink(dir.path().join("document"), dir.path().join("document")).expect("link");
         assert!(folder.read_document("document").is_err() && folder.document_kind("document").is_err());
-    }
-
-    #[test]
-    fn a_file_that_is_no_key_file_may_be_of_any_length_and_is_replaced_as_a_whole() {
-        let (dir, folder) = folder();
-        for length in [5, 1_000_000, 70_000] {
-            let contents = |_| Ok(vec![b'x'; length]);
-            folder.replace_document("aws-kms-key.manifest.json", contents).expect("replace");
-            assert_eq!(fs::read(dir.path().join("aws-kms-key.manifest.json")).expect("read"), vec![b'x'; length]);
-            assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 1, "no temporary file is left");
-        }
     }
 
     #[test]

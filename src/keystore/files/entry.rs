@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::json::{hex, timestamp};
+use super::json::{hex, time, timestamp};
 use crate::cipher::Algorithm;
 use crate::keystore::KeyName;
 use crate::kms::PlainKey;
@@ -17,6 +17,8 @@ pub struct Entry {
     pub name: KeyName,
     /// When it was made, or first seen.
     pub(super) created: String,
+    /// On whose behalf it was made: see [`Entry::created_by`].
+    pub(super) created_by: String,
     /// What it encrypts with.
     pub(super) algorithm: Algorithm,
     /// The ARN of the master key that wraps it, as KMS gave it.
@@ -29,6 +31,8 @@ pub struct Entry {
     pub is_trusted: bool,
     /// Whether its file was left behind when the folder was copied: see [`super::KeyFiles::left_behind`].
     pub is_left_behind: bool,
+    /// Whether somebody has said that nothing needs it any more: its file may be gone.
+    pub is_retired: bool,
     /// What a later version of the plugin has written of it.
     pub(super) other: Map<String, Value>,
 }
@@ -57,12 +61,14 @@ impl Entry {
         Self {
             name,
             created: timestamp(created),
+            created_by: String::new(),
             algorithm,
             master_key: key.master_key,
             file_sha256: hex(&Sha256::digest(file)),
             key_check: key.key_check,
             is_trusted: true,
             is_left_behind: false,
+            is_retired: false,
             other: Map::new(),
         }
     }
@@ -73,9 +79,36 @@ impl Entry {
         self
     }
 
+    /// The same, but made on behalf of `who`.
+    pub fn made_by(mut self, who: &str) -> Self {
+        who.clone_into(&mut self.created_by);
+        self
+    }
+
+    /// When it was made, or first seen.
+    pub fn created(&self) -> Option<SystemTime> {
+        time(&self.created)
+    }
+
+    /// On whose behalf it was made: `user@host` or the name of a setting. Empty if that is not known, or nobody's: keys of a
+    /// start, keys that were found.
+    pub fn created_by(&self) -> &str {
+        &self.created_by
+    }
+
     /// The ARN of the master key that wraps it, if KMS gave it.
     pub fn master_key(&self) -> Option<&str> {
         self.master_key.as_deref()
+    }
+
+    /// The same, as it stands in the manifest: RFC 3339, in UTC.
+    pub fn created_text(&self) -> &str {
+        &self.created
+    }
+
+    /// Whether it is about a key file with these contents.
+    pub fn is_of(&self, file: &[u8]) -> bool {
+        self.file_sha256 == hex(&Sha256::digest(file))
     }
 
     /// What the key version encrypts with.
@@ -83,9 +116,10 @@ impl Entry {
         self.algorithm
     }
 
-    /// The same, but made when `before` says, and with what that says beyond.
+    /// The same, but made when and for whom `before` says, and with what that says beyond.
     pub(super) fn in_place_of(mut self, before: &Self) -> Self {
         self.created.clone_from(&before.created);
+        self.created_by.clone_from(&before.created_by);
         self.other.clone_from(&before.other);
         self
     }

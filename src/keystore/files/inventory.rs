@@ -161,6 +161,12 @@ impl Inventory {
         self.state().manifest.entry(name).cloned()
     }
 
+    /// All entries of versions that are not retired, in order.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        let state = self.state();
+        state.manifest.names_by_need(false).filter_map(|name| state.manifest.entry(name).cloned()).collect()
+    }
+
     /// The master keys of all versions that may encrypt new data.
     pub(super) fn master_keys(&self) -> BTreeSet<String> {
         self.state().manifest.master_keys()
@@ -169,7 +175,7 @@ impl Inventory {
     /// The master keys of all versions that are needed, and when the oldest of the versions `latest` was made, or first seen.
     pub(super) fn summary(&self, latest: &[KeyName]) -> (BTreeSet<String>, Option<SystemTime>) {
         let state = self.state();
-        let entries = || state.manifest.names().filter_map(|name| state.manifest.entry(name));
+        let entries = || state.manifest.names_by_need(false).filter_map(|name| state.manifest.entry(name));
         let needed = entries().filter(|entry| !entry.is_left_behind);
         let master_keys = needed.filter_map(|entry| entry.master_key().map(str::to_owned)).collect();
         // In this form the earliest date is the least.
@@ -197,9 +203,17 @@ impl Inventory {
         self.state().manifest.trusted_of(id).collect()
     }
 
-    /// All key versions that were ever here, in order.
-    pub(super) fn names(&self) -> Vec<KeyName> {
-        self.state().manifest.names().collect()
+    /// All key versions that were ever here, in order: those that are retired, or those that are not.
+    pub(super) fn names(&self, are_retired: bool) -> Vec<KeyName> {
+        self.state().manifest.names_by_need(are_retired).collect()
+    }
+
+    /// Marks key versions as retired, here and on the disk. The caller holds the folder's lock, and has called
+    /// [`Inventory::refresh`] since.
+    pub(super) fn retire(&self, folder: &KeyFolder, place: Place, names: &[KeyName]) -> Result<(), KeyStoreError> {
+        let mut state = self.state();
+        names.iter().for_each(|name| state.manifest.retire(*name));
+        state.write(folder, place)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::disk::{Disk, LockFile};
+use super::limits::has_no_locks;
 use crate::keystore::KeyStoreError;
+use crate::keystore::error::Lacks;
 use crate::waits;
 
 /// Held while files are added. Released when it is dropped, and by the operating system when the process ends.
@@ -16,12 +18,12 @@ impl FolderLock {
     /// Waits for another process that is adding files, but not for ever: it may have been stopped.
     pub(super) fn take(disk: &dyn Disk, folder: &Path) -> Result<Self, KeyStoreError> {
         let path = folder.join(LOCK_FILE);
-        let file = disk.open_to_lock(&path, true);
-        let file = file.map_err(|error| KeyStoreError::Io { action: "open lock file", path: path.clone(), error })?;
-        Self::wait_for(file, path)
+        let file = disk.open_to_lock(&path);
+        Self::wait_for(file.map_err(|error| failed("open lock file", path, error))?, folder)
     }
 
-    fn wait_for(file: Box<dyn LockFile>, path: PathBuf) -> Result<Self, KeyStoreError> {
+    fn wait_for(file: Box<dyn LockFile>, folder: &Path) -> Result<Self, KeyStoreError> {
+        let path = folder.join(LOCK_FILE);
         let until = Instant::now() + LONGEST_WAIT;
         loop {
             match file.try_lock() {
@@ -29,13 +31,21 @@ impl FolderLock {
                 Err(TryLockError::WouldBlock) if Instant::now() < until && waits::pause(LOCK_PAUSE) => {}
                 Err(TryLockError::WouldBlock) => return Err(KeyStoreError::Locked(path)),
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(TryLockError::Error(error)) => return Err(KeyStoreError::Io { action: "lock", path, error }),
+                Err(TryLockError::Error(error)) if has_no_locks(&error) => {
+                    let (folder, lacks) = (folder.to_owned(), Lacks::Locks);
+                    return Err(KeyStoreError::FileSystem { folder, lacks, error });
+                }
+                Err(TryLockError::Error(error)) => return Err(failed("lock", path, error)),
             }
         }
     }
 }
 
-const LOCK_FILE: &str = ".aws-kms-key.lock";
+fn failed(action: &'static str, path: PathBuf, error: io::Error) -> KeyStoreError {
+    KeyStoreError::Io { action, path, error }
+}
+
+pub(super) const LOCK_FILE: &str = ".aws-kms-key.lock";
 
 /// For another process that is adding files, which takes milliseconds.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -48,7 +58,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::keystore::files::disk::SystemDisk;
+    use crate::keystore::files::system_disk::SystemDisk;
 
     #[test]
     fn a_lock_that_another_process_does_not_release_is_given_up() {
@@ -76,10 +86,10 @@ mod tests {
     #[test]
     fn a_signal_does_not_keep_the_lock_from_being_taken_and_any_other_error_is_one() {
         let lock = |plan: &[io::ErrorKind]| {
-            FolderLock::wait_for(Box::new(Planned(Mutex::new(plan.to_vec()))), PathBuf::from("/keys/lock"))
+            FolderLock::wait_for(Box::new(Planned(Mutex::new(plan.to_vec()))), Path::new("/keys"))
         };
         assert!(lock(&[io::ErrorKind::Interrupted; 3]).is_ok());
-        let error = lock(&[io::ErrorKind::Unsupported]).err().expect("no locks there").to_string();
-        assert!(error.starts_with("could not lock /keys/lock: "), "{error}");
+        let error = lock(&[io::ErrorKind::PermissionDenied]).err().expect("refused").to_string();
+        assert!(error.starts_with("could not lock /keys/.aws-kms-key.lock: "), "{error}");
     }
 }

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::disk::Kind;
-use super::durable_files::{Document, KeyFolder};
+use super::documents::Document;
+use super::durable_files::KeyFolder;
 use super::entry::Entry;
 use super::json::{AnyDocument, json};
 use super::manifest_format::{File, Row, name_in};
@@ -153,15 +154,22 @@ impl Manifest {
         self.entries.get(&name)?.master_key.as_deref()
     }
 
-    /// All key versions that were ever here.
-    pub(super) fn names(&self) -> impl Iterator<Item = KeyName> {
-        self.entries.keys().copied()
+    /// All key versions that were ever here and are retired, or that are not.
+    pub(super) fn names_by_need(&self, is_retired: bool) -> impl Iterator<Item = KeyName> {
+        self.entries.iter().filter(move |(_, entry)| entry.is_retired == is_retired).map(|(name, _)| *name)
     }
 
-    /// The versions of a key that may encrypt new data, ascending.
+    /// Nothing needs a version any more.
+    pub(super) fn retire(&mut self, name: KeyName) {
+        if let Some(entry) = self.entries.get_mut(&name) {
+            entry.is_retired = true;
+        }
+    }
+
+    /// The versions of a key that may encrypt new data, and are not retired, ascending.
     pub(super) fn trusted_of(&self, id: KeyId) -> impl Iterator<Item = KeyName> {
         let of_key = self.entries.range(KeyName::all_of(id));
-        of_key.filter(|(_, entry)| entry.is_trusted).map(|(name, _)| *name)
+        of_key.filter(|(_, entry)| entry.is_trusted && !entry.is_retired).map(|(name, _)| *name)
     }
 
     /// The highest version of a key that was ever here, whether its entry can be read or not.
@@ -211,7 +219,7 @@ fn failed(action: &'static str, folder: &KeyFolder, error: io::Error) -> KeyStor
     KeyStoreError::Io { action, path: folder.path().join(FILE_NAME), error }
 }
 
-const FILE_NAME: &str = "aws-kms-key.manifest.json";
+pub(super) const FILE_NAME: &str = "aws-kms-key.manifest.json";
 const DAMAGED_FILE_NAME: &str = "aws-kms-key.manifest.damaged";
 const FORMAT: u32 = 1;
 
@@ -225,7 +233,7 @@ mod tests {
     use super::*;
     use crate::cipher::Algorithm;
     use crate::keystore::files::Traits;
-    use crate::keystore::files::disk::SystemDisk;
+    use crate::keystore::files::system_disk::SystemDisk;
     use crate::kms::PlainKey;
 
     fn name(version: u32) -> KeyName {
@@ -298,7 +306,7 @@ mod tests {
         std::fs::remove_file(&path).expect("remove");
         std::fs::write(&path, text).expect("write");
         let Ok(OnDisk::Good(mut read)) = Manifest::read(&folder) else { panic!("not good") };
-        assert_eq!((read.unreadable(), read.names().count()), (2, 1));
+        assert_eq!((read.unreadable(), read.names_by_need(false).count()), (2, 1));
         assert_eq!(read.highest(name(1).id), Some(name(9).version), "its number is used");
         let again = entry(1, b"other", 0x41).in_place_of(read.entry(name(1)).expect("an entry"));
         read.insert(again);

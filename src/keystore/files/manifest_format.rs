@@ -36,6 +36,9 @@ pub(super) struct Row {
     key_id: u32,
     key_version: u32,
     created: String,
+    /// Only there if it says something.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    created_by: String,
     algorithm: AlgorithmName,
     master_key: Option<String>,
     file_sha256: String,
@@ -46,6 +49,9 @@ pub(super) struct Row {
     /// Only there if it is true.
     #[serde(default, skip_serializing_if = "no")]
     is_left_behind: bool,
+    /// Only there if it is true.
+    #[serde(default, skip_serializing_if = "no")]
+    is_retired: bool,
     #[serde(flatten)]
     other: Map<String, Value>,
 }
@@ -64,12 +70,14 @@ impl From<&Entry> for Row {
             key_id: entry.name.id.value(),
             key_version: entry.name.version.value(),
             created: entry.created.clone(),
+            created_by: entry.created_by.clone(),
             algorithm: entry.algorithm.into(),
             master_key: entry.master_key.clone(),
             file_sha256: entry.file_sha256.clone(),
             key_check: entry.key_check.clone(),
             is_trusted: entry.is_trusted,
             is_left_behind: entry.is_left_behind,
+            is_retired: entry.is_retired,
             other: entry.other.clone(),
         }
     }
@@ -77,17 +85,30 @@ impl From<&Entry> for Row {
 
 impl Row {
     pub(super) fn into_entry(self, name: KeyName) -> Entry {
-        let Self { created, algorithm, master_key, file_sha256, key_check, is_trusted, is_left_behind, other, .. } =
-            self;
+        let Self {
+            created,
+            created_by,
+            algorithm,
+            master_key,
+            file_sha256,
+            key_check,
+            is_trusted,
+            is_left_behind,
+            is_retired,
+            other,
+            ..
+        } = self;
         Entry {
             name,
             created,
+            created_by,
             algorithm: algorithm.into(),
             master_key,
             file_sha256,
             key_check,
             is_trusted,
             is_left_behind,
+            is_retired,
             other,
         }
     }

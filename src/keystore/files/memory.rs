@@ -10,7 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::durable_files::{Document, KeyFolder};
+use super::documents::Document;
+use super::durable_files::KeyFolder;
 use super::json::{hex, json};
 use super::manifest;
 use crate::keystore::KeyStoreError;
@@ -134,6 +135,12 @@ impl Memory {
     }
 }
 
+/// Where the keys of a datadir lie, if it remembers that they do not lie in itself.
+pub(super) fn elsewhere(datadir: &KeyFolder) -> Result<Option<PathBuf>, KeyStoreError> {
+    let remembered: Option<Remembered> = read(datadir, DATADIR_FILE)?;
+    Ok(remembered.map(|remembered| remembered.folder).filter(|folder| folder != Path::new(HERE)))
+}
+
 fn has_keys(folder: &KeyFolder) -> Result<bool, KeyStoreError> {
     Ok(manifest::kind(folder)?.is_some() || !folder.scan()?.is_empty())
 }
@@ -163,9 +170,9 @@ fn failed(action: &'static str, folder: &KeyFolder, file_name: &str, error: std:
 }
 
 /// In the datadir.
-const DATADIR_FILE: &str = "aws-kms-key.datadir.json";
+pub(super) const DATADIR_FILE: &str = "aws-kms-key.datadir.json";
 /// In the key folder.
-const FOLDER_FILE: &str = "aws-kms-key.folder.json";
+pub(super) const FOLDER_FILE: &str = "aws-kms-key.folder.json";
 /// The datadir itself.
 const HERE: &str = ".";
 /// What a person calls all that the plugin writes.

@@ -2,28 +2,37 @@
 //! no KMS, and nothing of what is published.
 
 mod disk;
+mod documents;
 mod durable_files;
 mod entry;
+mod file_lock;
 mod inventory;
 mod json;
 mod key_file;
+mod limits;
 mod lock;
 mod manifest;
 mod manifest_format;
 mod memory;
+mod owner;
+mod replaced_keys;
+mod system_disk;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-pub use disk::{Disk, SystemDisk};
+pub use disk::Disk;
 #[cfg(all(test, not(feature = "model")))]
 pub use disk::{Kind, Listed, LockFile, NewFile};
 pub use entry::{Entry, Traits};
 pub use inventory::FoundManifest;
 pub use key_file::KeyFile;
+pub use limits::may_pass;
 pub use manifest::Finding;
+pub use system_disk::SystemDisk;
 
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
 use crate::kms::WrappedKey;
@@ -75,7 +84,10 @@ impl KeyFiles {
     /// Opens the folders and reads the manifest. Fails if the keys of the datadir lie elsewhere.
     pub fn open(disk: Arc<dyn Disk>, folders: &Folders<'_>) -> Result<(Self, FoundManifest), KeyStoreError> {
         let folder = KeyFolder::open(disk.clone(), folders.keys, folders.also)?;
-        let holds_data = disk.canonicalize(folders.datadir).is_ok_and(|datadir| datadir == folder.path());
+        let holds_data = match disk.canonicalize(folders.datadir) {
+            Err(error) if may_pass(&error) => return Err(durable_files::not_opened(folders.datadir, error)),
+            datadir => datadir.is_ok_and(|datadir| datadir == folder.path()),
+        };
         let memory = match folders.is_read_only {
             true => None,
             false => Some(Memory::new(KeyFolder::open(disk, folders.datadir, None)?)),
@@ -90,6 +102,11 @@ impl KeyFiles {
     /// The folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Whether this process may make files in the folder, as far as that can be told without making one.
+    pub fn check_writable(&self) -> io::Result<()> {
+        self.folder.check_writable()
     }
 
     /// The path of a key's file, which need not exist.
@@ -107,9 +124,24 @@ impl KeyFiles {
         self.folder.versions(id)
     }
 
-    /// All key versions that were ever here, as far as the manifest knows, in order.
+    /// All key versions that were ever here and are not retired, as far as the manifest knows, in order.
     pub fn recorded(&self) -> Vec<KeyName> {
-        self.inventory.names()
+        self.inventory.names(false)
+    }
+
+    /// All key versions that nothing needs any more, in order.
+    pub fn retired(&self) -> Vec<KeyName> {
+        self.inventory.names(true)
+    }
+
+    /// Whether nothing needs a version any more.
+    pub fn is_retired(&self, name: KeyName) -> bool {
+        self.inventory.entry(name).is_some_and(|entry| entry.is_retired)
+    }
+
+    /// What is known of all key versions that were ever here, in order.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.inventory.entries()
     }
 
     /// Whether a key version was ever here, as far as the manifest knows.
@@ -148,6 +180,25 @@ impl KeyFiles {
     pub fn before_rewrap(&self, name: KeyName) -> Option<WrappedKey> {
         let contents = self.folder.read_before_rewrap(name)?;
         KeyFile::parse(name, &contents).ok().map(|file| file.wrapped)
+    }
+
+    /// What the manifest knows of a key version.
+    pub fn entry(&self, name: KeyName) -> Option<Entry> {
+        self.inventory.entry(name)
+    }
+
+    /// Where the keys lie, if the folder is a datadir whose keys lie in another one.
+    pub fn elsewhere(&self) -> Result<Option<PathBuf>, KeyStoreError> {
+        memory::elsewhere(&self.folder)
+    }
+
+    /// The names of files like those of the plugin which a server that runs well does not need, in order: what a re-wrap or a
+    /// stopped server has left, and what a person has put there.
+    pub fn other_names(&self) -> Result<Vec<String>, KeyStoreError> {
+        let mut names = self.folder.all_names()?;
+        let needed = [manifest::FILE_NAME, memory::DATADIR_FILE, memory::FOLDER_FILE, lock::LOCK_FILE];
+        names.retain(|name| !needed.contains(&name.as_str()) && KeyName::parse(name).is_none());
+        Ok(names)
     }
 
     /// Compares a key file with what is known of it. Fails if it holds another key.
@@ -270,6 +321,24 @@ impl Adding<'_> {
         self.remember_folder(id)
     }
 
+    /// Makes several key files, none of which may exist: all of them or none. When this returns, they are whole and on the disk.
+    /// A failure takes back those that were made: the lock has been held since, so nobody can have recorded them. That the
+    /// datadir remembers them, [`Adding::remember`] sees to.
+    pub fn write_all(&self, keys: &[(KeyName, Vec<u8>)]) -> Result<(), KeyStoreError> {
+        self.name_folder()?;
+        for (made, (name, contents)) in keys.iter().enumerate() {
+            let Err(error) = self.files.folder.write_new(*name, contents) else { continue };
+            // The last one too: it may have got its name.
+            for (name, contents) in &keys[..=made] {
+                if let Err(left) = self.files.folder.take_back(*name, contents) {
+                    return Err(KeyStoreError::NotTakenBack { left: Box::new(left), first: Box::new(error) });
+                }
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
     /// Replaces a key file that holds `before`, or makes it if it is gone, which `before` says then. What it held is kept
     /// beside it until [`Adding::forget_before_rewrap`]. Fails if somebody else has changed it.
     pub fn replace(&self, name: KeyName, before: Option<&[u8]>, contents: &[u8]) -> Result<(), KeyStoreError> {
@@ -290,6 +359,11 @@ impl Adding<'_> {
     /// Lets the datadir remember that its keys lie here. There are some.
     pub fn remember(&self) -> Result<(), KeyStoreError> {
         self.remember_folder(self.name_folder()?)
+    }
+
+    /// Takes key versions off the list of those that have to be here. Their numbers stay used. All are recorded, and have no file.
+    pub fn retire(&self, names: &[KeyName]) -> Result<(), KeyStoreError> {
+        self.files.inventory.retire(&self.files.folder, self.place, names)
     }
 
     /// Records key versions in the manifest. What could not be written is written with the next entries.

@@ -42,6 +42,14 @@ impl KeyTable {
         self.keys.iter().map(|key| key.id).collect()
     }
 
+    /// In order.
+    pub(super) fn names(&self) -> Vec<KeyName> {
+        let of = |key: &Key| -> Vec<KeyName> {
+            key.versions.iter().map(|(version, _)| KeyName { id: key.id, version: *version }).collect()
+        };
+        self.keys.iter().flat_map(of).collect()
+    }
+
     /// How many keys and how many versions there are.
     pub(super) fn count(&self) -> (usize, usize) {
         (self.keys.len(), self.keys.iter().map(|key| key.versions.len()).sum())

@@ -12,7 +12,9 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 pub use secret_memory::DataKey;
-pub(super) use secret_memory::{Hidden, hide};
+#[cfg(all(test, not(feature = "model")))]
+pub(super) use secret_memory::tests::REFUSED_WITH;
+pub(super) use secret_memory::{Exposure, Hidden, hide};
 
 use super::{KeyId, KeyName, KeyVersion};
 use crate::cipher::Algorithm;
@@ -81,6 +83,11 @@ impl PublishedKeys {
     /// The ids of all published keys, in order.
     pub fn ids(&self) -> Vec<KeyId> {
         self.table.read(KeyTable::ids).unwrap_or_default()
+    }
+
+    /// The names of all published versions, in order.
+    pub fn names(&self) -> Vec<KeyName> {
+        self.table.read(KeyTable::names).unwrap_or_default()
     }
 
     /// How many keys and how many versions are published.

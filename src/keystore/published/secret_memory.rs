@@ -42,20 +42,33 @@ impl DataKey {
 pub struct Hidden {
     /// In the order in which they were given.
     pub keys: Vec<DataKey>,
+    /// How far the memory is protected.
+    pub exposure: Exposure,
+}
+
+/// What the operating system did not do to protect the memory of keys, which are used all the same.
+#[derive(Default)]
+pub struct Exposure {
     /// Why the memory could not be locked, and may be written to swap space.
-    pub not_locked: Option<io::Error>,
+    pub to_swap: Option<io::Error>,
+    /// Why the memory could not be left out of core dumps.
+    pub to_core_dumps: Option<io::Error>,
+}
+
+impl Exposure {
+    /// Of two pieces of memory together.
+    pub fn join(&mut self, other: Self) {
+        self.to_swap = self.to_swap.take().or(other.to_swap);
+        self.to_core_dumps = self.to_core_dumps.take().or(other.to_core_dumps);
+    }
 }
 
 /// Copies `keys` into secret memory of their own. Fails if the operating system has no memory.
 pub fn hide(keys: &[(&[u8], Algorithm)]) -> io::Result<Hidden> {
     let length = keys.iter().map(|(key, _)| key.len()).sum::<usize>().max(1);
     let mut memory = MmapMut::map_anon(length)?;
-    let mut not_locked = None;
-    // Miri, an interpreter that some of the tests run in, has neither system call.
-    if !cfg!(miri) {
-        memory.advise(Advice::DontDump)?;
-        not_locked = memory.lock().err();
-    }
+    // Before there is a key in it.
+    let exposure = protect(&memory);
     let mut places = Vec::with_capacity(keys.len());
     let mut rest = &mut memory[..];
     let mut start = 0;
@@ -69,7 +82,25 @@ pub fn hide(keys: &[(&[u8], Algorithm)]) -> io::Result<Hidden> {
     }
     let pages = Arc::new(SecretPages(memory));
     let key = |(place, algorithm)| DataKey { pages: pages.clone(), place, algorithm };
-    Ok(Hidden { keys: places.into_iter().map(key).collect(), not_locked })
+    Ok(Hidden { keys: places.into_iter().map(key).collect(), exposure })
+}
+
+/// What is refused is no reason to go without a key: old kernels and sandboxes know no MADV_DONTDUMP, and the memory that a
+/// process may lock is limited.
+fn protect(memory: &MmapMut) -> Exposure {
+    Exposure {
+        to_swap: attempt(|| memory.lock()).err(),
+        to_core_dumps: attempt(|| memory.advise(Advice::DontDump)).err(),
+    }
+}
+
+fn attempt(call: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    #[cfg(test)]
+    if let Some(code) = tests::REFUSED_WITH.get() {
+        return Err(io::Error::from_raw_os_error(code));
+    }
+    // Miri, an interpreter that some of the tests run in, has neither system call.
+    if cfg!(miri) { Ok(()) } else { call() }
 }
 
 /// Memory that is wiped before it is returned. Of another kind only in a test, which looks at what is returned.
@@ -82,13 +113,18 @@ impl<M: DerefMut<Target = [u8]>> Drop for SecretPages<M> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::keystore) mod tests {
     #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
 
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
     use std::ops::Deref;
 
     use super::*;
+
+    thread_local! {
+        /// The system refuses this thread all protection of memory, with this number of an error.
+        pub(in crate::keystore) static REFUSED_WITH: Cell<Option<i32>> = const { Cell::new(None) };
+    }
 
     /// A key of 16 times the same byte.
     pub fn key(byte: u8) -> DataKey {

@@ -218,5 +218,5 @@ fn a_version_that_is_loaded_from_a_copy_keeps_no_server_from_starting_but_is_not
     let store = setup.open().expect("open");
     let readiness = store.figures().readiness();
     assert_eq!(counts(&store), [1, 1, 0, 0, 1]);
-    assert!(readiness.restart_is_ready() && !readiness.is_fully_wrapped());
+    assert_eq!((readiness.restart_is_ready(), readiness.is_fully_wrapped()), (true, false), "{:?}", setup.log.0);
 }

@@ -23,6 +23,14 @@ impl Kms for HangingKms {
         self.gate.lock().expect("gate").recv().expect("the test opens the gate");
         self.kms.generate_data_key(master_key, spec, context)
     }
+    fn check_can_generate(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<(), KmsError> {
+        self.kms.check_can_generate(master_key, spec, context)
+    }
     fn encrypt(
         &self,
         master_key: &MasterKeyId,

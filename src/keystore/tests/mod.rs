@@ -6,13 +6,17 @@ mod copied;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod encryption_context;
+mod faulty_disk;
 mod figures;
 mod first_keys;
 mod found_at_start;
 mod hanging_kms;
+mod late_folder;
 mod lossy_disk;
+mod machine;
 mod master_keys;
 mod memory;
+mod offline;
 mod planted;
 mod power_failure;
 mod retry;
@@ -21,6 +25,8 @@ mod rotate;
 mod rotate_all;
 mod start;
 mod two_servers;
+mod verify;
+mod version_list;
 
 use std::fs;
 use std::path::Path;
@@ -76,6 +82,7 @@ impl Setup {
             new_keys: NewKeys::new(settings, AllowedKeyIds::parse("1-99,100000,4294967295").expect("a list")),
             role,
             startup_timeout: Duration::from_secs(3),
+            verify_interval: Duration::from_secs(86_400),
             is_starting: || false,
             who: || "dba@localhost".to_owned(),
             reporter: self.log,

@@ -127,6 +127,14 @@ impl<F: Fn() + Send + Sync> Kms for Meanwhile<F> {
     ) -> Result<WrappedKey, KmsError> {
         self.0.generate_data_key(master_key, spec, context)
     }
+    fn check_can_generate(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<(), KmsError> {
+        self.0.check_can_generate(master_key, spec, context)
+    }
     fn encrypt(
         &self,
         master_key: &MasterKeyId,

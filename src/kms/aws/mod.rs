@@ -2,14 +2,18 @@
 
 mod asked;
 mod aws_files;
+mod breaker;
 mod calls;
 mod certificates;
 mod codes;
 mod counting;
 mod credential_failures;
 mod errors;
+mod fallback;
 mod http;
 mod region_and_credentials;
+mod region_lists;
+mod regions;
 mod runtime;
 pub mod sdk_log;
 mod settings;
@@ -21,33 +25,40 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
+pub use region_lists::{Endpoints, parse_regions};
 pub use settings::{AwsSettings, Remark};
 
 use super::{Call, EncryptionContext, Figures, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
-use calls::decrypt_all;
-use region_and_credentials::Connection;
+use fallback::Place;
+use regions::Regions;
 use runtime::Runtime;
 
 /// AWS KMS, over HTTPS.
 pub struct AwsKms {
     runtime: Runtime,
-    connection: Arc<Connection>,
+    regions: Arc<Regions>,
 }
 
 impl AwsKms {
     /// Starts the runtime. Reads no configuration and calls nothing before the first call of KMS.
     pub fn new(settings: AwsSettings) -> io::Result<Self> {
-        Ok(Self { runtime: Runtime::start()?, connection: Arc::new(Connection::new(settings)) })
+        Self::observed(settings, |_| ())
+    }
+
+    /// The same. `observer` is told what an operator has to know, on the runtime's thread: that a region does not answer
+    /// and another one is asked in its place, and that it answers again.
+    pub fn observed(settings: AwsSettings, observer: impl Fn(Remark) + Send + Sync + 'static) -> io::Result<Self> {
+        Ok(Self { runtime: Runtime::start()?, regions: Arc::new(Regions::new(settings, Box::new(observer))) })
     }
 
     /// The numbers of its calls, which outlive it.
     pub fn figures(&self) -> Arc<Figures> {
-        self.connection.figures.clone()
+        self.regions.figures.clone()
     }
 
     /// When a call that begins now is given up.
     fn deadline(&self) -> Instant {
-        Instant::now() + self.connection.timeouts.operation
+        Instant::now() + self.regions.timeouts.operation
     }
 }
 
@@ -58,11 +69,38 @@ impl Kms for AwsKms {
         spec: KeySpec,
         context: &EncryptionContext,
     ) -> Result<WrappedKey, KmsError> {
-        let (connection, master_key, context) = (self.connection.clone(), master_key.clone(), context.clone());
-        let task = async move { connection.generate_data_key(&master_key, spec, &context).await };
-        self.runtime
-            .wait(self.deadline(), task)
-            .unwrap_or_else(|| Err(self.connection.no_answer(Call::GenerateDataKeyWithoutPlaintext)))
+        const CALL: Call = Call::GenerateDataKeyWithoutPlaintext;
+        let (regions, until) = (self.regions.clone(), self.deadline());
+        let (master_key, context) = (master_key.clone(), context.clone());
+        let task = async move {
+            let route = regions.route_to(&master_key, CALL).await?;
+            let generate = |Place { connection, region, until }: Place| {
+                let (master_key, context) = (route.name_in(&master_key, &region), context.clone());
+                async move { connection.generate_data_key(&master_key, spec, &context, until).await }
+            };
+            regions.ask(CALL, &route, until, generate).await
+        };
+        self.runtime.wait(until, task).unwrap_or_else(|| Err(self.regions.no_answer(CALL)))
+    }
+
+    fn check_can_generate(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<(), KmsError> {
+        const CALL: Call = Call::GenerateDataKeyWithoutPlaintext;
+        let (regions, until) = (self.regions.clone(), self.deadline());
+        let (master_key, context) = (master_key.clone(), context.clone());
+        let task = async move {
+            let route = regions.route_to(&master_key, CALL).await?;
+            let ask = |Place { connection, region, until }: Place| {
+                let (master_key, context) = (route.name_in(&master_key, &region), context.clone());
+                async move { connection.check_can_generate(&master_key, spec, &context, until).await }
+            };
+            regions.ask(CALL, &route, until, ask).await
+        };
+        self.runtime.wait(until, task).unwrap_or_else(|| Err(self.regions.no_answer(CALL)))
     }
 
     fn encrypt(
@@ -71,21 +109,36 @@ impl Kms for AwsKms {
         key: &[u8],
         context: &EncryptionContext,
     ) -> Result<WrappedKey, KmsError> {
-        let (connection, master_key, context) = (self.connection.clone(), master_key.clone(), context.clone());
-        let key = Zeroizing::new(key.to_vec());
-        let task = async move { connection.encrypt(&master_key, &key, &context).await };
-        self.runtime.wait(self.deadline(), task).unwrap_or_else(|| Err(self.connection.no_answer(Call::Encrypt)))
+        let (regions, until) = (self.regions.clone(), self.deadline());
+        let (master_key, context) = (master_key.clone(), context.clone());
+        let key = Arc::new(Zeroizing::new(key.to_vec()));
+        let task = async move {
+            let route = regions.route_to(&master_key, Call::Encrypt).await?;
+            let encrypt = |Place { connection, region, until }: Place| {
+                let (master_key, key, context) = (route.name_in(&master_key, &region), key.clone(), context.clone());
+                async move { connection.encrypt(&master_key, &key, &context, until).await }
+            };
+            regions.ask(Call::Encrypt, &route, until, encrypt).await
+        };
+        self.runtime.wait(until, task).unwrap_or_else(|| Err(self.regions.no_answer(Call::Encrypt)))
     }
 
     fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
-        let (connection, wrapped) = (self.connection.clone(), wrapped.clone());
-        let task = async move { connection.decrypt(&wrapped).await };
-        self.runtime.wait(self.deadline(), task).unwrap_or_else(|| Err(self.connection.no_answer(Call::Decrypt)))
+        let (regions, until, wrapped) = (self.regions.clone(), self.deadline(), wrapped.clone());
+        let task = async move {
+            let route = regions.route_of(&wrapped).await?;
+            let decrypt = |Place { connection, until, .. }: Place| {
+                let wrapped = wrapped.clone();
+                async move { connection.decrypt(&wrapped, until).await }
+            };
+            regions.ask(Call::Decrypt, &route, until, decrypt).await
+        };
+        self.runtime.wait(until, task).unwrap_or_else(|| Err(self.regions.no_answer(Call::Decrypt)))
     }
 
     fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
-        let (connection, keys) = (self.connection.clone(), wrapped.to_vec());
-        let answers = self.runtime.wait(until, async move { decrypt_all(connection, keys, until).await });
-        answers.unwrap_or_else(|| wrapped.iter().map(|_| Err(self.connection.no_answer(Call::Decrypt))).collect())
+        let (regions, keys) = (self.regions.clone(), wrapped.to_vec());
+        let answers = self.runtime.wait(until, async move { regions.decrypt_all(keys, until).await });
+        answers.unwrap_or_else(|| wrapped.iter().map(|_| Err(self.regions.no_answer(Call::Decrypt))).collect())
     }
 }

@@ -1,4 +1,4 @@
-//! The connection to KMS: the SDK's client, with the region and the credentials that were found. It is made when it is
+//! The connection to KMS in one region: the SDK's client, with the region and the credentials that were found. It is made when it is
 //! first needed, kept, and made anew when what it was made from may have changed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_kms::Client;
-use aws_sdk_kms::config::{AppName, Region, SharedCredentialsProvider, SharedHttpClient};
+use aws_sdk_kms::config::{self, AppName, Region, SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_http_client::HttpClientError;
 
 use super::asked::Endpoint;
@@ -21,6 +21,11 @@ use crate::kms::{Call, Class, Figures, KmsError};
 /// The client and what it is made from. Runs on the runtime only.
 pub(super) struct Connection {
     settings: AwsSettings,
+    /// If nobody has said, the SDK looks for it.
+    region: Option<String>,
+    /// Whether it is that of the region that is asked when nothing names another one. Then what the environment and the
+    /// profiles say of an endpoint holds for it.
+    is_default: bool,
     pub(super) timeouts: Timeouts,
     pub(super) figures: Arc<Figures>,
     kept: Mutex<Kept>,
@@ -86,11 +91,17 @@ impl Connected {
 }
 
 impl Connection {
-    /// Reads no configuration and calls nothing before the first call of KMS.
-    pub(super) fn new(settings: AwsSettings) -> Self {
-        let figures = Arc::<Figures>::default();
-        figures.set_region(settings.region.as_deref().unwrap_or_default());
-        Self { timeouts: settings.timeouts(), settings, figures, kept: Mutex::default() }
+    /// To the default region. Reads no configuration and calls nothing before the first call of KMS.
+    pub(super) fn new(settings: AwsSettings, figures: Arc<Figures>) -> Self {
+        let region = settings.default_region().map(str::to_owned);
+        figures.set_region(region.as_deref().unwrap_or_default());
+        Self { timeouts: settings.timeouts(), settings, region, is_default: true, figures, kept: Mutex::default() }
+    }
+
+    /// To another region. Credentials are found for it apart: where a region is down, so is the STS in it.
+    pub(super) fn to_region(settings: AwsSettings, region: &str, figures: Arc<Figures>) -> Self {
+        let (timeouts, region) = (settings.timeouts(), Some(region.to_owned()));
+        Self { timeouts, settings, region, is_default: false, figures, kept: Mutex::default() }
     }
 
     /// The client that is kept, or a new one.
@@ -109,12 +120,11 @@ impl Connection {
 
     /// Of a call that was given up, of which nothing else is known.
     pub(super) fn no_answer(&self, call: Call) -> KmsError {
-        const DETAIL: &str = "no answer in time";
         match &self.kept().client {
-            Some(client) => client.error(call, DETAIL),
+            Some(client) => client.error(call, NO_ANSWER),
             None => KmsError {
-                region: self.settings.region.as_deref().map(identifier),
-                ..KmsError::new(call, Class::Transient, DETAIL)
+                region: self.region.as_deref().map(identifier),
+                ..KmsError::new(call, Class::Transient, NO_ANSWER)
             },
         }
     }
@@ -145,7 +155,7 @@ impl Connection {
     async fn connect(&self) -> Result<Connected, HttpClientError> {
         let trusted = Trusted::read();
         let http = http::client(&trusted)?;
-        let mut config = self.config(&http, self.settings.region.as_deref()).await;
+        let mut config = self.config(&http, self.region.as_deref()).await;
         let mut region_is_known = config.region().is_some();
         if !region_is_known {
             let worked = self.kept().region_that_worked.clone();
@@ -153,14 +163,25 @@ impl Connection {
             config = self.config(&http, Some(worked.as_deref().unwrap_or("us-east-1"))).await;
         }
         let region = config.region().map(Region::to_string).unwrap_or_default();
-        self.figures.set_region(&region);
+        if self.is_default {
+            self.figures.set_region(&region);
+        }
         let chain = config.credentials_provider().map(Chain::new);
         if let Some(chain) = &chain {
             let provider = SharedCredentialsProvider::new(chain.clone());
             config = config.into_builder().credentials_provider(provider).build();
         }
+        let mut of_kms = config::Builder::from(&config);
+        match self.settings.endpoint(&region, self.is_default) {
+            Some(url) => of_kms = of_kms.endpoint_url(url),
+            None if self.is_default => {}
+            // An endpoint that the environment names is one of the default region.
+            None => {
+                of_kms.set_endpoint_url(None);
+            }
+        }
         Ok(Connected {
-            client: Client::new(&config),
+            client: Client::from_conf(of_kms.build()),
             region,
             region_is_known,
             has_worked: AtomicBool::new(false),
@@ -182,9 +203,6 @@ impl Connection {
         if let Some(region) = region {
             loader = loader.region(Region::new(region.to_owned()));
         }
-        if let Some(url) = &self.settings.endpoint_url {
-            loader = loader.endpoint_url(url);
-        }
         if let Some(files) = aws_files::profiles() {
             loader = loader.profile_files(files);
         }
@@ -194,3 +212,6 @@ impl Connection {
         loader.load().await
     }
 }
+
+/// What is said of a call that was given up.
+pub(super) const NO_ANSWER: &str = "no answer in time";

@@ -1,5 +1,6 @@
 //! How KMS is reached.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::time::Duration;
 
@@ -7,15 +8,25 @@ use url::Url;
 
 use super::aws_files::{OLD, SHARED};
 use super::http::is_loopback;
+use crate::kms::MasterKeyId;
 
 /// How KMS is reached. What is not set here, the SDK finds in the environment, the AWS files of the server's user, or
 /// the instance's metadata.
 #[derive(Clone, Debug, Default)]
 pub struct AwsSettings {
-    /// AWS region, such as `eu-central-1`. Without one anywhere, it is us-east-1.
+    /// The default region, such as `eu-central-1`: asked where no name of a master key tells another. If nobody sets it, it
+    /// is that of `master_key`, and without one anywhere, us-east-1.
     pub region: Option<String>,
-    /// Replaces the endpoint of KMS in the region, such as `https://vpce-1a2b.kms.eu-central-1.vpce.amazonaws.com`.
+    /// Replaces the endpoint of KMS in the default region, such as `https://vpce-1a2b.kms.eu-central-1.vpce.amazonaws.com`.
     pub endpoint_url: Option<String>,
+    /// Replace the endpoints of KMS in these regions.
+    pub region_endpoints: BTreeMap<String, String>,
+    /// Asked, in this order, for a multi-region key whose own region does not answer.
+    pub fallback_regions: Vec<String>,
+    /// Wraps new keys.
+    pub master_key: Option<MasterKeyId>,
+    /// Wrap certain keys, or keys besides it.
+    pub other_master_keys: Vec<MasterKeyId>,
     /// How long a connection may take to be made, and one attempt of a call to be answered.
     pub request_timeout: Option<Duration>,
 }
@@ -40,9 +51,51 @@ impl AwsSettings {
         // Where the SDK looks for it then.
         let found =
             ["AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL"].into_iter().find_map(|name| Some((name, variable(name)?)));
-        let clear_text = set.or(found).and_then(|(name, url)| clear_text(name, &url));
+        let of_regions = self.region_endpoints.values().map(|url| ("aws_key_management_endpoint_url", url.clone()));
+        let endpoints = set.or(found).into_iter().chain(of_regions);
+        let clear_text = endpoints.filter_map(|(name, url)| clear_text(name, &url));
         let old_file = variable(OLD).filter(|_| variable(SHARED).is_none()).map(|path| old_file(&path));
-        clear_text.into_iter().chain(old_file).collect()
+        clear_text.chain(old_file).chain(self.contradiction()).chain(self.useless_fallback()).collect()
+    }
+
+    /// The region that is asked where nothing names another one. `None` leaves it to the SDK to find it.
+    pub fn default_region(&self) -> Option<&str> {
+        self.region.as_deref().or_else(|| self.master_key.as_ref()?.region())
+    }
+
+    /// The URL that serves a region, if it is not the region's own.
+    pub(super) fn endpoint(&self, region: &str, is_default: bool) -> Option<&str> {
+        let of_default = self.endpoint_url.as_ref().filter(|_| is_default);
+        self.region_endpoints.get(region).or(of_default).map(String::as_str)
+    }
+
+    /// The regions that settings name, the fallback regions aside: a key of which nothing is known may be in one of them.
+    pub(super) fn named_regions(&self) -> impl Iterator<Item = &str> {
+        self.master_keys().filter_map(MasterKeyId::region).chain(self.region_endpoints.keys().map(String::as_str))
+    }
+
+    pub(super) fn master_keys(&self) -> impl Iterator<Item = &MasterKeyId> {
+        self.master_key.iter().chain(&self.other_master_keys)
+    }
+
+    fn contradiction(&self) -> Option<Remark> {
+        let (region, other) = (self.region.as_deref()?, self.master_key.as_ref()?.region()?);
+        (region != other).then(|| {
+            Remark::Warning(format!(
+                "aws_key_management_region is {region}, but the master key of aws_key_management_master_key_id is in {other}: \
+                 new keys are asked for there, and only what no ARN places elsewhere is asked in {region}. Correct one of them"
+            ))
+        })
+    }
+
+    fn useless_fallback(&self) -> Option<Remark> {
+        let master_key = self.master_key.as_ref().filter(|_| !self.fallback_regions.is_empty())?;
+        master_key.multi_region_id().is_none().then(|| {
+            Remark::Note(format!(
+                "aws_key_management_fallback_regions makes no new keys under {master_key}: only the id or the ARN of a \
+                 multi-region key (mrk-..) names its replicas, too"
+            ))
+        })
     }
 
     pub(super) fn timeouts(&self) -> Timeouts {
@@ -117,6 +170,58 @@ mod tests {
             assert_eq!(warning(Some(url), &[]), None, "{url}");
         }
         assert_eq!(warning(None, &[]), None);
+    }
+
+    fn settings(region: Option<&str>, master_key: &str) -> AwsSettings {
+        AwsSettings {
+            region: region.map(str::to_owned),
+            master_key: MasterKeyId::parse(master_key),
+            ..AwsSettings::default()
+        }
+    }
+
+    #[test]
+    fn a_region_that_is_set_comes_before_that_of_the_master_key_and_a_contradiction_is_warned_of() {
+        let arn = "arn:aws:kms:eu-west-1:1:key/a";
+        for (region, master_key, default, is_contradiction) in [
+            (None, arn, Some("eu-west-1"), false),
+            (Some("eu-west-1"), arn, Some("eu-west-1"), false),
+            (Some("us-east-1"), arn, Some("us-east-1"), true),
+            (Some("us-east-1"), "alias/a", Some("us-east-1"), false),
+            (None, "alias/a", None, false),
+        ] {
+            let settings = settings(region, master_key);
+            assert_eq!(settings.default_region(), default);
+            let remarks = settings.remarks_in(|_| None);
+            let warns = matches!(remarks.as_slice(), [Remark::Warning(text)] if text.contains("us-east-1, but"));
+            assert_eq!((warns, remarks.is_empty()), (is_contradiction, !is_contradiction), "{remarks:?}");
+        }
+    }
+
+    #[test]
+    fn fallback_regions_that_do_nothing_for_new_keys_are_noted() {
+        for (master_key, is_noted) in
+            [("arn:aws:kms:eu-west-1:1:key/mrk-1", false), ("mrk-1", false), ("alias/a", true)]
+        {
+            let settings = AwsSettings { fallback_regions: vec!["us-east-1".to_owned()], ..settings(None, master_key) };
+            let remarks = settings.remarks_in(|_| None);
+            assert_eq!(matches!(remarks.as_slice(), [Remark::Note(_)]), is_noted, "{remarks:?}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_serves_its_region_and_one_without_a_region_the_default_one() {
+        let settings = AwsSettings {
+            endpoint_url: Some("https://default".to_owned()),
+            region_endpoints: [("us-east-1".to_owned(), "http://us.example.com".to_owned())].into(),
+            ..settings(Some("eu-west-1"), "alias/a")
+        };
+        assert_eq!(settings.endpoint("eu-west-1", true), Some("https://default"));
+        assert_eq!(settings.endpoint("us-east-1", false), Some("http://us.example.com"));
+        assert_eq!(settings.endpoint("us-west-1", false), None);
+        assert_eq!(settings.endpoint("us-east-1", true), Some("http://us.example.com"));
+        let remarks = settings.remarks_in(|_| None);
+        assert!(matches!(remarks.as_slice(), [Remark::Warning(text)] if text.contains("http://us.example.com")));
     }
 
     #[test]

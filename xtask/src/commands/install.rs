@@ -1,4 +1,5 @@
-//! `cargo xtask install`: the plugin into the server's plugin folder.
+//! `cargo xtask install`: the plugin into the server's plugin folder, beside it the statements that make the keys visible in
+//! SQL, and the offline tool where it is found.
 
 use std::path::{Path, PathBuf};
 
@@ -15,24 +16,40 @@ pub struct Options {
     /// The folder; without it the one where the server looks
     #[arg(long, value_name = "DIR")]
     plugin_dir: Option<PathBuf>,
+    /// The folder for the offline tool, aws-key-management
+    #[arg(long, value_name = "DIR", default_value = "/usr/local/bin")]
+    tool_dir: PathBuf,
 }
 
-/// Builds the plugin and puts it there.
+/// Builds plugin and tool, and puts them there.
 pub fn run(options: &Options) -> Result<()> {
     let folder = match &options.plugin_dir {
         Some(folder) => std::path::absolute(folder)?,
         None => server_plugin_folder()?,
     };
-    ensure!(folder.is_dir(), "there is no folder {}", folder.display());
+    let tool_folder = std::path::absolute(&options.tool_dir)?;
+    for folder in [&folder, &tool_folder] {
+        ensure!(folder.is_dir(), "there is no folder {}", folder.display());
+    }
     packages::ensure(&[packages::BUILD])?;
-    terminal::step("Building the plugin");
-    let plugin = toolchain::build_plugin()?;
-    terminal::step(format_args!("Installing it into {}", folder.display()));
-    let installed = folder.join(NAME);
-    put(&plugin, &installed)?;
-    let size = std::fs::metadata(&installed).context("looking at the installed file")?.len();
-    terminal::detail(format_args!("{}, {}", installed.display(), DecimalBytes(size)));
+    terminal::step("Building the plugin and the offline tool");
+    let statements = folder.join(STATEMENTS);
+    let built = [
+        (toolchain::build_plugin()?, folder.join(NAME), "644"),
+        (statements_source(), statements.clone(), "644"),
+        (toolchain::build_tool()?, tool_folder.join(TOOL), "755"),
+    ];
+    for (built, installed, mode) in built {
+        terminal::step(format_args!("Installing {}", installed.display()));
+        put(&built, &installed, mode)?;
+        let size = std::fs::metadata(&installed).context("looking at the installed file")?.len();
+        terminal::detail(DecimalBytes(size));
+    }
     terminal::line(NEXT);
+    terminal::line(format_args!(
+        "\nTo see the keys in SQL (docs/operation.md), once the plugin is loaded:\n\n    mariadb < {}",
+        statements.display()
+    ));
     Ok(())
 }
 
@@ -64,16 +81,17 @@ fn plugin_folder_option(options: &str) -> Option<&str> {
 
 /// Copies beside the target and renames, so that a running server keeps the file that it has mapped. With root's rights
 /// if the folder needs them.
-fn put(plugin: &Path, installed: &Path) -> Result<()> {
-    let folder = installed.parent().context("the plugin folder")?;
-    let temporary = folder.join(format!(".{NAME}.{}", std::process::id()));
+fn put(built: &Path, installed: &Path, mode: &str) -> Result<()> {
+    let folder = installed.parent().context("the folder to install into")?;
+    let name = installed.file_name().context("a file's name")?.display();
+    let temporary = folder.join(format!(".{name}.{}", std::process::id()));
     // A folder of one's own needs no rights.
     let ours = !rustix::process::geteuid().is_root() && tempfile::tempfile_in(folder).is_ok();
     let script = format!(
-        "install -m 644 {} \"$1\" \"$2\" && mv -f \"$2\" \"$3\" || {{ rm -f \"$2\"; exit 1; }}",
+        "install -m {mode} {} \"$1\" \"$2\" && mv -f \"$2\" \"$3\" || {{ rm -f \"$2\"; exit 1; }}",
         if ours { "" } else { "-o root -g root" }
     );
-    let files = [plugin, &temporary, installed].map(Path::as_os_str);
+    let files = [built, &temporary, installed].map(Path::as_os_str);
     let words = ["sh", "-c", &script, "sh"].into_iter().map(std::ffi::OsStr::new).chain(files);
     let command = if ours {
         cmd("env", words)
@@ -83,7 +101,15 @@ fn put(plugin: &Path, installed: &Path) -> Result<()> {
     run::quietly("install", &command)
 }
 
+/// The statements that make the function and the views.
+pub fn statements_source() -> PathBuf {
+    paths::repository().join("sql").join(STATEMENTS)
+}
+
 const NAME: &str = "aws_key_management.so";
+/// As it is called in the folder `sql`, and beside the plugin.
+pub const STATEMENTS: &str = "aws_key_management.sql";
+const TOOL: &str = "aws-key-management";
 
 const USUAL_FOLDERS: [&str; 5] = [
     "/usr/lib/mysql/plugin",
@@ -103,10 +129,13 @@ Next, tell the server. In a file that it reads, such as /etc/mysql/mariadb.conf.
     aws_key_management_region = <your region>
 
 and restart it. A server that has the plugin loaded goes on with the old file until then.
-docs/install.md says what the server needs from AWS, and what to set for encryption.";
+docs/install.md says what the server needs from AWS, and what to set for encryption. docs/tool.md says what the offline tool,
+aws-key-management, can do: such as taking over the keys of file_key_management, so that its data stays as it is.";
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -123,7 +152,8 @@ mod tests {
         std::fs::write(&new, "new")?;
         std::fs::write(&installed, "old")?;
         let in_use = std::fs::File::open(&installed)?;
-        put(&new, &installed)?;
+        put(&new, &installed, "640")?;
+        assert_eq!(std::fs::metadata(&installed)?.permissions().mode() & 0o777, 0o640);
         assert_eq!(std::io::read_to_string(in_use)?, "old");
         assert_eq!(std::fs::read_to_string(&installed)?, "new");
         assert_eq!(paths::names_in(folder.path())?, [NAME, "new"]);
@@ -135,7 +165,7 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let new = folder.path().join("new");
         std::fs::write(&new, "new")?;
-        assert!(put(&new, &folder.path().join("missing").join(NAME)).is_err());
+        assert!(put(&new, &folder.path().join("missing").join(NAME), "644").is_err());
         Ok(())
     }
 }

@@ -26,6 +26,13 @@ pub fn build_plugin() -> Result<PathBuf> {
     Ok(paths::target().join("release/libaws_key_management.so"))
 }
 
+/// Builds the offline tool and says where it is.
+pub fn build_tool() -> Result<PathBuf> {
+    let words = ["build", "--release", "--package", "aws-key-management-tool"];
+    run::visibly("cargo build --release --package aws-key-management-tool", &cargo(words))?;
+    Ok(paths::target().join("release/aws-key-management"))
+}
+
 /// Builds the plugin with the feature `mock`. It has a target folder of its own, so that the plugin to be installed
 /// stays as it is.
 pub fn build_mock_plugin() -> Result<PathBuf> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use duct::cmd;
 
+use crate::commands::install;
 use crate::machine::paths;
 use crate::{kms_emulator, rig, run};
 
@@ -29,7 +30,9 @@ impl Base {
         link_all(Path::new("/usr/lib"), &folder.join("lib"), |name| name.ends_with("-linux-gnu"))?;
         // An installed copy of our own plugin must not take the place of the one that was just built.
         let plugins = rig::default_value("plugin-dir")?;
-        link_all(Path::new(&plugins), &folder.join("lib/mysql/plugin"), |name| name != PLUGIN)?;
+        link_all(Path::new(&plugins), &folder.join("lib/mysql/plugin"), |name| {
+            name != PLUGIN && name != install::STATEMENTS
+        })?;
         let server_tests = Path::new("/usr/share/mysql/mysql-test");
         link_all(server_tests, &folder.join("mysql-test"), |name| name != "plugin")?;
         link_all(&server_tests.join("plugin"), &folder.join("mysql-test/plugin"), |name| name != OURS)?;
@@ -42,11 +45,21 @@ impl Base {
         Ok(base)
     }
 
-    /// Tests are run with `plugin` from now on.
+    /// Tests are run with `plugin` from now on. Beside it lies what `cargo xtask install` puts there.
     pub fn put_plugin(&self, plugin: &Path) -> Result<()> {
-        let copy = self.folder.join("lib/mysql/plugin").join(PLUGIN);
-        std::fs::copy(plugin, &copy).with_context(|| format!("copying {}", plugin.display()))?;
-        run::output("chmod", &cmd!("chmod", "a+rX", copy)).map(drop)
+        for (file, name) in [(plugin, PLUGIN), (&install::statements_source(), install::STATEMENTS)] {
+            let copy = self.folder.join("lib/mysql/plugin").join(name);
+            std::fs::copy(file, &copy).with_context(|| format!("copying {}", file.display()))?;
+            run::output("chmod", &cmd!("chmod", "a+rX", copy))?;
+        }
+        Ok(())
+    }
+
+    /// Tests find the offline tool there from now on.
+    pub fn put_tool(&self, tool: &Path) -> Result<()> {
+        let copy = self.tool();
+        std::fs::copy(tool, &copy).with_context(|| format!("copying {}", tool.display()))?;
+        run::output("chmod", &cmd!("chmod", "a+rx", copy)).map(drop)
     }
 
     /// Where mysql-test-run is started.
@@ -59,9 +72,10 @@ impl Base {
         self.folder.join("run/var")
     }
 
-    /// What the suites' `suite.pm` starts the emulator with.
-    pub fn environment(&self) -> [(&'static str, PathBuf); 2] {
+    /// What the suites' `suite.pm` starts the emulator with, and the offline tool.
+    pub fn environment(&self) -> [(&'static str, PathBuf); 3] {
         [
+            ("AWS_KEY_MANAGEMENT_TOOL", self.tool()),
             ("KMS_EMULATOR_PYTHON", self.folder.join("python/bin/python")),
             ("KMS_EMULATOR_SCRIPT", self.folder.join("kms_emulator/kms_emulator.py")),
         ]
@@ -84,6 +98,10 @@ impl Base {
             }
         }
         Ok(changed)
+    }
+
+    fn tool(&self) -> PathBuf {
+        self.folder.join("aws-key-management")
     }
 
     fn suites(&self) -> PathBuf {

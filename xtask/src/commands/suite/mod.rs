@@ -40,6 +40,7 @@ pub fn run(request: &Options, tally: &mut Tally) -> Result<()> {
     let mut folder = paths::temporary_folder()?;
     folder.disable_cleanup(request.keep);
     let base = Base::new(folder.path(), &sources())?;
+    base.put_tool(&toolchain::build_tool()?)?;
     let (mock, ordinary): (Vec<&Test>, Vec<&Test>) = tests.iter().partition(|test| test.name.starts_with("mock_"));
     let mut complaints = Vec::new();
     for (tests, build) in [(ordinary, toolchain::build_plugin as fn() -> _), (mock, toolchain::build_mock_plugin)] {

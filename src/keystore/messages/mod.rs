@@ -1,19 +1,22 @@
 //! What the key store tells the operator: the one place that turns what was found or done into lines of the error log.
 
+mod machine;
+mod restart;
+mod rewrap;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::adopt::Adoption;
 use super::create::NewVersion;
 use super::files::{Finding, FoundManifest};
 use super::load::{AcceptedKey, LoadReport, RefusedKey};
-use super::rewrap::Rewrapped;
 use super::start::Survey;
 use super::{KeyName, KeyStoreError};
 use crate::kms::{KmsError, MasterKeyId};
+use machine::Told;
+pub use restart::verified_text;
 
 /// Takes what an operator has to know. Called on the server's threads, and on the plugin's own.
 pub trait Reporter: Send + Sync {
@@ -26,9 +29,14 @@ pub trait Reporter: Send + Sync {
 }
 
 /// The lines of the log.
-pub struct Messages(pub &'static dyn Reporter);
+pub struct Messages(&'static dyn Reporter, Told);
 
 impl Messages {
+    /// Lines that `reporter` takes.
+    pub fn new(reporter: &'static dyn Reporter) -> Self {
+        Self(reporter, Told::default())
+    }
+
     /// What the manifest of `folder` was found to be.
     pub fn manifest(&self, folder: &Path, found: &FoundManifest) {
         match found {
@@ -96,9 +104,14 @@ impl Messages {
         self.0.note(&format!("waiting for KMS, for up to {} s more: {name}: {error}", left.as_secs() + 1));
     }
 
+    /// The start waits for the folder, for `left` at most.
+    pub fn waiting_for_folder(&self, left: Duration, error: &KeyStoreError) {
+        self.0.note(&format!("waiting for the key files, for up to {} s more: {error}", left.as_secs() + 1));
+    }
+
     /// What came of all key files. `keys` is how many keys can be used now.
     pub fn started(&self, folder: &Path, survey: &Survey, report: &LoadReport, keys: usize, took: Duration) {
-        self.memory(report.not_locked.as_ref());
+        self.exposure(&report.exposure);
         self.not_loaded_at_start(report.refused.iter().collect());
         self.0.note(&format!(
             "loaded {} of {} key versions ({keys} keys) from {} in {:.1} s",
@@ -195,8 +208,8 @@ impl Messages {
 
     /// A key version that was made, in the file `path`.
     pub fn made(&self, new: &NewVersion, path: &Path) {
-        let NewVersion { name, recipe, not_locked, .. } = new;
-        self.memory(not_locked.as_ref());
+        let NewVersion { name, recipe, exposure, .. } = new;
+        self.exposure(exposure);
         let by = recipe.master_key.as_ref().map_or_else(String::new, |id| format!(", wrapped by master key {id}"));
         self.0.note(&format!("made {name} ({}, {}){by}, in file {}", recipe.spec, recipe.algorithm, path.display()));
     }
@@ -225,59 +238,6 @@ impl Messages {
                  {error}",
                 folder.display()
             ));
-        }
-    }
-
-    /// Keys whose files KMS did not unwrap, though it did so with a copy.
-    pub fn loaded_from_copies(&self, report: &LoadReport) {
-        let from_copies = report.accepted.iter().filter_map(|accepted| Some((accepted, accepted.instead_of.as_ref()?)));
-        let from_copies: Vec<_> = from_copies.collect();
-        for (AcceptedKey { entry, .. }, error) in from_copies.iter().take(MOST_LINES) {
-            self.0.warning(&format!(
-                "{} is used from a copy that another master key wraps, since its key file could not be unwrapped: {error}",
-                entry.name
-            ));
-        }
-        if from_copies.len() > MOST_LINES {
-            self.0.warning(&format!("{} more key versions are used from copies", from_copies.len() - MOST_LINES));
-        }
-    }
-
-    /// Key versions that were re-wrapped.
-    pub fn rewrapped(&self, done: &[Rewrapped]) {
-        for Rewrapped { entry, before } in done.iter().take(MOST_LINES) {
-            let by = |arn: Option<&str>| arn.unwrap_or("a master key that is not known").to_owned();
-            self.0.note(&format!(
-                "re-wrapped {}: by {}, before by {}",
-                entry.name,
-                by(entry.master_key()),
-                by(before.as_deref())
-            ));
-        }
-        if done.len() > MOST_LINES {
-            self.0.note(&format!("re-wrapped {} more key versions", done.len() - MOST_LINES));
-        }
-    }
-
-    /// A key version is wrapped as before.
-    pub fn not_rewrapped(&self, error: &KeyStoreError) {
-        self.0.error(&format!("not re-wrapped: {error}"));
-    }
-
-    /// The manifest does not know of a re-wrap.
-    pub fn rewrap_not_recorded(&self, error: &KeyStoreError) {
-        self.0.warning(&format!(
-            "the manifest does not say yet what was re-wrapped, and will at the next start: {error}"
-        ));
-    }
-
-    /// What was kept of `count` key files of before a re-wrap was removed, or not.
-    pub fn forgot_before_rewrap(&self, count: usize, forgotten: &Result<(), KeyStoreError>) {
-        match forgotten {
-            Ok(()) => self.0.note(&format!(
-                "removed the old files of {count} key version(s), kept since they were re-wrapped: the new ones have proven good"
-            )),
-            Err(error) => self.0.note(&format!("the old files of re-wrapped keys are still kept: {error}")),
         }
     }
 
@@ -310,19 +270,6 @@ impl Messages {
     /// A key version cannot be used.
     pub fn not_loaded(&self, error: &KeyStoreError) {
         self.0.error(&format!("key not loaded: {error}"));
-    }
-
-    /// Says once that memory cannot be locked.
-    pub fn memory(&self, not_locked: Option<&io::Error>) {
-        static WARNED: AtomicBool = AtomicBool::new(false);
-        if let Some(error) = not_locked
-            && !WARNED.swap(true, Ordering::Relaxed)
-        {
-            self.0.warning(&format!(
-                "data keys could not be locked into memory ({error}) and may be written to swap space. Raise the limit \
-                 of locked memory (LimitMEMLOCK of the service, or ulimit -l)"
-            ));
-        }
     }
 }
 

@@ -1,0 +1,57 @@
+//! Key files that are replaced when their keys are re-wrapped, and what is kept of them until the new ones have proven good.
+
+use std::io;
+
+use super::disk::Kind;
+use super::durable_files::{KeyFolder, LONGEST_FILE, failed};
+use crate::keystore::failpoints::failpoint;
+use crate::keystore::{KeyName, KeyStoreError};
+
+impl KeyFolder {
+    /// All that a key file holds, whatever it is; `None` if it is not there.
+    pub fn contents(&self, name: KeyName) -> Result<Option<Vec<u8>>, KeyStoreError> {
+        match self.open_document(&name.file_name(), u64::MAX) {
+            Ok(Some((contents, Kind::File { .. }))) => Ok(Some(contents)),
+            Ok(Some(_)) => Err(KeyStoreError::NotAFile(self.path.join(name.file_name()))),
+            Ok(None) => Ok(None),
+            Err(error) => Err(failed("read key file", &self.path.join(name.file_name()), error)),
+        }
+    }
+
+    /// Writes a key file in place of the one that is there, which holds `before`. That stays in a file beside it, which is on
+    /// the disk before the key file is touched: whenever the machine stops, the key file is whole, the old or the new one.
+    pub fn replace_key(&self, name: KeyName, before: &[u8], contents: &[u8]) -> Result<(), KeyStoreError> {
+        self.replace_document(&name.file_name_before_rewrap(), |_| Ok(before.to_vec()))?;
+        failpoint!("after_old_copy");
+        self.replace_document(&name.file_name(), |_| Ok(contents.to_vec()))
+    }
+
+    /// The versions whose old key file is kept, in order.
+    pub fn kept_before_rewrap(&self) -> Result<Vec<KeyName>, KeyStoreError> {
+        let listed = self.disk.list(&self.path).map_err(|error| failed("list", &self.path, error))?;
+        let mut names: Vec<KeyName> =
+            listed.iter().filter_map(|listed| KeyName::parse_before_rewrap(listed.name.to_str()?)).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// What a key file held before it was re-wrapped, if that is kept.
+    pub fn read_before_rewrap(&self, name: KeyName) -> Option<Vec<u8>> {
+        let (contents, _) = self.open_document(&name.file_name_before_rewrap(), LONGEST_FILE).ok()??;
+        (!contents.is_empty()).then_some(contents)
+    }
+
+    /// Removes old key files that were kept. The caller holds the folder's lock.
+    pub fn remove_before_rewrap(&self, names: &[KeyName]) -> Result<(), KeyStoreError> {
+        for name in names {
+            let path = self.path.join(name.file_name_before_rewrap());
+            match self.disk.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("remove old key file", &path, error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! What the operator is told of whether a restart would work: one line when something begins to be wrong, and one when it is
+//! over.
+
+use super::Messages;
+use crate::keystore::findings::{News, Problem, Trouble};
+use crate::keystore::verify::{Verdict, Verified};
+
+impl Messages {
+    /// What has changed. `wraps` answers how many versions a master key wraps.
+    pub fn restart_news(&self, news: &[News], wraps: impl Fn(Option<&str>) -> usize) {
+        let begins: Vec<_> = news
+            .iter()
+            .filter_map(|news| match news {
+                News::Begins(problem, trouble) => Some((problem, trouble)),
+                News::IsOver(_) => None,
+            })
+            .collect();
+        let over: Vec<&Problem> = news
+            .iter()
+            .filter_map(|news| match news {
+                News::IsOver(problem) => Some(problem),
+                News::Begins(..) => None,
+            })
+            .collect();
+        for (problem, trouble) in begins.iter().take(MOST_LINES) {
+            self.restart_problem(problem, trouble, &wraps);
+        }
+        if begins.len() > MOST_LINES {
+            let more = begins.len() - MOST_LINES;
+            self.0.error(&format!(
+                "{more} more problems like these would keep a restart from finding all keys. SET GLOBAL \
+                 aws_key_management_verify_keys = -1 shows them"
+            ));
+        }
+        for problem in over.iter().take(MOST_LINES) {
+            self.0.note(&format!("{} again", over_text(problem)));
+        }
+        if over.len() > MOST_LINES {
+            self.0.note(&format!("{} more problems like these are over", over.len() - MOST_LINES));
+        }
+    }
+
+    fn restart_problem(&self, problem: &Problem, trouble: &Trouble, wraps: &impl Fn(Option<&str>) -> usize) {
+        let why = &trouble.text;
+        match problem {
+            Problem::Folder => self.0.error(&format!("a restart would find no keys. They are in memory. {why}")),
+            Problem::Asking => self.0.error(&format!(
+                "a restart would find no keys, since KMS cannot be asked. They are in memory: do not restart the server before \
+                 that is mended. {why}"
+            )),
+            Problem::MasterKey(arn) => self.0.error(&format!(
+                "a restart would not find {} key version(s): {} does not unwrap them any more. Those that are loaded are in \
+                 memory: do not restart the server before the master key works again, or they are wrapped by another one: SET \
+                 GLOBAL aws_key_management_master_key_id to it, and aws_key_management_rewrap_key = -1. {why}",
+                wraps(arn.as_deref()),
+                master_key(arn.as_deref())
+            )),
+            Problem::File(name) => self.0.error(&format!(
+                "a restart would not find {name}. It is in memory, if it was loaded: before a restart, restore its file {} from a \
+                 backup, or have it made anew: SET GLOBAL aws_key_management_rewrap_key = {}. What is wrong: {why}",
+                name.file_name(),
+                name.id
+            )),
+            Problem::Copies(arn) => self.0.warning(&format!(
+                "a restart would find {} key version(s) only in copies that another master key wraps: {} does not unwrap their \
+                 key files any more. {why}",
+                wraps(arn.as_deref()),
+                master_key(arn.as_deref())
+            )),
+            Problem::NewKeys(name) => {
+                self.0.warning(&format!("no new key could be made under master key {name}. {why}"));
+            }
+        }
+    }
+}
+
+fn over_text(problem: &Problem) -> String {
+    match problem {
+        Problem::Folder => "a restart would find the folder of the key files".to_owned(),
+        Problem::Asking => "a restart could ask KMS".to_owned(),
+        Problem::MasterKey(arn) => format!("a restart would find the key versions of {}", master_key(arn.as_deref())),
+        Problem::File(name) => format!("a restart would find {name}"),
+        Problem::Copies(arn) => {
+            format!("a restart would find the key versions of {} in their files", master_key(arn.as_deref()))
+        }
+        Problem::NewKeys(name) => format!("new keys could be made under master key {name}"),
+    }
+}
+
+/// What is said of one version to who has asked.
+pub fn verified_text(verified: &Verified) -> String {
+    let Verified { name, master_key: arn, verdict } = verified;
+    match verdict {
+        Verdict::Good => format!("{name}: good, wrapped by {}", master_key(arn.as_deref())),
+        Verdict::FromCopy(error) => format!("{name}: only from a copy that another master key wraps: {error}"),
+        Verdict::Failed(error) => {
+            let text = error.to_string();
+            // Most of these begin with the key's name.
+            if text.contains(&name.to_string()) { text } else { format!("{name}: {text}") }
+        }
+    }
+}
+
+fn master_key(arn: Option<&str>) -> String {
+    arn.map_or_else(|| "a master key that is not known".to_owned(), |arn| format!("master key {arn}"))
+}
+
+/// More problems than this are told in one line.
+const MOST_LINES: usize = 10;

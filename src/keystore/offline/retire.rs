@@ -1,0 +1,22 @@
+//! Takes key versions off the list of those that have to be in the folder: their data is gone, and their files may be, too.
+
+use super::OpenFolder;
+use crate::keystore::{KeyName, KeyStoreError};
+
+/// Retires key versions: all or none. Their absence is no error from then on, and their numbers are never used again. None may
+/// have a file: one that somebody still has on the disk is better not forgotten. Whether data needs a version cannot be told
+/// from here: redo log, binary logs, Aria tables, temporary files and backups are encrypted too.
+pub fn retire(folder: &OpenFolder, names: &[KeyName]) -> Result<(), KeyStoreError> {
+    let files = &folder.files;
+    // What the manifest on the disk says is known from here on.
+    let adding = files.begin_adding()?;
+    for name in names.iter().copied() {
+        if files.contents(name)?.is_some() {
+            return Err(KeyStoreError::StillThere(name, files.path_of(name)));
+        }
+        if !files.is_recorded(name) {
+            return Err(KeyStoreError::NothingToRetire(name));
+        }
+    }
+    adding.retire(names)
+}

@@ -1,0 +1,71 @@
+//! Wraps the key versions of a folder anew, under another master key: by the plugin's own operation, with the data keys as KMS
+//! unwraps them.
+
+use std::time::{Duration, Instant};
+
+use super::{OpenFolder, no_settings, recipe};
+use crate::keystore::files::Entry;
+use crate::keystore::{KeyId, KeyName, KeyStoreError, load, start};
+use crate::kms::{Kms, MasterKeyId};
+
+/// What came of a re-wrap.
+pub struct Rewrapping {
+    /// The versions that were wrapped anew, with the ARN of the master key that wrapped each before, and of the one that does
+    /// now, as far as they are known.
+    pub done: Vec<(KeyName, Option<String>, Option<String>)>,
+    /// The versions that are as they were, and why.
+    pub failed: Vec<(KeyName, KeyStoreError)>,
+    /// Why it could not be recorded in the manifest: the next start does it.
+    pub not_recorded: Option<KeyStoreError>,
+}
+
+/// Wraps all versions of a key anew, or of all keys. KMS gets `time` to unwrap them. What is bound into a wrapped key stays
+/// bound. Those that fail are as they were.
+pub fn rewrap(
+    folder: &OpenFolder,
+    kms: &dyn Kms,
+    master_key: &MasterKeyId,
+    only: Option<KeyId>,
+    time: Duration,
+) -> Result<Rewrapping, KeyStoreError> {
+    let files = &folder.files;
+    let mut survey = start::survey(files)?;
+    let is_wanted = |name: &KeyName| only.is_none_or(|id| name.id == id);
+    survey.present.retain(is_wanted);
+    survey.missing.retain(is_wanted);
+    if let (Some(id), true) = (only, survey.present.is_empty() && survey.missing.is_empty()) {
+        return Err(KeyStoreError::NoSuchKey(id));
+    }
+    // KMS is not asked for what cannot be stored.
+    drop(files.begin_adding()?);
+    let mut report = load::load(files, kms, &survey.present, Instant::now() + time);
+    report.judge(files, &no_settings());
+    let mut failed: Vec<_> = report.refused.into_iter().map(|refused| (refused.name, refused.error)).collect();
+    failed.extend(survey.missing.iter().map(|name| (*name, KeyStoreError::Gone(*name, files.path_of(*name)))));
+    let (mut done, mut entries): (Vec<_>, Vec<Entry>) = (Vec::new(), Vec::new());
+    for accepted in report.accepted {
+        let name = accepted.entry.name;
+        let rewrapped = if accepted.entry.is_trusted {
+            let context = files.read(name).map(|stored| stored.file.wrapped.encryption_context().clone());
+            context.and_then(|context| {
+                crate::keystore::rewrap::rewrap(files, kms, &recipe(master_key, context), name, &accepted.key)
+            })
+        } else {
+            Err(KeyStoreError::NotAccepted(name))
+        };
+        match rewrapped {
+            Ok(rewrapped) => {
+                let before = rewrapped.before.or_else(|| accepted.entry.master_key().map(str::to_owned));
+                done.push((name, before, rewrapped.entry.master_key().map(str::to_owned)));
+                entries.push(rewrapped.entry);
+            }
+            Err(error) => failed.push((name, error)),
+        }
+    }
+    failed.sort_by_key(|(name, _)| *name);
+    let not_recorded = match entries.is_empty() {
+        true => None,
+        false => files.begin_adding().and_then(|adding| adding.record(entries)).err(),
+    };
+    Ok(Rewrapping { done, failed, not_recorded })
+}

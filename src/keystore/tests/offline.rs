@@ -1,0 +1,365 @@
+//! What is done with the key files from outside of a server.
+
+use std::sync::atomic::Ordering;
+
+use super::super::offline::{
+    self, Found, NewKey, OpenFolder, Rewrapping, State, Verdict, Verification, import, list, retire, rewrap, verify,
+};
+use super::super::test_kms::{OTHER_MASTER_KEY, TEST_MASTER_KEY};
+use super::lossy_disk::{Faults, LossyDisk};
+use super::*;
+use crate::cipher::Algorithm::{AesCbc, AesCtr};
+use zeroize::Zeroizing;
+
+const NEW: &str = "arn:aws:kms:eu-west-1:1:key/new";
+const TIME: Duration = Duration::from_secs(5);
+
+fn new_key(id: u32, version: u32, key: &[u8]) -> NewKey {
+    NewKey { name: name(id, version), key: Zeroizing::new(key.to_vec()) }
+}
+
+fn name(id: u32, version: u32) -> KeyName {
+    KeyName::new(id, version).expect("a name")
+}
+
+fn master_key(arn: &str) -> MasterKeyId {
+    MasterKeyId::parse(arn).expect("a master key")
+}
+
+impl Setup {
+    fn to_read(&self) -> OpenFolder {
+        OpenFolder::to_read(self.folder.path()).expect("open")
+    }
+
+    fn to_write(&self) -> OpenFolder {
+        OpenFolder::to_write(self.folder.path(), self.datadir.path()).expect("open")
+    }
+
+    fn verified(&self) -> Verification {
+        verify(&self.to_read(), &*self.kms, TIME).expect("verified")
+    }
+
+    fn import(&self, algorithm: Algorithm, keys: &[NewKey]) -> Result<offline::Imported, KeyStoreError> {
+        import(&self.to_write(), &*self.kms, &master_key(NEW), algorithm, keys)
+    }
+}
+
+fn remove(setup: &Setup, file: &str) {
+    fs::remove_file(setup.folder.path().join(file)).expect("remove");
+}
+
+/// A server with keys 1.1, 7.1 and 7.2.
+fn used() -> Setup {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    store.latest_or_new(id(1)).expect("made");
+    store.latest_or_new(id(7)).expect("made");
+    store.rotate(id(7)).expect("rotated");
+    setup.kms.calls();
+    setup
+}
+
+fn states(setup: &Setup) -> Vec<(u32, u32, State, bool)> {
+    let listing = list(&setup.to_read()).expect("listed");
+    let of = |it: &offline::Listed| (it.name.id.value(), it.name.version.value(), it.state, it.is_latest);
+    listing.versions.iter().map(of).collect()
+}
+
+#[test]
+fn the_list_says_of_each_version_how_its_file_is_and_writes_nothing() {
+    let setup = used();
+    let files = setup.files();
+    assert_eq!(states(&setup), [(1, 1, State::Ok, true), (7, 1, State::Ok, false), (7, 2, State::Ok, true)]);
+    assert_eq!(setup.files(), files);
+    remove(&setup, "aws-kms-key.7.2");
+    remove(&setup, "aws-kms-key.1.1");
+    setup.put("aws-kms-key.1.1", b"");
+    setup.put_key("aws-kms-key.9.4", 9);
+    setup.put("aws-kms-key.7.1.before-rewrap", b"old");
+    setup.put("aws-kms-key.7.2.before-rewrap", b"old");
+    setup.put("aws-kms-key.8.1.before-rewrap", b"old");
+    setup.put("aws-kms-key.7.2.bak", b"whatever");
+    setup.put(".aws-kms-key.new-1", b"half");
+    assert_eq!(
+        states(&setup),
+        [
+            (1, 1, State::Unreadable, false),
+            (7, 1, State::Ok, true),
+            (7, 2, State::Missing, false),
+            (9, 4, State::New, true),
+        ]
+    );
+    let listing = list(&setup.to_read()).expect("listed");
+    assert_eq!(listing.other_files, [".aws-kms-key.new-1", "aws-kms-key.7.2.bak", "aws-kms-key.8.1.before-rewrap"]);
+    assert_eq!(
+        listing.versions.iter().map(|it| it.is_kept_before_rewrap).collect::<Vec<_>>(),
+        [false, true, true, false]
+    );
+    let reason = |place: usize| listing.versions[place].reason.clone().unwrap_or_default();
+    assert!(reason(0).contains("aws-kms-key.1.1 is empty. Restore"), "{}", reason(0));
+    assert!(reason(2).contains("aws-kms-key.7.2 is gone. Restore"), "{}", reason(2));
+    assert_eq!(listing.versions[1].master_key.as_deref(), Some(TEST_MASTER_KEY));
+    assert_eq!(setup.kms.calls(), []);
+}
+
+#[test]
+fn a_file_that_was_exchanged_is_listed_as_changed_and_found_out_by_a_verification() {
+    let setup = used();
+    let other = read(&setup, "aws-kms-key.7.2");
+    remove(&setup, "aws-kms-key.7.1");
+    setup.put("aws-kms-key.7.1", &other);
+    assert_eq!(states(&setup)[1], (7, 1, State::Changed, false));
+    let verification = setup.verified();
+    assert_eq!((verification.verdict(), verification.good(), verification.needed()), (Verdict::Wrong, 2, 3));
+    let found = &verification.versions[1].found;
+    assert!(matches!(found, Found::Wrong(KeyStoreError::OtherKey(exchanged)) if *exchanged == name(7, 1)), "{found:?}");
+    assert_eq!(found.as_str(), "exchanged");
+}
+
+#[test]
+fn a_good_folder_is_verified_beside_a_server_and_without_a_right_to_write() {
+    let setup = used();
+    let store = setup.open().expect("open");
+    let before: Vec<_> = setup.files().iter().map(|file| read(&setup, file)).collect();
+    let verification = setup.verified();
+    assert_eq!((verification.verdict(), verification.good(), verification.needed()), (Verdict::Good, 3, 3));
+    assert_eq!(verification.master_keys(), [TEST_MASTER_KEY].into());
+    assert_eq!(setup.files().iter().map(|file| read(&setup, file)).collect::<Vec<_>>(), before);
+    assert!(!setup.kms.calls().contains(&Generate));
+    drop(store);
+}
+
+#[test]
+fn a_verification_tells_what_is_wrong_from_what_nobody_could_say() {
+    let setup = used();
+    let byte = *read(&setup, "aws-kms-key.7.2").last().expect("a byte");
+    for (class, verdict, word) in [
+        (Class::Denied, Verdict::Wrong, "refused by KMS"),
+        (Class::Disabled, Verdict::Wrong, "refused by KMS"),
+        (Class::Corrupt, Verdict::Wrong, "damaged"),
+        (Class::Transient, Verdict::Unanswered, "no answer"),
+        (Class::NoCredentials, Verdict::Unanswered, "no answer"),
+        (Class::Config, Verdict::Unanswered, "no answer"),
+    ] {
+        setup.kms.refuse(byte, class);
+        let verification = setup.verified();
+        assert_eq!((verification.verdict(), verification.versions[2].found.as_str()), (verdict, word), "{class}");
+        assert_eq!(verification.master_keys(), [TEST_MASTER_KEY].into(), "from the manifest");
+        setup.kms.allow(byte);
+    }
+    // Of what is wrong without KMS, KMS need say nothing.
+    setup.kms.refuse(byte, Class::Transient);
+    remove(&setup, "aws-kms-key.1.1");
+    let verification = setup.verified();
+    assert_eq!(verification.verdict(), Verdict::Wrong);
+    assert_eq!(verification.versions[0].found.as_str(), "missing");
+    assert_eq!(Setup::new().verified().verdict(), Verdict::Wrong, "a folder without keys is no good backup");
+}
+
+#[test]
+fn a_planted_key_file_is_no_good_one() {
+    let setup = used();
+    setup.put("aws-kms-key.7.3", &[b"other:", &[9; 16][..]].concat());
+    let verification = setup.verified();
+    assert_eq!(verification.verdict(), Verdict::Wrong);
+    assert!(matches!(verification.versions[3].found, Found::NotTrusted));
+    assert_eq!(verification.master_keys(), [OTHER_MASTER_KEY, TEST_MASTER_KEY].into());
+}
+
+#[test]
+fn a_key_file_that_only_its_copy_stands_in_for_is_no_good_one() {
+    let setup = used();
+    let kept = read(&setup, "aws-kms-key.7.2");
+    remove(&setup, "aws-kms-key.7.2");
+    setup.put("aws-kms-key.7.2.before-rewrap", &kept);
+    setup.put("aws-kms-key.7.2", b"garbage");
+    let verification = setup.verified();
+    assert_eq!(verification.verdict(), Verdict::Wrong);
+    assert!(matches!(verification.versions[2].found, Found::OnlyBeforeRewrap(_)));
+}
+
+#[test]
+fn imported_keys_are_the_keys_of_the_next_server() {
+    let setup = Setup::new();
+    let keys = [new_key(1, 1, &[1; 16]), new_key(7, 1, &[7; 32]), new_key(7, 3, &[9; 24])];
+    for algorithm in [AesCbc, AesCtr] {
+        let setup = Setup { kms: setup.kms.clone(), ..Setup::new() };
+        let imported = setup.import(algorithm, &keys).expect("imported");
+        assert_eq!(imported.master_key.as_deref(), Some(NEW));
+        assert!(imported.not_recorded.is_none() && imported.not_remembered.is_none());
+        assert_eq!(setup.verified().verdict(), Verdict::Good);
+        let store = setup.open().expect("open");
+        for NewKey { name, key } in &keys {
+            let (is, of) = store.published.with_key(*name, |it| (it.as_bytes().to_vec(), it.algorithm())).expect("is");
+            assert!(is == **key && of == algorithm, "{name}");
+        }
+        assert_eq!(store.published.latest(id(7)), Some(version(3)));
+        assert!(!setup.log.has("warning") && !setup.log.has("error"), "{:?}", setup.log.0);
+        assert_eq!(store.rotate(id(7)).expect("rotated"), version(4));
+    }
+}
+
+#[test]
+fn no_key_is_imported_over_one_that_is_or_was_here_and_none_of_a_wrong_length() {
+    let setup = used();
+    let files = setup.files();
+    let refused = |keys: &[NewKey]| setup.import(AesCbc, keys).err().expect("refused").to_string();
+    let error = refused(&[new_key(8, 1, &[8; 16]), new_key(7, 5, &[9; 16])]);
+    assert!(error.starts_with("key 7 version 2: key 7 is or was in this folder"), "{error}");
+    let error = refused(&[new_key(8, 1, &[8; 16]), new_key(9, 1, &[9; 17])]);
+    assert!(error.starts_with("key 9 version 1: its key has 17 bytes"), "{error}");
+    remove(&setup, "aws-kms-key.1.1");
+    let error = refused(&[new_key(1, 2, &[8; 16])]);
+    assert!(error.starts_with("key 1 version 1: key 1 is or was in this folder"), "{error}");
+    setup.put("aws-kms-key.1.1", b"x");
+    assert_eq!(setup.files(), files);
+    assert_eq!(setup.kms.calls(), []);
+}
+
+#[test]
+fn an_import_that_kms_does_not_do_whole_leaves_nothing() {
+    let keys = || [new_key(1, 1, &[1; 16]), new_key(7, 1, &[7; 32])];
+    let setup = Setup::new();
+    setup.kms.wraps_another_key.store(true, Ordering::Relaxed);
+    let error = setup.import(AesCbc, &keys()).err().expect("refused");
+    assert!(matches!(error, KeyStoreError::NotTheSameKey(_)), "{error}");
+    setup.kms.wraps_another_key.store(false, Ordering::Relaxed);
+    for call in [Encrypt, Decrypt] {
+        setup.kms.fail_after(1, call, Class::Denied);
+        let error = setup.import(AesCbc, &keys()).err().expect("refused").to_string();
+        assert!(error.starts_with(&format!("key 7 version 1: KMS {call} failed: access denied")), "{error}");
+    }
+    assert_eq!(setup.files(), [LOCK]);
+    assert_eq!(files_in(setup.datadir.path()), Vec::<String>::new());
+    setup.import(AesCbc, &keys()).expect("imported");
+}
+
+/// At each sync that fails: all keys are there, or none, and then the datadir remembers none either.
+#[test]
+fn an_import_that_the_disk_does_not_do_whole_leaves_nothing() {
+    const FOLDER: &str = "/keys";
+    let keys = || [new_key(1, 1, &[1; 16]), new_key(7, 1, &[7; 32]), new_key(8, 1, &[8; 32])];
+    let kms = TestKms::default();
+    let import = |disk: &LossyDisk| {
+        let folder =
+            OpenFolder::to_write_on(Arc::new(disk.clone()), Path::new(FOLDER), Path::new(FOLDER)).expect("open");
+        import(&folder, &kms, &master_key(NEW), AesCbc, &keys())
+    };
+    let counted = LossyDisk::new(&[FOLDER]);
+    counted.set_faults(Faults::default());
+    import(&counted).map(drop).expect("imported");
+    let (mut failed, mut done) = (0, 0);
+    for failing in 1..=counted.syncs() {
+        let disk = LossyDisk::new(&[FOLDER]);
+        disk.set_faults(Faults { failing_sync: Some(failing), ..Faults::default() });
+        let imported = import(&disk);
+        let names: Vec<String> = files::Disk::list(&disk, Path::new(FOLDER))
+            .expect("list")
+            .into_iter()
+            .filter_map(|listed| listed.name.into_string().ok())
+            .collect();
+        let key_files = names.iter().filter(|name| KeyName::parse(name).is_some()).count();
+        match imported {
+            Ok(_) => {
+                done += 1;
+                assert_eq!(key_files, 3, "sync {failing}: {names:?}");
+            }
+            Err(error) => {
+                failed += 1;
+                assert_eq!(key_files, 0, "sync {failing}: {names:?}: {error}");
+                assert!(!names.iter().any(|name| name == MEMORY), "sync {failing}: {names:?}");
+                disk.set_faults(Faults::default());
+                import(&disk).map(drop).expect("a second try");
+            }
+        }
+    }
+    assert!(failed >= 6 && done >= 1, "{failed} failed, {done} done");
+}
+
+#[test]
+fn all_keys_are_wrapped_by_another_master_key_and_stay_what_they_are() {
+    let setup = used();
+    let before: Vec<_> = [(1, 1), (7, 1), (7, 2)].map(|(id, v)| key(&setup.open().expect("open"), id, v)).into();
+    let store = setup.open().expect("open");
+    store.new_keys().change(|settings| {
+        settings.algorithm = AesCtr;
+        settings.encryption_context = EncryptionContext::parse("server=db1").expect("a context");
+    });
+    store.rotate(id(1)).expect("rotated");
+    let with_context = key(&store, 1, 2);
+    drop(store);
+    let rewrapping = rewrap(&setup.to_write(), &*setup.kms, &master_key(NEW), None, TIME).expect("re-wrapped");
+    let names: Vec<KeyName> = rewrapping.done.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(names, [name(1, 1), name(1, 2), name(7, 1), name(7, 2)]);
+    assert!(
+        rewrapping
+            .done
+            .iter()
+            .all(|(_, before, now)| { before.as_deref() == Some(TEST_MASTER_KEY) && now.as_deref() == Some(NEW) })
+    );
+    assert!(rewrapping.failed.is_empty() && rewrapping.not_recorded.is_none());
+    let listing = list(&setup.to_read()).expect("listed");
+    let context: Vec<_> = listing.versions[1].encryption_context.iter().map(|(n, v)| format!("{n}={v}")).collect();
+    assert_eq!(context, ["mariadb_key_id=1", "server=db1"], "what was bound stays bound");
+    setup.kms.disable(TEST_MASTER_KEY, true);
+    assert_eq!(setup.verified().verdict(), Verdict::Good);
+    assert_eq!(setup.verified().master_keys(), [NEW].into());
+    let store = setup.open().expect("open");
+    assert_eq!(before, [(1, 1), (7, 1), (7, 2)].map(|(id, v)| key(&store, id, v)));
+    assert_eq!(key(&store, 1, 2), with_context);
+    assert_eq!(store.published.algorithm(name(1, 2)), AesCtr);
+}
+
+#[test]
+fn what_cannot_be_re_wrapped_is_as_it_was() {
+    let setup = used();
+    let planted = [b"other:", &[9; 16][..]].concat();
+    setup.put("aws-kms-key.7.3", &planted);
+    remove(&setup, "aws-kms-key.1.1");
+    let rewrapping = rewrap(&setup.to_write(), &*setup.kms, &master_key(NEW), None, TIME).expect("re-wrapped");
+    let Rewrapping { done, failed, .. } = rewrapping;
+    assert_eq!(done.iter().map(|(name, ..)| *name).collect::<Vec<_>>(), [name(7, 1), name(7, 2)]);
+    assert!(matches!(&failed[..], [(one, KeyStoreError::Gone(..)), (three, KeyStoreError::NotAccepted(_))]
+        if *one == name(1, 1) && *three == name(7, 3)));
+    assert_eq!(read(&setup, "aws-kms-key.7.3"), planted);
+    let before = read(&setup, "aws-kms-key.7.1");
+    setup.kms.fail_after(0, Encrypt, Class::Denied);
+    let only = Some(id(7));
+    let rewrapping = rewrap(&setup.to_write(), &*setup.kms, &master_key(NEW), only, TIME).expect("re-wrapped");
+    assert!(matches!(&rewrapping.failed[..], [(one, KeyStoreError::Kms(..)), _] if *one == name(7, 1)));
+    assert_eq!(read(&setup, "aws-kms-key.7.1"), before);
+    let error = rewrap(&setup.to_write(), &*setup.kms, &master_key(NEW), Some(id(5)), TIME).err();
+    assert!(matches!(error, Some(KeyStoreError::NoSuchKey(_))));
+}
+
+#[test]
+fn a_retired_version_is_missed_by_nobody_and_its_number_is_not_used_again() {
+    let setup = used();
+    let kept = read(&setup, "aws-kms-key.7.2");
+    let refused = |names: &[KeyName]| retire(&setup.to_write(), names).expect_err("refused");
+    assert!(matches!(refused(&[name(7, 2)]), KeyStoreError::StillThere(..)));
+    assert!(matches!(refused(&[name(7, 9)]), KeyStoreError::NothingToRetire(_)));
+    remove(&setup, "aws-kms-key.7.2");
+    remove(&setup, "aws-kms-key.1.1");
+    assert!(matches!(refused(&[name(7, 2), name(7, 9)]), KeyStoreError::NothingToRetire(_)));
+    assert_eq!(setup.verified().verdict(), Verdict::Wrong, "all of them or none");
+    let running = setup.open().expect("open");
+    setup.log.0.lock().expect("log").clear();
+    retire(&setup.to_write(), &[name(1, 1), name(7, 2)]).expect("retired");
+    assert_eq!(states(&setup), [(1, 1, State::Retired, false), (7, 1, State::Ok, true), (7, 2, State::Retired, false)]);
+    assert_eq!((setup.verified().verdict(), setup.verified().needed()), (Verdict::Good, 1));
+    // A server that has been running meanwhile keeps to it.
+    assert_eq!(running.rotate(id(7)).expect("rotated"), version(3));
+    drop(running);
+    let store = setup.open().expect("open");
+    assert!(!setup.log.has("error") && !setup.log.has("warning"), "{:?}", setup.log.0);
+    assert_eq!(store.rotate_all().expect("rotated"), 1, "a key that is retired is not rotated");
+    assert_eq!(store.rewrap(None).expect("re-wrapped"), 3);
+    assert!(matches!(store.latest_or_new(id(1)), Err(KeyStoreError::Gone(..))), "never a second key 1");
+    drop(store);
+    // What turns up again is used again, and missed again.
+    setup.put("aws-kms-key.7.2", &kept);
+    assert!(key(&setup.open().expect("open"), 7, 2).is_some());
+    remove(&setup, "aws-kms-key.7.2");
+    assert_eq!(states(&setup)[2], (7, 2, State::Missing, false));
+}

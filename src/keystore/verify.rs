@@ -1,0 +1,221 @@
+//! Would a restart work? Key files are read and unwrapped anew, and compared with what is known of them and with the keys in
+//! memory. Writes nothing, publishes nothing and keeps no key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Instant, SystemTime};
+
+use subtle::ConstantTimeEq;
+
+use super::files::KeyFiles;
+use super::load::{self, LoadReport, Unwrapped};
+use super::{DataKey, KeyId, KeyName, KeyStoreError};
+use crate::kms::{AtStart, Class, Kms, KmsError};
+
+/// What came of one key version.
+pub struct Verified {
+    /// Which.
+    pub name: KeyName,
+    /// The ARN of the master key that wraps it, as far as the manifest knows.
+    pub master_key: Option<String>,
+    /// What came of it.
+    pub verdict: Verdict,
+}
+
+/// Whether a start would find a key version.
+pub enum Verdict {
+    /// From its key file.
+    Good,
+    /// From another copy only, and why KMS did not unwrap the key file.
+    FromCopy(KmsError),
+    /// Not at all.
+    Failed(KeyStoreError),
+}
+
+/// What a failure is about, and so which others would fail like it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// The file.
+    File,
+    /// The master key.
+    MasterKey,
+    /// Whether KMS can be asked: nothing is known of the key.
+    Asking,
+    /// The same, but it may well be gone in a moment.
+    NoAnswer,
+}
+
+/// All versions that a start needs: those that there are or were, but for those that were left behind when the folder was
+/// copied. Fails if the folder cannot be read, or is another one.
+pub fn needed(files: &KeyFiles, only: Option<KeyId>) -> Result<Vec<KeyName>, KeyStoreError> {
+    files.refresh()?;
+    let mut names: BTreeSet<KeyName> = files.present()?.into_iter().chain(files.recorded()).collect();
+    names.retain(|name| only.is_none_or(|id| name.id == id) && !files.is_left_behind(*name));
+    match only {
+        Some(id) if names.is_empty() => Err(KeyStoreError::NoSuchKey(id)),
+        _ => Ok(names.into_iter().collect()),
+    }
+}
+
+/// Reads these key files and has KMS unwrap them, until `deadline`. There is an answer for each name, in order.
+pub fn verify(
+    files: &KeyFiles,
+    kms: &dyn Kms,
+    in_memory: &dyn Fn(KeyName) -> Option<DataKey>,
+    names: &[KeyName],
+    deadline: Instant,
+) -> Vec<Verified> {
+    let (mut verified, changed) = once(files, kms, in_memory, names, deadline);
+    if !changed.is_empty() {
+        // By a re-wrap, or by who restored them.
+        verified.retain(|verified| !changed.contains(&verified.name));
+        verified.extend(once(files, kms, in_memory, &changed, deadline).0);
+    }
+    verified.sort_by_key(|verified| verified.name);
+    verified
+}
+
+/// Answers also which of the files that failed are others by now.
+fn once(
+    files: &KeyFiles,
+    kms: &dyn Kms,
+    in_memory: &dyn Fn(KeyName) -> Option<DataKey>,
+    names: &[KeyName],
+    deadline: Instant,
+) -> (Vec<Verified>, Vec<KeyName>) {
+    let mut unread = LoadReport::default();
+    let stored = load::read(files, names, &mut unread);
+    let (unwrapped, unanswered) = load::ask(files, kms, &stored.iter().collect::<Vec<_>>(), deadline);
+    let now = SystemTime::now();
+    let of_unwrapped = unwrapped.iter().map(|unwrapped| {
+        let verdict = match (compare(files, in_memory, unwrapped, now), &unwrapped.instead_of) {
+            (Err(error), _) => Verdict::Failed(error),
+            (Ok(()), Some(error)) => Verdict::FromCopy(error.clone()),
+            (Ok(()), None) => Verdict::Good,
+        };
+        (unwrapped.stored.name, verdict)
+    });
+    let of_unanswered = unanswered.into_iter().map(|key| (key.stored.name, Verdict::Failed(key.failed())));
+    let of_unread = unread.refused.into_iter().map(|refused| (refused.name, Verdict::Failed(refused.error)));
+    let verdicts = of_unwrapped.chain(of_unanswered).chain(of_unread);
+    let verified: Vec<Verified> =
+        verdicts.map(|(name, verdict)| Verified { name, master_key: files.master_key(name), verdict }).collect();
+    let is_another = |name: KeyName| {
+        let before = stored.iter().find(|stored| stored.name == name);
+        before.is_some_and(|before| files.contents(name).is_ok_and(|now| now.as_ref() != Some(&before.contents)))
+    };
+    let not_good = verified.iter().filter(|verified| !matches!(verified.verdict, Verdict::Good));
+    let changed = not_good.map(|verified| verified.name).filter(|name| is_another(*name)).collect();
+    (verified, changed)
+}
+
+fn compare(
+    files: &KeyFiles,
+    in_memory: &dyn Fn(KeyName) -> Option<DataKey>,
+    unwrapped: &Unwrapped<'_>,
+    now: SystemTime,
+) -> Result<(), KeyStoreError> {
+    let (name, algorithm) = (unwrapped.stored.name, unwrapped.stored.file.algorithm);
+    load::check(files, unwrapped, now)?;
+    match in_memory(name) {
+        Some(key) if !bool::from(key.as_bytes().ct_eq(unwrapped.plain.as_bytes())) => {
+            Err(KeyStoreError::OtherKey(name))
+        }
+        Some(key) if key.algorithm() != algorithm => Err(KeyStoreError::OtherAlgorithm(name, algorithm)),
+        _ => Ok(()),
+    }
+}
+
+impl About {
+    /// What a failure of KMS is about.
+    pub fn of_class(class: Class) -> Self {
+        match class.at_start() {
+            _ if class.is_no_answer() || class == Class::Throttled => Self::NoAnswer,
+            AtStart::WaitThenFailKey => Self::NoAnswer,
+            AtStart::FailStart | AtStart::WaitThenFailStart => Self::Asking,
+            AtStart::WaitWhileNoneIsUsable => Self::MasterKey,
+            AtStart::FailKey => Self::File,
+        }
+    }
+
+    /// What a failure of a key version is about.
+    pub fn of(error: &KeyStoreError) -> Self {
+        match error {
+            KeyStoreError::Kms(_, error) => Self::of_class(error.class),
+            _ => Self::File,
+        }
+    }
+}
+
+/// A check of many versions, a few at a time. What would fail like others is not asked of KMS.
+pub struct Round {
+    left: Vec<KeyName>,
+    done: Vec<Verified>,
+}
+
+impl Round {
+    /// Of these, in this order.
+    pub fn new(mut names: Vec<KeyName>) -> Self {
+        names.reverse();
+        Self { left: names, done: Vec::new() }
+    }
+
+    /// Checks a few, until `deadline`. Answers whether there are more.
+    pub fn step(
+        &mut self,
+        files: &KeyFiles,
+        kms: &dyn Kms,
+        in_memory: &dyn Fn(KeyName) -> Option<DataKey>,
+        deadline: Instant,
+    ) -> bool {
+        let mut names = self.left.split_off(self.left.len().saturating_sub(STEP));
+        names.reverse();
+        let verified = verify(files, kms, in_memory, &names, deadline);
+        self.leave_out(files, &verified);
+        self.done.extend(verified);
+        !self.left.is_empty()
+    }
+
+    /// What came of all of them.
+    pub fn into_verified(self) -> Vec<Verified> {
+        self.done
+    }
+
+    fn leave_out(&mut self, files: &KeyFiles, verified: &[Verified]) {
+        let failed = |verified: &Verified| match &verified.verdict {
+            Verdict::Failed(KeyStoreError::Kms(_, error)) => Some((About::of_class(error.class), error.clone())),
+            _ => None,
+        };
+        let mut by_master_key: BTreeMap<Option<&str>, Option<KmsError>> = BTreeMap::new();
+        for verified in verified {
+            let failed = failed(verified).filter(|(about, _)| *about == About::MasterKey).map(|(_, error)| error);
+            let before = by_master_key.entry(verified.master_key.as_deref()).or_insert_with(|| failed.clone());
+            *before = before.take().and(failed);
+        }
+        // What was not asked of KMS, as the file could not be read, says nothing of KMS.
+        let was_asked = |verified: &&Verified| match &verified.verdict {
+            Verdict::Failed(error) => About::of(error) != About::File,
+            _ => true,
+        };
+        let asking: Vec<_> = verified.iter().filter(was_asked).map(failed).collect();
+        let is_about_asking = |(about, _): &(About, KmsError)| matches!(about, About::Asking | About::NoAnswer);
+        let all_are = asking.iter().all(|failed| failed.as_ref().is_some_and(is_about_asking));
+        let of_all = asking.first().cloned().flatten().filter(|_| all_are).map(|(_, error)| error);
+        let alike = |name: KeyName| {
+            let of_master_key = || by_master_key.get(&Some(files.master_key(name)?.as_str())).cloned().flatten();
+            of_all.clone().or_else(of_master_key)
+        };
+        for name in std::mem::take(&mut self.left) {
+            match alike(name) {
+                Some(error) => self.done.push(Verified {
+                    name,
+                    master_key: files.master_key(name),
+                    verdict: Verdict::Failed(KeyStoreError::Kms(name, error)),
+                }),
+                None => self.left.push(name),
+            }
+        }
+    }
+}
+
+/// How many versions are checked at a time.
+const STEP: usize = 8;

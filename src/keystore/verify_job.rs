@@ -1,0 +1,289 @@
+//! When it is checked in the background, gently, whether a restart would work, and what becomes of what was found.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::background::Job;
+use super::findings::{News, Scope};
+use super::verify::{self, About, Round, Verdict, Verified};
+use super::{DataKey, KeyId, KeyName, KeyStore, Role, trust};
+use crate::kms::{KmsError, MasterKeyId};
+use crate::waits;
+
+/// How often all key files are checked, in seconds; 0 for never. May be changed at any time.
+pub struct VerifyInterval(AtomicU64);
+
+impl VerifyInterval {
+    /// Zero switches the checks off.
+    pub fn new(interval: Duration) -> Self {
+        Self(AtomicU64::new(interval.as_secs()))
+    }
+
+    fn get(&self) -> Option<Duration> {
+        Some(Duration::from_secs(self.0.load(Ordering::Relaxed))).filter(|interval| !interval.is_zero())
+    }
+}
+
+/// Checks all versions once in an interval, one of each master key every hour, and what was found wrong every few minutes.
+pub struct VerifyJob {
+    store: Arc<KeyStore>,
+    /// When all versions, or one of each master key, were checked last.
+    last_all: Instant,
+    last_sample: Instant,
+    /// When what is open is checked again.
+    next_open: Instant,
+    /// What part of its time a pause lasts: many servers that were started together do not ask together.
+    part: f64,
+    work: Option<Work>,
+}
+
+/// A check that is under way.
+struct Work {
+    is_all: bool,
+    round: Option<Round>,
+    /// Under which master keys it is still to be asked whether a key could be made.
+    to_ask: Vec<(MasterKeyId, KeyId)>,
+    asked: Vec<(String, Result<(), KmsError>)>,
+    next_step: Instant,
+}
+
+impl VerifyJob {
+    /// The start was the first check, at `now`.
+    pub fn new(store: Arc<KeyStore>, now: Instant) -> Self {
+        Self { store, last_all: now, last_sample: now, next_open: now, part: some_part(), work: None }
+    }
+}
+
+impl Job for VerifyJob {
+    fn name(&self) -> &'static str {
+        "check whether a restart would work"
+    }
+
+    fn run(&mut self, now: Instant) -> Option<Instant> {
+        let interval = self.store.verify_interval.get().filter(|_| self.store.role == Role::Server);
+        let Some(interval) = interval else {
+            self.work = None;
+            return None;
+        };
+        let mut work = match self.work.take() {
+            Some(work) => work,
+            None => match self.begin(interval, now) {
+                Some(work) => work,
+                None => return Some(self.next_due(interval)),
+            },
+        };
+        if now < work.next_step {
+            let next = work.next_step;
+            self.work = Some(work);
+            return Some(next);
+        }
+        let is_done = self.store.step(&mut work);
+        if waits::must_end() {
+            // What was not answered says nothing.
+            return None;
+        }
+        if !is_done {
+            work.next_step = now + PAUSE.mul_f64(some_part());
+            return Some(self.work.insert(work).next_step);
+        }
+        self.part = some_part();
+        self.next_open = now + AGAIN.mul_f64(self.part);
+        Some(self.next_due(interval))
+    }
+}
+
+impl VerifyJob {
+    /// What is due, if anything is.
+    fn begin(&mut self, interval: Duration, now: Instant) -> Option<Work> {
+        let (all, sample) = self.due(interval);
+        let is_all = now >= all;
+        if is_all {
+            self.last_all = now;
+        }
+        let is_sample = is_all || now >= sample;
+        if is_sample {
+            self.last_sample = now;
+        }
+        let findings = &self.store.findings;
+        let is_again = findings.is_open() && now >= self.next_open;
+        if !is_sample && !is_again {
+            return None;
+        }
+        let names = match verify::needed(&self.store.files, None) {
+            Ok(names) => names,
+            Err(error) => {
+                self.next_open = now + AGAIN.mul_f64(self.part);
+                let news = findings.folder_failed(&error);
+                self.store.tell_restart(&news, false);
+                return None;
+            }
+        };
+        let names = match is_all {
+            true => names,
+            false => {
+                let mut some = findings.open();
+                some.retain(|name| names.binary_search(name).is_ok());
+                if is_sample {
+                    some.extend(self.store.sample(&names, &some));
+                }
+                some
+            }
+        };
+        let to_ask = self.store.master_keys_of_new_keys();
+        Some(Work { is_all, round: Some(Round::new(names)), to_ask, asked: Vec::new(), next_step: now })
+    }
+
+    fn due(&self, interval: Duration) -> (Instant, Instant) {
+        (self.last_all + interval.mul_f64(self.part), self.last_sample + SAMPLE_EVERY.min(interval).mul_f64(self.part))
+    }
+
+    fn next_due(&self, interval: Duration) -> Instant {
+        let (all, sample) = self.due(interval);
+        let open = self.store.findings.is_open().then_some(self.next_open);
+        open.into_iter().fold(all.min(sample), Instant::min)
+    }
+}
+
+impl KeyStore {
+    /// The job of this key store: see `VerifyJob`.
+    pub fn verify_job(self: &Arc<Self>) -> Box<dyn Job> {
+        Box::new(VerifyJob::new(self.clone(), Instant::now()))
+    }
+
+    /// From now on, all key files are checked so often; never if it is zero.
+    pub fn set_verify_interval(&self, interval: Duration) {
+        self.verify_interval.0.store(interval.as_secs(), Ordering::Relaxed);
+        self.bell.ring();
+    }
+
+    /// Of these, each has been proven to be good.
+    pub(super) fn proven(&self, names: impl Iterator<Item = KeyName>) {
+        let good = names.map(|name| Verified { name, master_key: self.files.master_key(name), verdict: Verdict::Good });
+        self.take_verified(good.collect(), Scope { is_all: false, was_asked_for: true });
+    }
+
+    /// Answers whether all is done.
+    fn step(&self, work: &mut Work) -> bool {
+        if let Some(mut round) = work.round.take() {
+            let is_done = !self.step_round(&mut round);
+            if !is_done {
+                work.round = Some(round);
+            } else if !waits::must_end() {
+                self.take_verified(round.into_verified(), Scope { is_all: work.is_all, was_asked_for: false });
+            }
+        } else if let Some((master_key, id)) = work.to_ask.pop() {
+            work.asked.push(self.ask_for_new_key(master_key, id));
+        }
+        let is_done = work.round.is_none() && work.to_ask.is_empty();
+        if is_done && !waits::must_end() {
+            self.take_asked(std::mem::take(&mut work.asked));
+        }
+        is_done
+    }
+
+    pub(super) fn step_round(&self, round: &mut Round) -> bool {
+        let in_memory = |name| self.published.with_key(name, DataKey::clone);
+        round.step(&self.files, &*self.kms, &in_memory, Instant::now() + LONGEST_STEP)
+    }
+
+    pub(super) fn take_verified(&self, verified: Vec<Verified>, scope: Scope) {
+        let in_memory = |name| self.published.with_key(name, |_| ()).is_some();
+        let is_good = |verified: &&Verified| !matches!(verified.verdict, Verdict::Failed(_));
+        let now = SystemTime::now();
+        for good in verified.iter().filter(|verified| matches!(verified.verdict, Verdict::Good)) {
+            self.figures.known_versions().set_last_verified(good.name, now);
+        }
+        let to_load = verified.iter().filter(is_good).filter(|good| !in_memory(good.name));
+        // Who tries failed keys again publishes it.
+        if to_load.filter(|good| self.failures.hurry(good.name)).count() > 0 {
+            self.bell.ring();
+        }
+        let is_known = |name| self.failures.is_watched(name) && !in_memory(name);
+        let all_were_asked = verified.iter().all(|verified| match &verified.verdict {
+            Verdict::Failed(error) => matches!(About::of(error), About::File | About::MasterKey),
+            _ => true,
+        });
+        let news = self.findings.verified(verified, scope, is_known);
+        self.tell_restart(&news, scope.is_all && all_were_asked);
+    }
+
+    pub(super) fn take_asked(&self, asked: Vec<(String, Result<(), KmsError>)>) {
+        let all_would = asked.iter().all(|(_, answer)| answer.is_ok());
+        let news = self.findings.making(asked);
+        self.tell_restart(&news, false);
+        let can_make = self.findings.summary().can_make_keys;
+        if all_would || !can_make {
+            self.figures.readiness().set_kms_makes_keys(can_make);
+        }
+    }
+
+    fn tell_restart(&self, news: &[News], is_all: bool) {
+        let (now, summary, readiness) = (SystemTime::now(), self.findings.summary(), self.figures.readiness());
+        match is_all {
+            true => readiness.checked(now, summary.would_start),
+            false => readiness.set_unwrapped(now, summary.would_start),
+        }
+        if let Some(is_fully_wrapped) = summary.is_fully_wrapped {
+            readiness.set_fully_wrapped(is_fully_wrapped);
+        }
+        self.messages.restart_news(news, |arn| self.wrapped_by(arn));
+    }
+
+    /// How many versions a master key wraps.
+    fn wrapped_by(&self, arn: Option<&str>) -> usize {
+        let is_same = |name: &KeyName| match (self.files.master_key(*name).as_deref(), arn) {
+            (Some(one), Some(other)) => trust::is_same_master_key(one, other),
+            (one, other) => one == other,
+        };
+        self.files.recorded().iter().filter(|name| !self.files.is_left_behind(**name) && is_same(name)).count()
+    }
+
+    /// One version of each master key that wraps none of `but`.
+    fn sample(&self, names: &[KeyName], but: &[KeyName]) -> Vec<KeyName> {
+        let mut by_master_key: BTreeMap<String, Vec<KeyName>> = BTreeMap::new();
+        for name in names {
+            let master_key = self.files.master_key(*name);
+            by_master_key.entry(master_key.unwrap_or_default()).or_default().push(*name);
+        }
+        let others = by_master_key.into_values().filter(|names| !names.iter().any(|name| but.contains(name)));
+        others.filter_map(fastrand::choice).collect()
+    }
+
+    /// Each master key that wraps new keys, with a key id that has it.
+    pub(super) fn master_keys_of_new_keys(&self) -> Vec<(MasterKeyId, KeyId)> {
+        let settings = self.new_keys.settings();
+        let of_all = settings.master_key.iter().map(|master_key| (KeyId::DEFAULT, master_key));
+        let mut found: Vec<(MasterKeyId, KeyId)> = Vec::new();
+        for (id, master_key) in of_all.chain(settings.master_keys.first_ids()) {
+            if !found.iter().any(|(other, _)| other == master_key) {
+                found.push((master_key.clone(), id));
+            }
+        }
+        found
+    }
+
+    pub(super) fn ask_for_new_key(&self, master_key: MasterKeyId, id: KeyId) -> (String, Result<(), KmsError>) {
+        let recipe = self.new_keys.recipe_for(id);
+        let answer = self.kms.check_can_generate(&master_key, recipe.spec, &recipe.encryption_context);
+        (master_key.as_str().to_owned(), answer)
+    }
+}
+
+/// Between three quarters and all.
+fn some_part() -> f64 {
+    0.75 + fastrand::f64() / 4.0
+}
+
+/// How often one version of each master key is checked.
+const SAMPLE_EVERY: Duration = Duration::from_secs(3600);
+
+/// How often it is checked whether what was wrong still is.
+const AGAIN: Duration = Duration::from_secs(300);
+
+/// Between two steps of a check: 8 versions each, so 1000 take about a minute.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What KMS gets to answer one step. Other work of the thread waits meanwhile.
+const LONGEST_STEP: Duration = Duration::from_secs(20);

@@ -1,0 +1,89 @@
+//! Somebody asks whether a restart would work.
+
+use super::findings::Scope;
+use super::messages::verified_text;
+use super::verify::{self, Round, Verdict, Verified};
+use super::{KeyId, KeyStore, KeyStoreError, Role};
+use crate::kms::KmsError;
+use crate::waits;
+
+/// What somebody is told who has asked.
+pub struct VerifiedNow {
+    /// A line for each version and each master key of new keys, what failed first.
+    pub lines: Vec<String>,
+    /// How many versions there are.
+    pub result: Result<usize, KeyStoreError>,
+}
+
+impl KeyStore {
+    /// Checks at once whether a start would find the versions of a key, or all, and, for all, whether keys could be made. What
+    /// is loaded stays as it is, whatever is found.
+    pub fn verify(&self, only: Option<KeyId>) -> VerifiedNow {
+        self.verify_now(only).unwrap_or_else(|error| VerifiedNow { lines: Vec::new(), result: Err(error) })
+    }
+
+    fn verify_now(&self, only: Option<KeyId>) -> Result<VerifiedNow, KeyStoreError> {
+        if self.role == Role::Backup {
+            return Err(KeyStoreError::BackupVerifiesNothing);
+        }
+        let names = verify::needed(&self.files, only)?;
+        let given_up = || KeyStoreError::GivenUp(only.or(names.first().map(|name| name.id)).unwrap_or(KeyId::DEFAULT));
+        let mut round = Round::new(names.clone());
+        while self.step_round(&mut round) {
+            if waits::must_end() {
+                return Err(given_up());
+            }
+        }
+        let mut asked = Vec::new();
+        for (master_key, id) in self.master_keys_of_new_keys().into_iter().filter(|_| only.is_none()) {
+            if waits::must_end() {
+                return Err(given_up());
+            }
+            asked.push(self.ask_for_new_key(master_key, id));
+        }
+        if waits::must_end() {
+            return Err(given_up());
+        }
+        let verified = round.into_verified();
+        let told = VerifiedNow::of(&verified, &asked);
+        self.take_verified(verified, Scope { is_all: only.is_none(), was_asked_for: true });
+        if only.is_none() {
+            self.take_asked(asked);
+        }
+        Ok(told)
+    }
+}
+
+impl VerifiedNow {
+    fn of(verified: &[Verified], asked: &[(String, Result<(), KmsError>)]) -> Self {
+        let has_failed = |verified: &&Verified| matches!(verified.verdict, Verdict::Failed(_));
+        let mut sorted: Vec<&Verified> = verified.iter().collect();
+        sorted.sort_by_key(|verified| match verified.verdict {
+            Verdict::Failed(_) => (0, verified.name),
+            Verdict::FromCopy(_) => (1, verified.name),
+            Verdict::Good => (2, verified.name),
+        });
+        let failed: Vec<&Verified> = sorted.iter().copied().filter(has_failed).collect();
+        let not_made = asked.iter().find_map(|(name, answer)| Some((name, answer.as_ref().err()?)));
+        let new_keys = asked.iter().map(|(name, answer)| match answer {
+            Ok(()) => format!("new keys: could be made under master key {name}"),
+            Err(error) => format!("new keys: none could be made under master key {name}: {error}"),
+        });
+        let (bad, good) = sorted.split_at(failed.len());
+        let lines =
+            bad.iter().map(|bad| verified_text(bad)).chain(new_keys).chain(good.iter().map(|good| verified_text(good)));
+        let first = failed.first().map(|failed| verified_text(failed));
+        let first =
+            first.or_else(|| not_made.map(|(name, error)| format!("new keys under master key {name}: {error}")));
+        let result = first.map_or(Ok(verified.len()), |first| {
+            Err(KeyStoreError::NotAllVerified {
+                failed: failed.len(),
+                of: verified.len(),
+                would_make: not_made.is_none(),
+                names: failed.iter().map(|failed| failed.name).collect(),
+                first,
+            })
+        });
+        Self { lines: lines.collect(), result }
+    }
+}

@@ -1,0 +1,163 @@
+//! All key versions in a list, for a person: what is published, what the manifest says, what failed, and when it was last
+//! proven. Made from memory: nothing is asked and nobody waits; no lock is held across I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use super::backoff::{Backoff, FailedVersion};
+use super::files::Entry;
+use super::load::AcceptedKey;
+use super::{DataKey, KeyName, PublishedKeys};
+use crate::cipher::Algorithm;
+use crate::kms::EncryptionContext;
+
+/// What there is to say of a key version. No secret.
+#[derive(Debug)]
+pub struct ListedVersion {
+    /// Which.
+    pub name: KeyName,
+    /// Whether new data of this key is encrypted with it.
+    pub is_latest: bool,
+    /// Whether it can be used.
+    pub state: VersionState,
+    /// What it encrypts with; `None` where it is not loaded, and not in the manifest.
+    pub algorithm: Option<Algorithm>,
+    /// The length of the data key in bits, if it is loaded.
+    pub key_bits: Option<usize>,
+    /// When it was made, or first seen.
+    pub created: Option<SystemTime>,
+    /// On whose behalf: `user@host`, the name of a setting, or empty.
+    pub created_by: String,
+    /// The ARN of the master key that wraps it in its file, if KMS gave it.
+    pub master_key: Option<String>,
+    /// How many wrapped copies of it there are: in its key file, and beside that.
+    pub wraps: usize,
+    /// What is bound into the wrapped key in its file, if that was read.
+    pub encryption_context: Option<EncryptionContext>,
+    /// When KMS last unwrapped what is in its file.
+    pub last_verified: Option<SystemTime>,
+    /// Why it cannot be used.
+    pub error: Option<String>,
+}
+
+/// Whether a key version can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionState {
+    /// It can.
+    Ok,
+    /// It can be read with, but encrypts nothing new: it turned up under a master key that nobody knew here.
+    NotTrusted,
+    /// Its file is there, and it could not be loaded.
+    Failed,
+    /// Its file is gone.
+    Missing,
+    /// Its file is gone, and nothing needs it: see [`super::files::KeyFiles::left_behind`].
+    LeftBehind,
+    /// Nobody has asked for it yet: another server with the same folder has made it.
+    NotLoaded,
+}
+
+/// What is known of the versions beyond what is published of them, and which of them failed.
+#[derive(Default)]
+pub(super) struct KnownVersions(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// As in the manifest, in order.
+    entries: Arc<Vec<Entry>>,
+    last_verified: BTreeMap<KeyName, SystemTime>,
+    contexts: BTreeMap<KeyName, EncryptionContext>,
+    /// Those with another copy than the one in their key file.
+    with_copy: BTreeSet<KeyName>,
+}
+
+impl KnownVersions {
+    /// What the manifest says now.
+    pub(super) fn set_entries(&self, entries: Vec<Entry>) {
+        self.known().entries = Arc::new(entries);
+    }
+
+    /// The versions that have another copy than the one in their key file.
+    pub(super) fn set_copies(&self, names: impl IntoIterator<Item = KeyName>) {
+        self.known().with_copy = names.into_iter().collect();
+    }
+
+    /// KMS has unwrapped at that time what is in the file of a version.
+    pub(super) fn set_last_verified(&self, name: KeyName, when: SystemTime) {
+        self.known().last_verified.insert(name, when);
+    }
+
+    /// A version was loaded, from its file or from a copy.
+    pub(super) fn loaded(&self, AcceptedKey { entry, encryption_context, instead_of, .. }: &AcceptedKey) {
+        if instead_of.is_none() {
+            self.set_last_verified(entry.name, SystemTime::now());
+        }
+        self.known().contexts.insert(entry.name, encryption_context.clone());
+    }
+
+    /// The file of a version was written, with a wrapped key that KMS has just made and unwrapped.
+    pub(super) fn wrapped(&self, name: KeyName, context: &EncryptionContext) {
+        self.set_last_verified(name, SystemTime::now());
+        self.known().contexts.insert(name, context.clone());
+    }
+
+    /// All versions, in order.
+    pub(super) fn list(&self, published: &PublishedKeys, failures: &Backoff) -> Vec<ListedVersion> {
+        let mut failed = failures.failed_versions();
+        let entries = self.known().entries.clone();
+        let entries: BTreeMap<KeyName, &Entry> = entries.iter().map(|entry| (entry.name, entry)).collect();
+        failed.retain(|name, failed| failed.was_here || entries.contains_key(name));
+        let names: BTreeSet<KeyName> =
+            entries.keys().copied().chain(published.names()).chain(failed.keys().copied()).collect();
+        let known = self.known();
+        let listed = names.into_iter().map(|name| {
+            let (entry, failed) = (entries.get(&name).copied(), failed.get(&name));
+            let key_bits = published.with_key(name, |key: &DataKey| key.as_bytes().len() * 8);
+            let latest = published.latest(name.id);
+            let is_trusted =
+                latest.is_some_and(|latest| latest >= name.version) && entry.is_none_or(|entry| entry.is_trusted);
+            let state = VersionState::of(key_bits.is_some(), is_trusted, entry, failed);
+            let has_file = !matches!(state, VersionState::Missing | VersionState::LeftBehind);
+            ListedVersion {
+                name,
+                is_latest: latest == Some(name.version),
+                state,
+                algorithm: match key_bits {
+                    Some(_) => Some(published.algorithm(name)),
+                    None => entry.map(Entry::algorithm),
+                },
+                key_bits,
+                created: entry.and_then(Entry::created),
+                created_by: entry.map_or_else(String::new, |entry| entry.created_by().to_owned()),
+                master_key: entry.and_then(|entry| entry.master_key().map(str::to_owned)),
+                wraps: usize::from(has_file) + usize::from(known.with_copy.contains(&name)),
+                encryption_context: known.contexts.get(&name).cloned(),
+                last_verified: known.last_verified.get(&name).copied(),
+                error: failed.filter(|_| state.has_error()).map(|failed| failed.error.clone()),
+            }
+        });
+        listed.collect()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl VersionState {
+    fn of(is_loaded: bool, is_trusted: bool, entry: Option<&Entry>, failed: Option<&FailedVersion>) -> Self {
+        match failed {
+            _ if is_loaded && is_trusted => Self::Ok,
+            _ if is_loaded => Self::NotTrusted,
+            _ if entry.is_some_and(|entry| entry.is_left_behind) => Self::LeftBehind,
+            Some(failed) if failed.is_missing => Self::Missing,
+            Some(_) => Self::Failed,
+            None => Self::NotLoaded,
+        }
+    }
+
+    fn has_error(self) -> bool {
+        matches!(self, Self::Failed | Self::Missing)
+    }
+}

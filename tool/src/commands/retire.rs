@@ -1,0 +1,63 @@
+//! `retire`: versions that nothing needs any more.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use aws_key_management::keystore::KeyName;
+use aws_key_management::keystore::offline;
+use serde_json::json;
+
+use super::open_to_write;
+use crate::ending::{Ending, WrongUsage};
+use crate::table::{print, print_json};
+
+/// Which folder, and which versions.
+#[derive(clap::Args)]
+pub struct Options {
+    /// The folder of the key files: the datadir, or that of aws_key_management_keyfile_dir
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// The versions, whose key files must be gone
+    #[arg(value_name = "ID.VERSION", required = true, value_parser = key_name)]
+    names: Vec<KeyName>,
+    /// The server's datadir, if the key files lie elsewhere
+    #[arg(long, value_name = "DIR")]
+    datadir: Option<PathBuf>,
+    /// That no table, log or backup needs them cannot be told from here: says that you have checked
+    #[arg(long)]
+    yes_i_checked: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Retires all of them or none.
+pub fn run(options: &Options) -> Result<Ending> {
+    if !options.yes_i_checked {
+        return Err(WrongUsage(CHECK.to_owned()).into());
+    }
+    let folder = open_to_write(&options.folder, options.datadir.as_deref())?;
+    offline::retire(&folder, &options.names)?;
+    if options.json {
+        let versions: Vec<_> = options
+            .names
+            .iter()
+            .map(|name| json!({"key_id": name.id.value(), "key_version": name.version.value()}))
+            .collect();
+        print_json(&json!({"folder": folder.path(), "retired": versions}));
+    } else {
+        let line = |name: &KeyName| format!("{name}: retired. Its number is not used again\n");
+        print(&options.names.iter().map(line).collect::<String>());
+    }
+    Ok(Ending::Good)
+}
+
+fn key_name(text: &str) -> Result<KeyName, &'static str> {
+    let parsed = text.split_once('.').and_then(|(id, version)| KeyName::new(id.parse().ok()?, version.parse().ok()?));
+    parsed.ok_or("it must be a key id, a dot and a version, such as 7.2")
+}
+
+const CHECK: &str = "\
+whether data needs a key version cannot be told from its files: tables, redo log, binary logs, Aria tables, temporary files \
+and backups may be encrypted with it. docs/operation.md says how to find out (\"Before the old master key is disabled\"). When \
+you have, add --yes-i-checked";

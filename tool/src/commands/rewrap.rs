@@ -1,0 +1,105 @@
+//! `rewrap`: all keys under another master key.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use aws_key_management::keystore::KeyId;
+use aws_key_management::keystore::offline::{self, Rewrapping, is_unanswered};
+use aws_key_management::kms::MasterKeyId;
+use serde_json::{Value, json};
+
+use super::open_to_write;
+use crate::ending::Ending;
+use crate::kms;
+use crate::table::{print, print_json};
+
+/// Which folder, which master key, and how KMS is reached.
+#[derive(clap::Args)]
+pub struct Options {
+    /// The folder of the key files: the datadir, or that of aws_key_management_keyfile_dir
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// The server's datadir, if the key files lie elsewhere
+    #[arg(long, value_name = "DIR")]
+    datadir: Option<PathBuf>,
+    /// Wraps the keys from now on: an ARN, a key id or alias/NAME
+    #[arg(long, value_name = "KEY", value_parser = master_key)]
+    master_key: MasterKeyId,
+    /// Only the versions of this key
+    #[arg(long, value_name = "ID", value_parser = key_id)]
+    key: Option<KeyId>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    kms: kms::Connection,
+}
+
+/// Wraps anew. What fails is as it was.
+pub fn run(options: &Options) -> Result<Ending> {
+    let folder = open_to_write(&options.folder, options.datadir.as_deref())?;
+    let kms = options.kms.connect(Some(&options.master_key))?;
+    let rewrapping = offline::rewrap(&folder, &kms, &options.master_key, options.key, options.kms.time())?;
+    if let Some(error) = &rewrapping.not_recorded {
+        eprintln!(
+            "aws-key-management: warning: the manifest does not say it yet; the next start of the server records it: {error}"
+        );
+    }
+    if options.json {
+        print_json(&json(&rewrapping));
+    } else {
+        print(&text(&rewrapping));
+    }
+    Ok(match rewrapping.failed.as_slice() {
+        [] => Ending::Good,
+        failed if failed.iter().all(|(_, error)| is_unanswered(error)) => Ending::Unanswered,
+        _ => Ending::Wrong,
+    })
+}
+
+fn text(rewrapping: &Rewrapping) -> String {
+    let mut text = String::new();
+    for (name, before, now) in &rewrapping.done {
+        let arn = |arn: &Option<String>| arn.clone().unwrap_or_else(|| "an unknown master key".to_owned());
+        text += &format!("{name}: wrapped by {}, before by {}\n", arn(now), arn(before));
+    }
+    for (name, error) in &rewrapping.failed {
+        text += &format!("{name}: wrapped as before: {error}\n");
+    }
+    let (done, all) = (rewrapping.done.len(), rewrapping.done.len() + rewrapping.failed.len());
+    text += &format!("{done} of {all} key versions are wrapped anew\n");
+    if done > 0 {
+        text += "What their files held is kept beside them, as *.before-rewrap, until a start of the server has proven the new \
+                 ones. Do not delete the old master key as long as there are backups that need it.\n";
+    }
+    text
+}
+
+fn json(rewrapping: &Rewrapping) -> Value {
+    let done = rewrapping.done.iter().map(|(name, before, now)| {
+        json!({
+            "key_id": name.id.value(), "key_version": name.version.value(),
+            "before": before, "master_key": now, "reason": null,
+        })
+    });
+    let failed = rewrapping.failed.iter().map(|(name, error)| {
+        json!({
+            "key_id": name.id.value(), "key_version": name.version.value(),
+            "before": null, "master_key": null, "reason": error.to_string(),
+        })
+    });
+    json!({
+        "rewrapped": rewrapping.done.len(),
+        "failed": rewrapping.failed.len(),
+        "key_versions": done.chain(failed).collect::<Vec<_>>(),
+    })
+}
+
+/// Of a command line.
+pub fn master_key(text: &str) -> Result<MasterKeyId, String> {
+    MasterKeyId::parse(text).ok_or_else(|| "no KMS key has this name: give its ARN, its id or alias/NAME".to_owned())
+}
+
+fn key_id(text: &str) -> Result<KeyId, String> {
+    text.parse().ok().and_then(KeyId::new).ok_or_else(|| "a key id is a number from 1 to 4294967295".to_owned())
+}

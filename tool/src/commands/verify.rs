@@ -1,0 +1,107 @@
+//! `verify`: a fire drill, for a server's key files and for backups of them.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use aws_key_management::keystore::offline::{self, OpenFolder, Verdict, Verification};
+use serde_json::{Value, json};
+
+use super::{has_whole_manifest, lines, manifest_json, remarks};
+use crate::ending::Ending;
+use crate::kms;
+use crate::table::{print, print_json};
+
+/// Which folder, and how KMS is reached.
+#[derive(clap::Args)]
+pub struct Options {
+    /// The folder of the key files, or a copy: the datadir, a backup, or the folder of aws_key_management_keyfile_dir
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    kms: kms::Connection,
+}
+
+/// Verifies. Nothing is written.
+pub fn run(options: &Options) -> Result<Ending> {
+    let folder = OpenFolder::to_read(&options.folder)?;
+    let kms = options.kms.connect(None)?;
+    let verification = offline::verify(&folder, &kms, options.kms.time())?;
+    if let Some(error) = &verification.not_locked {
+        eprintln!(
+            "aws-key-management: warning: the memory of the keys could not be locked, and may have been written to swap space: \
+             {error}"
+        );
+    }
+    let remarks = remarks(&folder, verification.versions.is_empty())?;
+    if options.json {
+        print_json(&json(&folder, &verification, &remarks));
+    } else {
+        print(&text(&verification, &remarks));
+    }
+    Ok(match verification.verdict() {
+        Verdict::Good if !has_whole_manifest(&folder) => Ending::Wrong,
+        Verdict::Good => Ending::Good,
+        Verdict::Wrong => Ending::Wrong,
+        Verdict::Unanswered => Ending::Unanswered,
+    })
+}
+
+fn text(verification: &Verification, remarks: &[String]) -> String {
+    let mut text = String::new();
+    for version in &verification.versions {
+        if let Some(reason) = version.found.reason() {
+            text += &format!("{}: {}: {reason}\n", version.name, version.found.as_str());
+        }
+    }
+    text += &lines(remarks);
+    let master_keys = verification.master_keys();
+    text += &format!(
+        "{} of {} key versions are good. Master keys: {}",
+        verification.good(),
+        verification.needed(),
+        master_keys.len()
+    );
+    if master_keys.is_empty() {
+        text += "\n";
+        return text;
+    }
+    text += ". A server that starts with these files needs kms:Decrypt on\n";
+    for master_key in master_keys {
+        text += &format!("  {master_key}\n");
+    }
+    text
+}
+
+fn json(folder: &OpenFolder, verification: &Verification, remarks: &[String]) -> Value {
+    let versions: Vec<Value> = verification
+        .versions
+        .iter()
+        .map(|version| {
+            json!({
+                "key_id": version.name.id.value(),
+                "key_version": version.name.version.value(),
+                "found": version.found.as_str(),
+                "reason": version.found.reason(),
+                "master_key": version.master_key,
+            })
+        })
+        .collect();
+    let verdict = match verification.verdict() {
+        Verdict::Good => "good",
+        Verdict::Wrong => "wrong",
+        Verdict::Unanswered => "no answer",
+    };
+    json!({
+        "folder": folder.path(),
+        "verdict": verdict,
+        "good": verification.good(),
+        "needed": verification.needed(),
+        "master_keys": verification.master_keys(),
+        "manifest": manifest_json(folder),
+        "remarks": remarks,
+        "key_versions": versions,
+    })
+}

@@ -1,0 +1,64 @@
+//! `aws-key-management`: what can be done with the key files of a server without the server. docs/tool.md describes it.
+
+#![forbid(unsafe_code)]
+
+mod commands;
+mod ending;
+mod file_key_management;
+mod kms;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::commands::{import, list, retire, rewrap, verify};
+use self::ending::Ending;
+
+/// Looks after the key files of aws_key_management, without a server
+#[derive(Parser)]
+#[command(name = "aws-key-management", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lists every key version that there is or ever was, from the files alone
+    List(list::Options),
+    /// Unwraps every key file by KMS and compares it with the manifest: a fire drill, also for backups
+    Verify(verify::Options),
+    /// Takes over the keys of file_key_management, or keys from standard input
+    Import(import::Options),
+    /// Wraps all keys anew, under another master key
+    Rewrap(rewrap::Options),
+    /// Takes key versions that nothing needs any more off the list of those that have to be there
+    Retire(retire::Options),
+}
+
+fn main() -> ExitCode {
+    // clap ends with 2 by itself, if the arguments are wrong.
+    let done = match Arguments::parse().command {
+        Command::List(options) => list::run(&options),
+        Command::Verify(options) => verify::run(&options),
+        Command::Import(options) => import::run(&options),
+        Command::Rewrap(options) => rewrap::run(&options),
+        Command::Retire(options) => retire::run(&options),
+    };
+    let ending = done.unwrap_or_else(|error| {
+        eprintln!("aws-key-management: {error:#}");
+        Ending::of(&error)
+    });
+    ending.into()
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all is well, or was done
+  1  something is missing or wrong, or could not be done
+  2  the command is wrong
+  3  KMS could not be reached, or there are no credentials that it accepts: nothing can be said of the keys
+
+Credentials and region are found as the plugin finds them: in the environment, in the AWS files of the user that runs this,
+by the role of the instance.";
