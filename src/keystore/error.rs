@@ -173,16 +173,14 @@ pub enum KeyStoreError {
     BackupVerifiesNothing,
     /// A start would not find some key versions.
     #[error(
-        "a restart would not find {failed} of {of} key versions{} (see SHOW WARNINGS and the error log): {}. First: {first}",
-        if *.would_make { "" } else { ", and no new key could be made" }, list(.names)
+        "a restart would not find {failed} of {of} key versions (see SHOW WARNINGS and the error log): {}. First: {first}",
+        list(.names)
     )]
     NotAllVerified {
         /// How many.
         failed: usize,
         /// Out of how many.
         of: usize,
-        /// Whether KMS would make new keys, as far as it was asked.
-        would_make: bool,
         /// Which failed.
         names: Vec<KeyName>,
         /// The first failure.
@@ -194,6 +192,13 @@ pub enum KeyStoreError {
          its keys since: move its key files and aws-kms-key.manifest.json away, and import again", id = .0.id
     )]
     NotNew(KeyName),
+    /// Keys were to be imported beside a key file that the manifest does not know: then its master key would not be known, and it
+    /// would not be trusted.
+    #[error(
+        "{0}: the manifest does not know its key file yet. Start the server once with this plugin, which records it, before keys are \
+         imported. Nothing was imported"
+    )]
+    NotRecordedYet(KeyName),
     /// A version that was to be retired was never here.
     #[error("{0}: the manifest does not know it, so nobody misses it")]
     NothingToRetire(KeyName),

@@ -243,6 +243,13 @@ impl Trouble {
     fn new(error: &KeyStoreError) -> Self {
         match error {
             KeyStoreError::Kms(_, error) if About::of_class(error.class) != About::File => Self::of_kms(error),
+            // What its remedy says is for a key that is not in memory.
+            KeyStoreError::Kms(_, error) => {
+                let code = error.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+                let request = error.request_id.as_ref().map(|id| format!(". Request {id}")).unwrap_or_default();
+                let text = format!("KMS {} failed: {}{code}{request}", error.call, error.class);
+                Self { text, is_of_kms: false, ..Self::of_kms(error) }
+            }
             error => Self { kind: error.kind(), text: error.without_remedy(), is_of_kms: false },
         }
     }

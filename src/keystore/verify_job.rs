@@ -200,6 +200,9 @@ impl KeyStore {
         if to_load.filter(|good| self.failures.hurry(good.name)).count() > 0 {
             self.bell.ring();
         }
+        for good in verified.iter().filter(|verified| matches!(verified.verdict, Verdict::Good)) {
+            self.figures.known_versions().set_last_verified(good.name, SystemTime::now());
+        }
         let is_known = |name| self.failures.is_watched(name) && !in_memory(name);
         let all_were_asked = verified.iter().all(|verified| match &verified.verdict {
             Verdict::Failed(error) => matches!(About::of(error), About::File | About::MasterKey),

@@ -64,7 +64,6 @@ impl VerifiedNow {
             Verdict::Good => (2, verified.name),
         });
         let failed: Vec<&Verified> = sorted.iter().copied().filter(has_failed).collect();
-        let not_made = asked.iter().find_map(|(name, answer)| Some((name, answer.as_ref().err()?)));
         let new_keys = asked.iter().map(|(name, answer)| match answer {
             Ok(()) => format!("new keys: could be made under master key {name}"),
             Err(error) => format!("new keys: none could be made under master key {name}: {error}"),
@@ -73,13 +72,10 @@ impl VerifiedNow {
         let lines =
             bad.iter().map(|bad| verified_text(bad)).chain(new_keys).chain(good.iter().map(|good| verified_text(good)));
         let first = failed.first().map(|failed| verified_text(failed));
-        let first =
-            first.or_else(|| not_made.map(|(name, error)| format!("new keys under master key {name}: {error}")));
         let result = first.map_or(Ok(verified.len()), |first| {
             Err(KeyStoreError::NotAllVerified {
                 failed: failed.len(),
                 of: verified.len(),
-                would_make: not_made.is_none(),
                 names: failed.iter().map(|failed| failed.name).collect(),
                 first,
             })

@@ -116,7 +116,7 @@ fn whether_a_key_would_be_made_is_answered_as_if_one_were() {
         };
         ask(MASTER_KEY).expect("yes");
         let error = ask("alias/nobody").expect_err("no such key");
-        check(&error, Class::NotFound, Some("NotFoundException"), "Check the master key's name");
+        check(&error, Class::NotFound, Some("NotFoundException"), "Check aws_key_management_master_key_id");
         emulator.fault(r#"{"operation": "GenerateDataKeyWithoutPlaintext", "kind": "access_denied"}"#);
         let error = ask(MASTER_KEY).expect_err("denied");
         check(&error, Class::Denied, Some("AccessDeniedException"), "Allow kms:GenerateDataKeyWithoutPlaintext");

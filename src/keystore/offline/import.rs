@@ -45,7 +45,7 @@ pub fn import(
     }
     files.refresh()?;
     files.check_may_add()?;
-    check_are_new(files, keys)?;
+    check_may_import(files, keys)?;
     // KMS is not asked for what cannot be stored. The lock is not kept: a server may need it while KMS is asked.
     drop(files.begin_adding()?);
     let created = SystemTime::now();
@@ -58,7 +58,7 @@ pub fn import(
     }
     let arn = entries.iter().find_map(|entry| entry.master_key().map(str::to_owned));
     let adding = files.begin_adding()?;
-    check_are_new(files, keys)?;
+    check_may_import(files, keys)?;
     if let Some(arn) = &arn {
         adding.add_master_key(arn)?;
     }
@@ -84,11 +84,11 @@ fn wrap(
         return Err(KeyStoreError::NotTheSameKey(name));
     }
     let contents = KeyFile { algorithm, wrapped }.to_bytes(name, created)?;
-    let entry = Entry::new(name, &contents, algorithm, Traits::of(&plain), created);
+    let entry = Entry::new(name, &contents, algorithm, Traits::of(&plain), created).made_by(IMPORT);
     Ok((contents, entry))
 }
 
-fn check_are_new(files: &KeyFiles, keys: &[NewKey]) -> Result<(), KeyStoreError> {
+fn check_may_import(files: &KeyFiles, keys: &[NewKey]) -> Result<(), KeyStoreError> {
     let ids: BTreeSet<KeyId> = keys.iter().map(|key| key.name.id).collect();
     for id in ids {
         let version = files.versions(id)?.into_iter().next_back().max(files.highest_recorded(id));
@@ -96,5 +96,12 @@ fn check_are_new(files: &KeyFiles, keys: &[NewKey]) -> Result<(), KeyStoreError>
             return Err(KeyStoreError::NotNew(KeyName { id, version }));
         }
     }
-    Ok(())
+    // With the imported keys, the manifest names a master key, and no other is trusted any more.
+    match files.present()?.into_iter().find(|name| !files.is_recorded(*name)) {
+        Some(name) => Err(KeyStoreError::NotRecordedYet(name)),
+        None => Ok(()),
+    }
 }
+
+/// On whose behalf the keys were made, as the manifest says it.
+const IMPORT: &str = "import";

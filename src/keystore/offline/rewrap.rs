@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{OpenFolder, no_settings, recipe};
+use crate::keystore::adopt::adopt;
 use crate::keystore::files::Entry;
 use crate::keystore::{KeyId, KeyName, KeyStoreError, load, start};
 use crate::kms::{Kms, MasterKeyId};
@@ -29,21 +30,27 @@ pub fn rewrap(
     time: Duration,
 ) -> Result<Rewrapping, KeyStoreError> {
     let files = &folder.files;
-    let mut survey = start::survey(files)?;
+    let survey = start::survey(files)?;
     let is_wanted = |name: &KeyName| only.is_none_or(|id| name.id == id);
-    survey.present.retain(is_wanted);
-    survey.missing.retain(is_wanted);
-    if let (Some(id), true) = (only, survey.present.is_empty() && survey.missing.is_empty()) {
+    if let (Some(id), false) = (only, survey.present.iter().chain(&survey.missing).any(is_wanted)) {
         return Err(KeyStoreError::NoSuchKey(id));
     }
     // KMS is not asked for what cannot be stored.
     drop(files.begin_adding()?);
+    // All of them, for the manifest: see below.
     let mut report = load::load(files, kms, &survey.present, Instant::now() + time);
     report.judge(files, &no_settings());
+    // As a start does it: a version that stays as it is must not be the only one under a master key that the manifest does not
+    // know then.
+    let adoption = adopt(files, &no_settings(), &mut report, &survey.left_behind);
+    if let Some(error) = adoption.not_recorded {
+        return Err(error);
+    }
     let mut failed: Vec<_> = report.refused.into_iter().map(|refused| (refused.name, refused.error)).collect();
     failed.extend(survey.missing.iter().map(|name| (*name, KeyStoreError::Gone(*name, files.path_of(*name)))));
+    failed.retain(|(name, _)| is_wanted(name));
     let (mut done, mut entries): (Vec<_>, Vec<Entry>) = (Vec::new(), Vec::new());
-    for accepted in report.accepted {
+    for accepted in report.accepted.into_iter().filter(|accepted| is_wanted(&accepted.entry.name)) {
         let name = accepted.entry.name;
         let rewrapped = if accepted.entry.is_trusted {
             let context = files.read(name).map(|stored| stored.file.wrapped.encryption_context().clone());

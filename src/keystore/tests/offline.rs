@@ -363,3 +363,36 @@ fn a_retired_version_is_missed_by_nobody_and_its_number_is_not_used_again() {
     remove(&setup, "aws-kms-key.7.2");
     assert_eq!(states(&setup)[2], (7, 2, State::Missing, false));
 }
+
+/// Key files of the C++ plugin, without a manifest.
+fn of_another_plugin() -> Setup {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
+    setup.put_key("aws-kms-key.7.1", 7);
+    setup
+}
+
+#[test]
+fn keys_that_are_imported_or_re_wrapped_cost_those_beside_them_no_trust() {
+    let setup = of_another_plugin();
+    let error = setup.import(AesCbc, &[new_key(9, 1, &[9; 16])]).err().expect("refused");
+    assert!(matches!(error, KeyStoreError::NotRecordedYet(first) if first == name(1, 1)), "{error}");
+    drop(setup.open().expect("open"));
+    setup.import(AesCbc, &[new_key(9, 1, &[9; 16])]).expect("imported");
+    assert_eq!(setup.open().expect("open").published.ids().len(), 3);
+    assert_eq!(setup.verified().verdict(), Verdict::Good);
+
+    let setup = of_another_plugin();
+    setup.put("aws-kms-key.8.1", &[b"other:", &[8; 16][..]].concat());
+    let only = Some(id(7));
+    assert_eq!(rewrap(&setup.to_write(), &*setup.kms, &master_key(NEW), only, TIME).expect("re-wrapped").done.len(), 1);
+    assert_eq!((setup.verified().verdict(), setup.verified().good()), (Verdict::Good, 3));
+
+    let setup = of_another_plugin();
+    setup.kms.fail_after(1, Encrypt, Class::Denied);
+    let rewrapping = rewrap(&setup.to_write(), &*setup.kms, &master_key(NEW), None, TIME).expect("re-wrapped");
+    assert_eq!((rewrapping.done.len(), rewrapping.failed.len()), (1, 1));
+    assert_eq!((setup.verified().verdict(), setup.verified().good()), (Verdict::Good, 2));
+    let store = setup.open().expect("open");
+    assert_eq!([id(1), id(7)].map(|id| store.published.latest(id)), [Some(version(1)); 2]);
+}

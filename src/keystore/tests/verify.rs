@@ -276,7 +276,10 @@ fn whether_keys_can_be_made_is_asked_under_each_configured_master_key() {
         run(&mut job, begun + if is_disabled { HOUR } else { HOUR + MINUTES });
         assert_eq!(readiness.can_make_keys(), !is_disabled);
         assert!(only_line(&setup).starts_with(marks));
-        assert_eq!(setup.kms.calls().iter().filter(|call| **call == Generate).count(), 2);
+        let told = store.verify(None);
+        assert_eq!((told.result.expect("a restart would work"), told.lines.len()), (1, 3), "of keys that exist");
+        assert_eq!(told.lines.iter().any(|line| line.starts_with("new keys: none could be made")), is_disabled);
+        assert_eq!(setup.kms.calls().iter().filter(|call| **call == Generate).count(), 4);
     }
     assert_eq!(setup.files(), files, "none was made");
     // A failure that is not one of KMS is none that KMS could take back.

@@ -50,6 +50,27 @@ pub const SHOW_VERSIONS: &str = "SELECT NAME, CURRENT_KEY_ID, MIN_KEY_VERSION, C
 /// Makes a new version of key 7.
 pub const ROTATE: &str = "SET GLOBAL aws_key_management_rotate_key = 7";
 
+/// The key versions, with how many InnoDB tablespaces may hold pages of each.
+pub const KEY_USAGE: &str = "SELECT KEY_ID, KEY_VERSION, IS_LATEST, STATE, CREATED, TABLESPACES \
+                             FROM sys.aws_key_management_key_usage";
+
+/// Whether a restart would work, and what KMS was asked.
+pub const STATUS: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Aws_key_management_keys', \
+                          'Aws_key_management_key_versions', 'Aws_key_management_restart_ready', \
+                          'Aws_key_management_fully_wrapped', 'Aws_key_management_kms_calls', \
+                          'Aws_key_management_rotations')";
+
+/// Proves all key files.
+pub const VERIFY_ALL: &str = "SET GLOBAL aws_key_management_verify_keys = -1";
+
+/// Wraps all key versions anew.
+pub const REWRAP_ALL: &str = "SET GLOBAL aws_key_management_rewrap_key = -1";
+
+/// Sets the master key.
+pub fn master_key(name: &str) -> String {
+    format!("SET GLOBAL aws_key_management_master_key_id = '{name}'")
+}
+
 /// Shows some rows.
 pub const SHOW_ROWS: &str = "SELECT * FROM demo.patients LIMIT 3";
 
