@@ -27,6 +27,9 @@ fn all_is_as_it_was() {
     let manifest = read(&setup, MANIFEST);
     let store = setup.open().expect("open");
     assert_eq!((store.published.latest(id(1)), store.published.latest(id(2))), (Some(version(2)), Some(version(1))));
+    let marks = ["is_trusted", "is_left_behind", "is_retired"];
+    let text = String::from_utf8_lossy(&manifest).into_owned();
+    assert!(!marks.iter().any(|mark| text.contains(mark)), "what is as usual is not written: {text}");
     assert_eq!((warnings_and_errors(&setup), read(&setup, MANIFEST)), (0, manifest));
 }
 

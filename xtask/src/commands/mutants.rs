@@ -183,10 +183,13 @@ fn judge(found: &Found, explained: &mut Vec<String>, tally: &mut Tally) -> Vec<S
     unexplained
 }
 
-/// The mutants of the list: rows of a table that begin with the mutant's name in backticks, without line and column.
+/// The mutants of the list: rows of a table that begin with the mutant's name in backticks, without line and column. A `|` in
+/// it is escaped, since it would end the cell.
 fn explained_in(list: &str) -> Vec<String> {
     let rows = list.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
-    rows.filter(|(_, reason)| reason.chars().any(char::is_alphabetic)).map(|(name, _)| name.to_owned()).collect()
+    rows.filter(|(_, reason)| reason.chars().any(char::is_alphabetic))
+        .map(|(name, _)| name.replace("\\|", "|"))
+        .collect()
 }
 
 /// `src/cipher/gcm.rs:12:34: replace ..` without the numbers, which change with every edit.
@@ -246,8 +249,9 @@ mod tests {
 
     #[test]
     fn only_rows_with_a_reason_explain_a_mutant() {
-        let list = "| mutant | why |\n|---|---|\n| `src/a.rs: replace a with b` | both are 0 |\n| `src/b.rs: x` | |\n";
-        assert_eq!(explained_in(list), ["src/a.rs: replace a with b"]);
+        let list =
+            "| mutant | why |\n|---|---|\n| `src/a.rs: replace \\| with ^` | both are 0 |\n| `src/b.rs: x` | |\n";
+        assert_eq!(explained_in(list), ["src/a.rs: replace | with ^"]);
     }
 
     #[test]
