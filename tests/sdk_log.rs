@@ -80,6 +80,38 @@ fn the_value_of_a_variable_that_is_not_unicode_is_in_no_line_of_the_log() {
     });
 }
 
+#[test]
+fn neither_the_credentials_of_a_call_nor_its_answer_are_in_a_line_of_the_log() {
+    let name = "neither_the_credentials_of_a_call_nor_its_answer_are_in_a_line_of_the_log";
+    // In base64: SECRETSECRETSECR.
+    let answer = r#"{"KeyId": "arn:aws:kms:us-east-1:123456789012:key/1", "Plaintext": "U0VDUkVUU0VDUkVUU0VDUg=="}"#;
+    let endpoint = format!("http://{}", http_stub::serve("127.0.0.1:0", move |_| (200, answer.to_owned())));
+    let environment = [
+        ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "SECRETACCESSKEY"),
+        ("AWS_SESSION_TOKEN", "SECRETSESSION"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ENDPOINT_URL_KMS", &endpoint),
+        ("LOG_SENSITIVE_BODIES", "true"),
+    ];
+    with_environment(name, &environment, || {
+        sdk_log::install(sink);
+        sdk_log::set_level(LevelFilter::TRACE);
+        let kms = AwsKms::new(AwsSettings::default()).unwrap();
+        let key = kms.decrypt(&WrappedKey::new(vec![1; 100])).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(key.as_bytes(), b"SECRETSECRETSECR");
+        let lines = LINES.lock().unwrap().join("\n");
+        assert!(lines.contains("TRACE aws_smithy_runtime::client"), "the client spoke:\n{lines}");
+        // They print headers and bodies. That these are left out of other lines is not all that hides them.
+        for silent in ["aws_sigv4", "client::orchestrator"] {
+            assert!(!lines.contains(silent), "{silent} spoke:\n{lines}");
+        }
+        for secret in ["SECRET", "U0VDUkVU", "83, 69, 67, 82", "53454352"] {
+            assert!(!lines.contains(secret), "{secret}:\n{lines}");
+        }
+    });
+}
+
 /// As STS answers, but with a date that is none.
 const UNREADABLE: &str = "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
     <AssumeRoleWithWebIdentityResult><Credentials><SessionToken>SECRETTOKEN</SessionToken>\

@@ -85,7 +85,10 @@ pub(super) fn sdk_line(level: Level, text: &str) {
 }
 
 fn log(severity: c_ulong, label: &str, text: &str) {
-    let server = Server::current();
+    log_to(Server::current(), severity, label, text);
+}
+
+pub(super) fn log_to(server: &Server, severity: c_ulong, label: &str, text: &str) {
     let to_server = |line: &CString| server.message(ME_ERROR_LOG_ONLY | severity, line);
     // The server's function is for its own threads.
     if own_threads::is_current() || !lines(text).iter().all(to_server) {

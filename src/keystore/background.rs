@@ -184,18 +184,32 @@ mod tests {
         let bell = Bell::default();
         let (often, often_ran) = ticker(Some(Duration::from_millis(20)), false);
         let (idle, idle_ran) = ticker(None, false);
-        let background = Background::start(&bell, vec![often, idle], errors()).expect("a thread");
+        let (rare, rare_ran) = ticker(Some(2 * LONG), false);
+        let background = Background::start(&bell, vec![often, idle, rare], errors()).expect("a thread");
         let first = often_ran.recv_timeout(LONG).expect("at once");
         idle_ran.recv_timeout(LONG).expect("at once");
         often_ran.recv_timeout(LONG).expect("again");
         let third = often_ran.recv_timeout(LONG).expect("again");
         assert!(third - first >= Duration::from_millis(40));
         assert!(idle_ran.recv_timeout(SHORT).is_err(), "nothing is due");
+        assert_eq!(rare_ran.try_iter().count(), 1, "it is due later");
         bell.ring();
         idle_ran.recv_timeout(LONG).expect("the bell has rung");
         drop(background);
         while often_ran.try_recv().is_ok() {}
         assert!(matches!(often_ran.recv_timeout(SHORT), Err(mpsc::RecvTimeoutError::Disconnected)), "the job is gone");
+    }
+
+    #[test]
+    fn a_wait_lasts_until_its_end_or_until_the_bell_rings() {
+        let bell = Bell::default();
+        let until = Instant::now() + Duration::from_millis(50);
+        assert_eq!(bell.wait(Some(until)), Some(false));
+        assert!(Instant::now() >= until);
+        bell.ring();
+        let (ends, ended) = mpsc::channel();
+        std::thread::spawn(move || ends.send(bell.wait(None)));
+        assert_eq!(ended.recv_timeout(LONG), Ok(Some(true)));
     }
 
     #[test]

@@ -230,8 +230,11 @@ mod tests {
     fn a_failed_version_does_not_hold_up_the_other_versions() {
         let backoff = Backoff::default();
         let (id, now) = (name(1).id, Instant::now());
-        backoff.failed(id, KeyVersion::new(2), &failure(), now);
+        for version in [2, 3] {
+            backoff.failed(id, KeyVersion::new(version), &failure(), now);
+        }
         assert!(backoff.check_at(id, KeyVersion::new(2), now).is_err());
+        assert!(backoff.check_at(id, KeyVersion::new(3), now).is_err());
         assert!(backoff.check_at(id, KeyVersion::new(1), now).is_ok());
         assert!(backoff.check_at(id, None, now).is_ok());
     }
@@ -252,6 +255,8 @@ mod tests {
         assert_eq!(backoff.next_due(), Some(now + FIRST_PAUSE * 2));
         backoff.end_pauses();
         assert_eq!(backoff.due(Instant::now()), [name(2)]);
+        backoff.failed(name(2).id, KeyVersion::new(2), &failure(), now);
+        assert_eq!(backoff.next_due(), Some(now + FIRST_PAUSE), "the pauses begin anew");
         assert!(backoff.loaded(name(2)) && !backoff.loaded(name(2)));
         assert_eq!(backoff.due(now + LONGEST_PAUSE), []);
     }

@@ -385,3 +385,25 @@ fn remedy(error: &io::Error) -> &'static str {
         _ => " Check the disk and the folder",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_operating_system_comes_with_what_to_do() {
+        let remedies = [
+            (io::ErrorKind::PermissionDenied, "Give the server's user access to it"),
+            (io::ErrorKind::StorageFull, "Make room on the disk"),
+            (io::ErrorKind::QuotaExceeded, "Make room on the disk"),
+            (io::ErrorKind::ReadOnlyFilesystem, "Make the file system writable"),
+            (io::ErrorKind::NotFound, "Create it, or restore it from a backup"),
+            (io::ErrorKind::Other, "Check the disk and the folder"),
+        ];
+        for (kind, remedy) in remedies {
+            let error =
+                KeyStoreError::Io { action: "write", path: "/keys/file".into(), error: kind.into() }.to_string();
+            assert!(error.starts_with("could not write /keys/file: ") && error.ends_with(remedy), "{error}");
+        }
+    }
+}

@@ -136,8 +136,12 @@ impl Kms for TestKms {
         }
     }
 
-    fn decrypt_all(&self, wrapped: &[WrappedKey], _: Instant) -> Vec<Result<PlainKey, KmsError>> {
-        wrapped.iter().map(|key| self.decrypt(key)).collect()
+    fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
+        let answer = |key| match Instant::now() < until {
+            true => self.decrypt(key),
+            false => Err(KmsError::new(Call::Decrypt, Class::Transient, "no answer in time")),
+        };
+        wrapped.iter().map(answer).collect()
     }
 
     fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {

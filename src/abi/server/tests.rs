@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8, Ordering};
 use super::Server;
 use super::process::Purpose;
 use super::symbols::{LookUp, Symbols};
+use crate::abi::error_log::log_to;
 use crate::keystore::Role;
+use crate::own_threads;
 
 #[test]
 fn a_process_that_has_no_symbol_can_do_nothing_and_nothing_is_written_there() {
@@ -80,6 +82,18 @@ fn messages_go_to_the_servers_function_with_their_flags() {
     assert_eq!(server.role(), Role::Server);
     assert!(server.message(1024, c"100 %s of it"));
     assert_eq!(MESSAGES.take(), [(1105, "100 %s of it".to_owned(), 1024)]);
+}
+
+#[test]
+fn a_thread_of_the_plugins_own_does_not_call_the_servers_function() {
+    log_to(&made_up(a_server), 0, "ERROR", "a line on a thread of the server's");
+    assert_eq!(MESSAGES.take().len(), 1);
+    let own = std::thread::spawn(|| {
+        own_threads::enter();
+        log_to(&made_up(a_server), 0, "ERROR", "a line on a thread of the plugin's own");
+        MESSAGES.take()
+    });
+    assert_eq!(own.join().expect("no panic"), []);
 }
 
 #[test]

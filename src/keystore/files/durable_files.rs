@@ -251,9 +251,10 @@ mod tests {
     #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
 
     use std::fs::{self, File};
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+    use crate::keystore::files::documents::Document;
     use crate::keystore::files::system_disk::SystemDisk;
 
     fn open(path: &Path, also: Option<&Path>) -> KeyFolder {
@@ -309,11 +310,30 @@ mod tests {
         fs::write(folder.path_of(name(1)), b"").expect("write");
         fs::create_dir(folder.path_of(name(2))).expect("mkdir");
         fs::write(folder.path_of(name(3)), vec![1; 65 * 1024]).expect("write");
+        symlink(folder.path_of(name(5)), folder.path_of(name(5))).expect("link");
         let error = |version| folder.read(name(version)).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error(1).contains("aws-kms-key.1.1 is empty"), "{}", error(1));
         assert!(error(2).contains("aws-kms-key.1.2 has the name of a key file, but is no file"), "{}", error(2));
         assert!(error(3).contains("aws-kms-key.1.3 has 66560 bytes"), "{}", error(3));
         assert!(error(4).contains("aws-kms-key.1.4 is gone"), "{}", error(4));
+        assert!(error(5).contains("could not read key file"), "it is there: {}", error(5));
+    }
+
+    #[test]
+    fn a_key_file_may_have_64_kib() {
+        let (_dir, folder) = folder();
+        let name = KeyName::new(1, 1).expect("name");
+        fs::write(folder.path_of(name), vec![1; 64 * 1024]).expect("write");
+        assert_eq!(folder.read(name).expect("read"), vec![1; 64 * 1024]);
+    }
+
+    #[test]
+    fn a_document_that_cannot_be_opened_is_not_a_missing_one() {
+        let (dir, folder) = folder();
+        assert!(matches!(folder.read_document("document"), Ok(Document::Missing)));
+        // A link to itself.
+        symlink(dir.path().join("document"), dir.path().join("document")).expect("link");
+        assert!(folder.read_document("document").is_err() && folder.document_kind("document").is_err());
     }
 
     #[test]

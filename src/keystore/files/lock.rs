@@ -2,7 +2,7 @@
 
 use std::fs::TryLockError;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::disk::{Disk, LockFile};
@@ -18,8 +18,12 @@ impl FolderLock {
     /// Waits for another process that is adding files, but not for ever: it may have been stopped.
     pub(super) fn take(disk: &dyn Disk, folder: &Path) -> Result<Self, KeyStoreError> {
         let path = folder.join(LOCK_FILE);
-        let failed = |action, error| KeyStoreError::Io { action, path: path.clone(), error };
-        let file = disk.open_to_lock(&path).map_err(|error| failed("open lock file", error))?;
+        let file = disk.open_to_lock(&path);
+        Self::wait_for(file.map_err(|error| failed("open lock file", path, error))?, folder)
+    }
+
+    fn wait_for(file: Box<dyn LockFile>, folder: &Path) -> Result<Self, KeyStoreError> {
+        let path = folder.join(LOCK_FILE);
         let until = Instant::now() + LONGEST_WAIT;
         loop {
             match file.try_lock() {
@@ -31,10 +35,14 @@ impl FolderLock {
                     let (folder, lacks) = (folder.to_owned(), Lacks::Locks);
                     return Err(KeyStoreError::FileSystem { folder, lacks, error });
                 }
-                Err(TryLockError::Error(error)) => return Err(failed("lock", error)),
+                Err(TryLockError::Error(error)) => return Err(failed("lock", path, error)),
             }
         }
     }
+}
+
+fn failed(action: &'static str, path: PathBuf, error: io::Error) -> KeyStoreError {
+    KeyStoreError::Io { action, path, error }
 }
 
 pub(super) const LOCK_FILE: &str = ".aws-kms-key.lock";
@@ -46,6 +54,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 #[cfg(test)]
 mod tests {
     #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
+
+    use std::sync::Mutex;
 
     use super::*;
     use crate::keystore::files::system_disk::SystemDisk;
@@ -61,5 +71,25 @@ mod tests {
         assert!((LONGEST_WAIT..LONGEST_WAIT * 2).contains(&started.elapsed()));
         drop(held);
         lock().expect("lock");
+    }
+
+    /// Answers with these errors, the last one first, and then is locked.
+    struct Planned(Mutex<Vec<io::ErrorKind>>);
+
+    impl LockFile for Planned {
+        fn try_lock(&self) -> Result<(), TryLockError> {
+            let next = self.0.lock().expect("plan").pop();
+            next.map_or(Ok(()), |kind| Err(TryLockError::Error(kind.into())))
+        }
+    }
+
+    #[test]
+    fn a_signal_does_not_keep_the_lock_from_being_taken_and_any_other_error_is_one() {
+        let lock = |plan: &[io::ErrorKind]| {
+            FolderLock::wait_for(Box::new(Planned(Mutex::new(plan.to_vec()))), Path::new("/keys"))
+        };
+        assert!(lock(&[io::ErrorKind::Interrupted; 3]).is_ok());
+        let error = lock(&[io::ErrorKind::PermissionDenied]).err().expect("refused").to_string();
+        assert!(error.starts_with("could not lock /keys/.aws-kms-key.lock: "), "{error}");
     }
 }

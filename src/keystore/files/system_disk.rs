@@ -233,9 +233,11 @@ mod tests {
         let path = PathBuf::from("/proc/version");
         let error = File::open(&path).and_then(|file| file.sync_all()).map_err(|error| error.kind());
         assert_eq!(error, Err(io::ErrorKind::InvalidInput));
-        assert!(SystemDisk.sync_files(std::slice::from_ref(&path)).iter().all(Result::is_ok));
-        assert!(SystemDisk.sync_files(&vec![path; 2 * SYNC_THREADS]).iter().all(Result::is_ok));
-        assert!(SystemDisk.sync_files(&[PathBuf::from("/proc/no such file")]).iter().all(Result::is_err));
+        let synced =
+            |paths: &[PathBuf]| -> Vec<bool> { SystemDisk.sync_files(paths).iter().map(Result::is_ok).collect() };
+        assert_eq!(synced(std::slice::from_ref(&path)), [true]);
+        assert_eq!(synced(&vec![path; 2 * SYNC_THREADS]), [true; 2 * SYNC_THREADS]);
+        assert_eq!(synced(&[PathBuf::from("/proc/no such file")]), [false]);
         let error = File::open("/proc").and_then(|folder| folder.sync_all()).map_err(|error| error.kind());
         assert_eq!(error, Err(io::ErrorKind::InvalidInput));
         assert!(SystemDisk.sync_folder(Path::new("/proc")).is_ok());
@@ -244,5 +246,18 @@ mod tests {
         assert!(or_if(does_not_sync_files, of_a_disk_that_fails()).is_err());
         assert!(or_if(does_not_sync_folders, of_a_disk_that_fails()).is_err());
         assert!(or_if(does_not_sync_files, Err(code(libc::EROFS))).is_err(), "as ext4 says after it has failed");
+    }
+
+    #[test]
+    fn a_file_of_the_plugins_own_has_to_be_on_the_disk_also_where_that_cannot_be_done() {
+        let path = tempfile::TempPath::try_from_path("/proc/no such file").expect("a path");
+        let mut file = NamedTempFile::from_parts(File::open("/proc/version").expect("procfs"), path);
+        assert_eq!(NewFile::sync(&mut file).map_err(|error| error.kind()), Err(io::ErrorKind::InvalidInput));
+    }
+
+    #[test]
+    fn a_device_is_neither_a_file_nor_a_folder() {
+        assert_eq!(SystemDisk.kind(Path::new("/dev/null")).expect("a device"), Kind::Other);
+        assert_eq!(SystemDisk.kind(Path::new("/dev")).expect("a folder"), Kind::Folder);
     }
 }

@@ -1,7 +1,7 @@
 //! Where data keys lie: pages that are locked into memory, left out of core dumps, and wiped before they are returned.
 
 use std::io;
-use std::ops::Range;
+use std::ops::{DerefMut, Range};
 use std::sync::Arc;
 
 use memmap2::{Advice, MmapMut};
@@ -103,11 +103,12 @@ fn attempt(call: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     if cfg!(miri) { Ok(()) } else { call() }
 }
 
-struct SecretPages(MmapMut);
+/// Memory that is wiped before it is returned. Of another kind only in a test, which looks at what is returned.
+struct SecretPages<M: DerefMut<Target = [u8]> = MmapMut>(M);
 
-impl Drop for SecretPages {
+impl<M: DerefMut<Target = [u8]>> Drop for SecretPages<M> {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.0.deref_mut().zeroize();
     }
 }
 
@@ -115,7 +116,8 @@ impl Drop for SecretPages {
 pub(in crate::keystore) mod tests {
     #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
 
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
+    use std::ops::Deref;
 
     use super::*;
 
@@ -137,6 +139,36 @@ pub(in crate::keystore) mod tests {
         assert_eq!(found, [&[1; 16][..], &[2; 32], &[3; 24]]);
         assert_eq!(keys.iter().map(DataKey::bits).collect::<Vec<_>>(), [128, 256, 192]);
         assert_eq!(keys.iter().map(DataKey::algorithm).collect::<Vec<_>>(), [AesCbc, AesCtr, AesCbc]);
+    }
+
+    /// Shows what is in it when it is returned.
+    struct Inspected<'a>(Vec<u8>, &'a RefCell<Vec<u8>>);
+
+    impl Deref for Inspected<'_> {
+        type Target = [u8];
+
+        fn deref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl DerefMut for Inspected<'_> {
+        fn deref_mut(&mut self) -> &mut [u8] {
+            &mut self.0
+        }
+    }
+
+    impl Drop for Inspected<'_> {
+        fn drop(&mut self) {
+            self.1.borrow_mut().extend(&self.0);
+        }
+    }
+
+    #[test]
+    fn memory_of_keys_is_wiped_before_it_is_returned() {
+        let returned = RefCell::default();
+        drop(SecretPages(Inspected(vec![7; 40], &returned)));
+        assert_eq!(returned.into_inner(), [0; 40]);
     }
 
     #[test]

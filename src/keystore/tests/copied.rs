@@ -40,6 +40,7 @@ fn a_version_that_was_made_too_late_to_be_copied_is_noted_once_and_its_number_is
     for is_first in [true, false, false] {
         let store = open(&setup);
         assert_eq!(store.published.latest(id(1)), Some(version(1)));
+        assert!(!store.files.is_copy(), "its manifest was written in this place");
         let log = log(&setup);
         assert_eq!(log.iter().find(|line| is_loud(line.as_str())), None);
         assert_eq!(log.iter().any(|line| line.contains("copied here without key 1 version 2")), is_first, "{log:?}");
@@ -124,4 +125,15 @@ fn a_version_is_missed_where_the_older_ones_cannot_be_used_either() {
         open(&setup);
         assert!(misses(&setup, "key 1 version 2"));
     }
+}
+
+#[test]
+fn a_start_that_knows_what_was_left_behind_does_not_wait_for_who_adds_files() {
+    let setup = copied();
+    open(&setup);
+    let lock = fs::File::open(setup.folder.path().join(LOCK)).expect("open");
+    lock.lock().expect("lock");
+    log(&setup);
+    open(&setup);
+    assert_eq!(log(&setup).iter().find(|line| is_loud(line.as_str())), None);
 }

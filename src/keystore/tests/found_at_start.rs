@@ -27,7 +27,21 @@ fn all_is_as_it_was() {
     let manifest = read(&setup, MANIFEST);
     let store = setup.open().expect("open");
     assert_eq!((store.published.latest(id(1)), store.published.latest(id(2))), (Some(version(2)), Some(version(1))));
+    let marks = ["is_trusted", "is_left_behind", "is_retired"];
+    let text = String::from_utf8_lossy(&manifest).into_owned();
+    assert!(!marks.iter().any(|mark| text.contains(mark)), "what is as usual is not written: {text}");
     assert_eq!((warnings_and_errors(&setup), read(&setup, MANIFEST)), (0, manifest));
+}
+
+#[test]
+fn a_start_that_finds_nothing_new_does_not_wait_for_who_adds_files() {
+    let setup = used();
+    let lock = fs::File::open(setup.folder.path().join(LOCK)).expect("open");
+    lock.lock().expect("lock");
+    let started = Instant::now();
+    setup.open().expect("open");
+    assert!(started.elapsed() < Duration::from_secs(5), "the lock of the folder is waited for during 10 s");
+    assert_eq!(warnings_and_errors(&setup), 0, "{:?}", setup.log.0);
 }
 
 #[test]

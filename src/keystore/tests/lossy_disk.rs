@@ -26,6 +26,8 @@ pub(super) struct Faults {
     pub(super) failing_sync: Option<usize>,
     /// The manifest cannot be replaced.
     pub(super) manifest_stays: bool,
+    /// A new file does not hold what was written to it.
+    pub(super) writes_garbage: bool,
 }
 
 /// What a power failure spares of what was not synced.
@@ -275,7 +277,9 @@ impl NewFile for Temporary {
     }
 
     fn write(&mut self, contents: &[u8]) -> Result<()> {
-        self.disk.change().files[self.file].now.extend(contents);
+        let mut state = self.disk.change();
+        let is_garbage = state.faults.writes_garbage;
+        state.files[self.file].now.extend(contents.iter().map(|byte| if is_garbage { !byte } else { *byte }));
         Ok(())
     }
 

@@ -312,3 +312,13 @@ fn a_folder_with_an_id_and_no_keys_does_not_pass_as_new_where_the_datadir_itself
     let store = setup.open().expect("open");
     assert_eq!(store.latest_or_new(id(1)).expect("made"), version(1));
 }
+
+#[test]
+fn what_an_interrupted_server_left_is_removed_from_the_datadir_too() {
+    let setup = used();
+    let leftovers = [setup.folder(), setup.datadir()].map(|folder| folder.join(".aws-kms-key.new-abc"));
+    leftovers.iter().for_each(|path| fs::write(path, b"half").expect("write"));
+    setup.open().expect("open");
+    assert!(!leftovers.iter().any(|path| path.exists()));
+    assert!(setup.log.has("note: removed 2 temporary file(s)"), "{:?}", setup.log.0);
+}

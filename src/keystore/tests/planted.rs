@@ -215,3 +215,32 @@ fn a_key_that_was_wrapped_anew_by_another_master_key_stays_the_latest() {
         assert!(!setup.warns_of("key 1 version 1"));
     }
 }
+
+#[test]
+fn a_planted_version_that_was_taken_away_again_does_not_keep_the_key_from_getting_one_of_its_own() {
+    let setup = used();
+    setup.plant("aws-kms-key.5.1", 51);
+    setup.plant("aws-kms-key.5.2", 52);
+    let store = setup.open().expect("open");
+    fs::remove_file(setup.folder.path().join("aws-kms-key.5.1")).expect("remove");
+    assert_eq!(store.latest_or_new(id(5)).expect("made"), version(3));
+}
+
+#[test]
+fn a_planted_version_does_not_make_a_key_anew_whose_own_version_is_refused() {
+    let setup = used();
+    let store = setup.open().expect("open");
+    store.latest_or_new(id(7)).expect("made");
+    let own = key(&store, 7, 1).and_then(|key| key.last().copied()).expect("the key");
+    setup.kms.refuse(own, Class::Disabled);
+    setup.plant("aws-kms-key.7.2", !own);
+    let (store, files) = (setup.open().expect("open"), setup.files());
+    setup.kms.calls();
+    for _ in 0..2 {
+        store.forget_failures();
+        let error = store.latest_or_new(id(7)).expect_err("its data needs version 1").to_string();
+        assert!(error.contains("key 7 version 1: KMS Decrypt failed: the master key is disabled"), "{error}");
+        assert!(!setup.kms.calls().contains(&Generate));
+        assert_eq!((setup.files(), store.published.latest(id(7))), (files.clone(), None));
+    }
+}

@@ -30,7 +30,13 @@ const STORY: Story = Story {
     before: |_| {},
     since: |_| {},
     work: |_, _| {},
-    faults: Faults { power_fails_at: None, forgotten_sync: None, failing_sync: None, manifest_stays: false },
+    faults: Faults {
+        power_fails_at: None,
+        forgotten_sync: None,
+        failing_sync: None,
+        manifest_stays: false,
+        writes_garbage: false,
+    },
     is_copied: false,
     has_new_master_key: false,
 };

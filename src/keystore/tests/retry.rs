@@ -1,5 +1,7 @@
 //! Keys that could not be loaded are tried again in the background.
 
+use std::sync::mpsc;
+
 use super::super::retry::Retry;
 use super::*;
 
@@ -152,4 +154,39 @@ fn mariadb_backup_has_nothing_to_try_again() {
     let (setup, _) = half_usable(Class::Denied);
     let store = Arc::new(setup.open_as(Role::Backup, setup.kms.clone()).expect("open"));
     assert_eq!(Retry::new(store).run(in_seconds(100)), None);
+}
+
+#[test]
+fn the_background_is_told_of_a_change_of_settings_and_of_a_version_that_is_refused() {
+    let (setup, store) = half_usable(Class::Denied);
+    setup.kms.refuse(7, Class::Denied);
+    setup.put_key("aws-kms-key.7.1", 7);
+    let (runs, ran) = mpsc::channel();
+    let bell = store.bell().clone();
+    let background = Background::start(&bell, vec![Box::new(Idle(runs))], setup.log).expect("a thread");
+    let is_run = || ran.recv_timeout(Duration::from_secs(10)).expect("it is run");
+    is_run();
+    store.forget_failures();
+    is_run();
+    assert!(store.load(KeyName::new(7, 1).expect("a name")).is_err());
+    is_run();
+    drop(background);
+    assert_eq!(setup.kms.calls(), [Decrypt]);
+    // It is asked for again, and is not tried again at once.
+    assert!(matches!(store.load(KeyName::new(7, 1).expect("a name")), Err(KeyStoreError::NotYet { .. })));
+    assert_eq!(setup.kms.calls(), []);
+}
+
+/// Says when it is run, and is never due.
+struct Idle(mpsc::Sender<()>);
+
+impl Job for Idle {
+    fn name(&self) -> &'static str {
+        "idle"
+    }
+
+    fn run(&mut self, _: Instant) -> Option<Instant> {
+        self.0.send(()).expect("the test listens");
+        None
+    }
 }

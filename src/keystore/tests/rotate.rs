@@ -219,3 +219,16 @@ fn a_version_under_a_new_master_key_is_the_latest_also_after_a_restart_or_is_not
     assert_eq!(latest(&store), [Some(version(2)), Some(version(1))]);
     assert!(!setup.log.has("turned up"), "{:?}", setup.log.0);
 }
+
+#[test]
+fn a_version_whose_file_does_not_hold_what_was_written_is_not_made() {
+    let (setup, disk) = (Setup::new(), LossyDisk::new(&["/keys", "/data"]));
+    let store = setup.open_on(&disk);
+    store.latest_or_new(id(1)).expect("new");
+    disk.set_faults(Faults { writes_garbage: true, ..Faults::default() });
+    let error = store.rotate(id(1)).expect_err("garbage");
+    assert!(matches!(error, KeyStoreError::ReadBack(_)), "{error}");
+    assert_eq!(store.published.latest(id(1)), Some(version(1)));
+    disk.set_faults(Faults::default());
+    assert_eq!(store.rotate(id(1)).expect("rotate"), version(2), "there is no file of that number");
+}

@@ -1,5 +1,8 @@
 //! Two servers that were given the same folder.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use super::lossy_disk::LossyDisk;
 use super::*;
 use crate::kms::{EncryptionContext, KmsError, PlainKey, WrappedKey};
@@ -231,7 +234,7 @@ fn before_a_key_is_made_the_manifest_is_read_even_if_it_looks_the_same() {
     let path = setup.folder.path().join(MANIFEST);
     let modified = fs::metadata(&path).and_then(|metadata| metadata.modified()).expect("a time");
     let changed = String::from_utf8(read(&setup, MANIFEST)).expect("UTF-8").replace("\"key_id\": 1", "\"key_id\": 7");
-    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).expect("chmod");
+    fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("chmod");
     let mut file = fs::File::options().write(true).open(&path).expect("open");
     std::io::Write::write_all(&mut file, changed.as_bytes()).expect("write");
     file.set_modified(modified).expect("set");
@@ -255,4 +258,21 @@ fn a_manifest_that_a_network_file_system_shows_late_is_seen_when_it_is_opened() 
     one.latest_or_new(id(7)).expect("made");
     two.files.refresh().expect("asked");
     assert_eq!(two.files.highest_recorded(id(7)), Some(version(1)));
+}
+
+#[test]
+fn who_adds_a_file_reads_the_manifest_although_it_looks_as_before() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    store.latest_or_new(id(1)).expect("made");
+    // On NFS, what a file is comes from a cache: here its length, number and time are those of before.
+    let (path, contents) = (setup.folder.path().join(MANIFEST), read(&setup, MANIFEST));
+    let modified = fs::metadata(&path).and_then(|metadata| metadata.modified()).expect("a time");
+    let newer = String::from_utf8(contents).expect("UTF-8").replacen("\"format\": 1", "\"format\": 9", 1);
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("writable");
+    fs::write(&path, newer).expect("write");
+    fs::File::options().write(true).open(&path).and_then(|file| file.set_modified(modified)).expect("set the time");
+    store.files.refresh().expect("nothing has changed");
+    store.files.check_may_add().expect("it was not read");
+    assert!(matches!(store.files.begin_adding().map(drop), Err(KeyStoreError::NewerManifest(9))));
 }
