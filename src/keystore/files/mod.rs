@@ -1,6 +1,7 @@
 //! The key files on the disk: the folder, the formats of what lies in it, and the manifest of what there ever was. Knows
 //! no KMS, and nothing of what is published.
 
+mod adding;
 mod disk;
 mod documents;
 mod durable_files;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub use adding::Adding;
 pub use disk::Disk;
 #[cfg(all(test, not(feature = "model")))]
 pub use disk::{Kind, Listed, LockFile, NewFile};
@@ -37,7 +39,6 @@ pub use system_disk::SystemDisk;
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
 use durable_files::KeyFolder;
 use inventory::{Ask, Inventory, Place};
-use lock::FolderLock;
 use memory::Memory;
 
 /// The key files of one folder, and its manifest.
@@ -60,13 +61,6 @@ pub struct Folders<'a> {
     pub datadir: &'a Path,
     /// Nothing is written, now or later, and what the datadir remembers is not asked.
     pub is_read_only: bool,
-}
-
-/// The right to add files, which one server at a time has. Whoever has it knows what the manifest on the disk says.
-pub struct Adding<'a> {
-    files: &'a KeyFiles,
-    place: Place,
-    _lock: FolderLock,
 }
 
 /// A key file that was read.
@@ -306,90 +300,5 @@ impl KeyFiles {
     pub fn remove_leftovers(&self) -> Result<usize, KeyStoreError> {
         let datadir = self.memory.as_ref().map(Memory::datadir).filter(|datadir| datadir.path() != self.path());
         Ok(self.folder.remove_leftovers()? + datadir.map_or(Ok(0), KeyFolder::remove_leftovers)?)
-    }
-}
-
-impl Adding<'_> {
-    /// Makes sure that the next start trusts a version that is wrapped by the master key with this ARN: to be called before
-    /// its file is written.
-    pub fn add_master_key(&self, arn: &str) -> Result<(), KeyStoreError> {
-        self.files.inventory.add_master_key(&self.files.folder, self.place, arn)
-    }
-
-    /// Makes a key file, which must not exist. When this returns, it is whole and on the disk, and the datadir remembers
-    /// that it has keys.
-    pub fn write(&self, name: KeyName, contents: &[u8]) -> Result<(), KeyStoreError> {
-        let id = self.name_folder()?;
-        self.files.folder.write_new(name, contents)?;
-        self.remember_folder(id)
-    }
-
-    /// Makes several key files, none of which may exist: all of them or none. When this returns, they are whole and on the disk.
-    /// A failure takes back those that were made: the lock has been held since, so nobody can have recorded them. That the
-    /// datadir remembers them, [`Adding::remember`] sees to.
-    pub fn write_all(&self, keys: &[(KeyName, Vec<u8>)]) -> Result<(), KeyStoreError> {
-        self.name_folder()?;
-        for (made, (name, contents)) in keys.iter().enumerate() {
-            let Err(error) = self.files.folder.write_new(*name, contents) else { continue };
-            // The last one too: it may have got its name.
-            for (name, contents) in &keys[..=made] {
-                if let Err(left) = self.files.folder.take_back(*name, contents) {
-                    return Err(KeyStoreError::NotTakenBack { left: Box::new(left), first: Box::new(error) });
-                }
-            }
-            return Err(error);
-        }
-        Ok(())
-    }
-
-    /// Replaces a key file that holds `before`, or makes it if it is gone, which `before` says then. What it held is kept
-    /// beside it until [`Adding::forget_before_rewrap`], unless something older is kept already, which is answered. Fails if
-    /// somebody else has changed it.
-    pub fn replace(&self, name: KeyName, before: Option<&[u8]>, contents: &[u8]) -> Result<bool, KeyStoreError> {
-        if self.files.folder.contents(name)?.as_deref() != before {
-            return Err(KeyStoreError::ChangedMeanwhile(self.files.path_of(name)));
-        }
-        match before {
-            Some(before) => self.files.folder.replace_key(name, before, contents),
-            None => self.write(name, contents).map(|()| true),
-        }
-    }
-
-    /// Removes what was kept of before a re-wrap, where the key files are still those that have `proven` good. Answers how many
-    /// there were.
-    pub fn forget_before_rewrap(&self, proven: &[&Entry]) -> Result<usize, KeyStoreError> {
-        let mut names = Vec::new();
-        for entry in proven {
-            // Another server with the same folder may have re-wrapped it since.
-            if self.files.folder.contents(entry.name)?.is_some_and(|contents| entry.is_of(&contents)) {
-                names.push(entry.name);
-            }
-        }
-        self.files.folder.remove_before_rewrap(&names)?;
-        Ok(names.len())
-    }
-
-    /// Lets the datadir remember that its keys lie here. There are some.
-    pub fn remember(&self) -> Result<(), KeyStoreError> {
-        self.remember_folder(self.name_folder()?)
-    }
-
-    /// Takes key versions off the list of those that have to be here. Their numbers stay used. All are recorded, and have no file.
-    pub fn retire(&self, names: &[KeyName]) -> Result<(), KeyStoreError> {
-        self.files.inventory.retire(&self.files.folder, self.place, names)
-    }
-
-    /// Records key versions in the manifest. What could not be written is written with the next entries.
-    pub fn record(&self, entries: Vec<Entry>) -> Result<(), KeyStoreError> {
-        self.files.inventory.add(&self.files.folder, self.place, entries)
-    }
-
-    fn name_folder(&self) -> Result<Option<String>, KeyStoreError> {
-        self.files.memory.as_ref().map(|memory| memory.name(&self.files.folder)).transpose()
-    }
-
-    fn remember_folder(&self, id: Option<String>) -> Result<(), KeyStoreError> {
-        let Some((memory, id)) = self.files.memory.as_ref().zip(id) else { return Ok(()) };
-        memory.remember(&self.files.folder, id)
     }
 }
