@@ -7,6 +7,7 @@ use std::time::Duration;
 pub use super::folder_errors::{Lacks, WrongFolder};
 
 use super::files::may_pass;
+use super::offline::OfflineError;
 use super::{KeyId, KeyName};
 use crate::cipher::Algorithm;
 use crate::kms::KmsError;
@@ -186,36 +187,9 @@ pub enum KeyStoreError {
         /// The first failure.
         first: String,
     },
-    /// A key that was to be imported is or was here.
-    #[error(
-        "{0}: key {id} is or was in this folder, and is not imported over it. Only if an import went wrong and no server has used \
-         its keys since: move its key files and aws-kms-key.manifest.json away, and import again", id = .0.id
-    )]
-    NotNew(KeyName),
-    /// Keys were to be imported beside a key file that the manifest does not know: then its master key would not be known, and it
-    /// would not be trusted.
-    #[error(
-        "{0}: the manifest does not know its key file yet. Start the server once with this plugin, which records it, before keys are \
-         imported. Nothing was imported"
-    )]
-    NotRecordedYet(KeyName),
-    /// A version that was to be retired was never here.
-    #[error("{0}: the manifest does not know it, so nobody misses it")]
-    NothingToRetire(KeyName),
-    /// A version that was to be retired has a file.
-    #[error(
-        "{0}: its key file {path} is there. A version is retired when its file is gone: if you are sure that no data needs it, move \
-         the file to a safe place first", path = .1.display()
-    )]
-    StillThere(KeyName, PathBuf),
-    /// A key that was to be imported has a length that AES does not know. In bytes.
-    #[error("{name}: its key has {bytes} bytes; an AES key has 16, 24 or 32. Nothing was imported")]
-    NoAesKey {
-        /// The key.
-        name: KeyName,
-        /// Its length.
-        bytes: usize,
-    },
+    /// The offline tool was to do what it may not.
+    #[error(transparent)]
+    Offline(#[from] OfflineError),
     /// Several key files were to be made, and those that were made could not be taken back after a failure.
     #[error("{first}. And a key file that was made before is still there: {left}. Remove it before you try again")]
     NotTakenBack {

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
-use super::OpenFolder;
+use super::{OfflineError, OpenFolder};
 use crate::cipher::Algorithm;
 use crate::keystore::files::{Entry, KeyFile, KeyFiles, Traits};
 use crate::keystore::{DataKey, KeyId, KeyName, KeyStoreError};
@@ -41,7 +41,7 @@ pub fn import(
     let files = &folder.files;
     let wrong_length = keys.iter().find(|key| !DataKey::LENGTHS.contains(&key.key.len()));
     if let Some(NewKey { name, key }) = wrong_length {
-        return Err(KeyStoreError::NoAesKey { name: *name, bytes: key.len() });
+        return Err(OfflineError::NoAesKey { name: *name, bytes: key.len() }.into());
     }
     files.refresh()?;
     files.check_may_add()?;
@@ -93,7 +93,7 @@ fn check_may_import(files: &KeyFiles, keys: &[NewKey]) -> Result<(), KeyStoreErr
     for id in ids {
         let version = files.versions(id)?.into_iter().next_back().max(files.highest_recorded(id));
         if let Some(version) = version {
-            return Err(KeyStoreError::NotNew(KeyName { id, version }));
+            return Err(OfflineError::NotNew(KeyName { id, version }).into());
         }
     }
     // With the imported keys, the manifest names a master key, and no other is trusted any more.

@@ -4,6 +4,7 @@
 //! They keep to the rules of the key store, by its own operations: whatever is written is written under the lock of the folder,
 //! by the same functions, and so beside a running server too.
 
+mod error;
 mod import;
 mod list;
 mod retire;
@@ -13,6 +14,7 @@ mod verify;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use error::OfflineError;
 pub use import::{Imported, NewKey, import};
 pub use list::{Listed, Listing, State, list};
 pub use retire::retire;

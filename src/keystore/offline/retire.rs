@@ -1,6 +1,6 @@
 //! Takes key versions off the list of those that have to be in the folder: their data is gone, and their files may be, too.
 
-use super::OpenFolder;
+use super::{OfflineError, OpenFolder};
 use crate::keystore::{KeyName, KeyStoreError};
 
 /// Retires key versions: all or none. Their absence is no error from then on, and their numbers are never used again. None may
@@ -12,10 +12,10 @@ pub fn retire(folder: &OpenFolder, names: &[KeyName]) -> Result<(), KeyStoreErro
     let adding = files.begin_adding()?;
     for name in names.iter().copied() {
         if files.contents(name)?.is_some() {
-            return Err(KeyStoreError::StillThere(name, files.path_of(name)));
+            return Err(OfflineError::StillThere(name, files.path_of(name)).into());
         }
         if !files.is_recorded(name) {
-            return Err(KeyStoreError::NothingToRetire(name));
+            return Err(OfflineError::NothingToRetire(name).into());
         }
     }
     adding.retire(names)

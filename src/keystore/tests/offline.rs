@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use super::super::offline::{
-    self, Found, NewKey, OpenFolder, Rewrapping, State, Verdict, Verification, import, list, retire, rewrap, verify,
+    self, Found, NewKey, OfflineError, OpenFolder, Rewrapping, State, Verdict, Verification, import, list, retire,
+    rewrap, verify,
 };
 use super::super::test_kms::{OTHER_MASTER_KEY, TEST_MASTER_KEY};
 use super::lossy_disk::{Faults, LossyDisk};
@@ -337,11 +338,11 @@ fn a_retired_version_is_missed_by_nobody_and_its_number_is_not_used_again() {
     let setup = used();
     let kept = read(&setup, "aws-kms-key.7.2");
     let refused = |names: &[KeyName]| retire(&setup.to_write(), names).expect_err("refused");
-    assert!(matches!(refused(&[name(7, 2)]), KeyStoreError::StillThere(..)));
-    assert!(matches!(refused(&[name(7, 9)]), KeyStoreError::NothingToRetire(_)));
+    assert!(matches!(refused(&[name(7, 2)]), KeyStoreError::Offline(OfflineError::StillThere(..))));
+    assert!(matches!(refused(&[name(7, 9)]), KeyStoreError::Offline(OfflineError::NothingToRetire(_))));
     remove(&setup, "aws-kms-key.7.2");
     remove(&setup, "aws-kms-key.1.1");
-    assert!(matches!(refused(&[name(7, 2), name(7, 9)]), KeyStoreError::NothingToRetire(_)));
+    assert!(matches!(refused(&[name(7, 2), name(7, 9)]), KeyStoreError::Offline(OfflineError::NothingToRetire(_))));
     assert_eq!(setup.verified().verdict(), Verdict::Wrong, "all of them or none");
     let running = setup.open().expect("open");
     setup.log.0.lock().expect("log").clear();
