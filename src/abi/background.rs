@@ -12,7 +12,7 @@ pub(super) fn start(store: &Arc<KeyStore>, server: &Server) {
     if server.role() == Role::Backup {
         return;
     }
-    let mut jobs = vec![store.retry_job(), store.verify_job()];
+    let mut jobs = vec![store.retry_job(), store.verify_job(), store.rotation_job()];
     let raises_again = server.is_starting() && !server.is_bootstrap();
     if raises_again {
         jobs.push(Box::new(signals::RaiseWhenStarted) as Box<dyn Job>);
@@ -24,7 +24,7 @@ pub(super) fn start(store: &Arc<KeyStore>, server: &Server) {
         }
         Err(error) => ErrorLog.warning(&format!(
             "no thread could be started for work in the background ({error}): keys that failed are tried again only when \
-             they are asked for"
+             they are asked for, and none is rotated because of its age"
         )),
     }
 }

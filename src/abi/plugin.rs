@@ -116,6 +116,7 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
     })
     .map_err(|error| error.to_string())?;
     let store = Arc::new(store);
+    store.set_rotation_period(variables::ROTATION_PERIOD.read(init));
     FIGURES.store(Some(Arc::new(Figures { keys: store.figures().clone(), kms: figures })));
     STORE.store(Some(store.clone()));
     waiting::set_phase(Phase::Initialised);

@@ -57,6 +57,8 @@ pub fn adopt(
                 report.judge(files, configured);
             }
             if is_news {
+                // What was judged here counts, also if it stands nowhere yet.
+                files.note(report.news().map(|accepted| accepted.entry.clone()).collect());
                 adoption.not_recorded = Some(error);
             } else if !is_remembered {
                 adoption.not_remembered = Some(error);

@@ -229,17 +229,15 @@ pub enum KeyStoreError {
     BackupRewrapsNothing,
     /// Some key versions could not be re-wrapped.
     #[error(
-        "{failed} of {of} key versions are wrapped as before (see the error log){}: {}. First: {first}",
-        not_tried(*.skipped), list(.names)
+        "{} of {of} key versions could not be re-wrapped (see the error log){}: {}. First: {first}",
+        .names.len(), not_tried(*.skipped), list(.names)
     )]
     NotAllRewrapped {
-        /// How many.
-        failed: usize,
-        /// Out of how many.
+        /// How many there are.
         of: usize,
-        /// How many of the others were not tried any more, because they would have failed alike.
+        /// How many of those that were not re-wrapped were not tried any more, because they would have failed alike.
         skipped: usize,
-        /// Which failed.
+        /// Which were not.
         names: Vec<KeyName>,
         /// The first failure.
         first: Box<KeyStoreError>,

@@ -23,6 +23,11 @@ impl FirstKeys {
         Self { is_starting, timeout, until: OnceLock::new() }
     }
 
+    /// Whether the server is still starting.
+    pub fn server_is_starting(&self) -> bool {
+        (self.is_starting)()
+    }
+
     /// Tries `make` until it works, or fails for a reason that is not worth waiting.
     pub fn wait_for<T>(
         &self,

@@ -7,8 +7,10 @@ use std::time::{Instant, SystemTime};
 use super::copies;
 use super::files::{Entry, Finding, KeyFiles, StoredKey, Traits};
 use super::published::{Exposure, Hidden, hide};
+use super::start::SHORTEST_ROUND;
 use super::trust::KnownMasterKeys;
 use super::{DataKey, KeyId, KeyName, KeyStoreError, NewKeySettings};
+use crate::cipher::Algorithm;
 use crate::kms::{EncryptionContext, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 /// What came of some key files.
@@ -44,6 +46,8 @@ pub struct Unwrapped<'a> {
     pub stored: &'a StoredKey,
     /// The key.
     pub plain: PlainKey,
+    /// What it encrypts with.
+    pub algorithm: Algorithm,
     /// Why it is from a copy.
     pub instead_of: Option<KmsError>,
 }
@@ -106,8 +110,8 @@ pub fn ask<'a>(
     stored: &[&'a StoredKey],
     deadline: Instant,
 ) -> (Vec<Unwrapped<'a>>, Vec<UnansweredKey<'a>>) {
-    let master_key = |name| files.master_key(name).as_deref().and_then(MasterKeyId::parse);
-    let wrapped = stored.iter().map(|stored| stored.file.wrapped.clone().with_master_key(master_key(stored.name)));
+    let wrapped =
+        stored.iter().map(|stored| stored.file.wrapped.clone().with_master_key(known_master_key(files, stored)));
     let wrapped: Vec<WrappedKey> = wrapped.collect();
     let copies = copies::of(files, stored);
     let until = if copies.is_empty() { deadline } else { halfway_to(deadline) };
@@ -116,7 +120,10 @@ pub fn ask<'a>(
     let mut unanswered = Vec::new();
     for (stored, answer) in stored.iter().zip(answers) {
         match answer {
-            Ok(plain) => unwrapped.push(Unwrapped { stored, plain, instead_of: None }),
+            Ok(plain) => {
+                let algorithm = stored.file.algorithm;
+                unwrapped.push(Unwrapped { stored, plain, algorithm, instead_of: None });
+            }
             Err(error) => unanswered.push(UnansweredKey { stored, error }),
         }
     }
@@ -124,9 +131,17 @@ pub fn ask<'a>(
     (unwrapped, unanswered)
 }
 
-/// So that there is time for the copies, if KMS does not answer.
+/// What the manifest says, if that is about this file: one that was wrapped anew, and is not recorded yet, may be wrapped by a
+/// master key of another region.
+fn known_master_key(files: &KeyFiles, stored: &StoredKey) -> Option<MasterKeyId> {
+    let entry = files.entry(stored.name).filter(|entry| entry.is_of(&stored.contents))?;
+    MasterKeyId::parse(entry.master_key()?)
+}
+
+/// So that there is time for the copies, if KMS does not answer. But the key files get what they need.
 fn halfway_to(deadline: Instant) -> Instant {
-    Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2
+    let left = deadline.saturating_duration_since(Instant::now());
+    Instant::now() + (left / 2).max(left.min(SHORTEST_ROUND))
 }
 
 /// Checks lengths and the manifest, and puts all good keys into one piece of secret memory.
@@ -137,7 +152,7 @@ fn accept(files: &KeyFiles, unwrapped: &[Unwrapped<'_>], report: &mut LoadReport
     for unwrapped in unwrapped {
         match check(files, unwrapped, now) {
             Ok((entry, finding)) => {
-                secrets.push((unwrapped.plain.as_bytes(), unwrapped.stored.file.algorithm));
+                secrets.push((unwrapped.plain.as_bytes(), unwrapped.algorithm));
                 let context = unwrapped.stored.file.wrapped.encryption_context().clone();
                 good.push((entry, context, finding, unwrapped.instead_of.clone()));
             }
@@ -158,16 +173,18 @@ fn accept(files: &KeyFiles, unwrapped: &[Unwrapped<'_>], report: &mut LoadReport
 
 /// Checks the length, and compares with the manifest.
 pub fn check(files: &KeyFiles, unwrapped: &Unwrapped<'_>, now: SystemTime) -> Result<(Entry, Finding), KeyStoreError> {
-    let Unwrapped { stored, plain, instead_of } = unwrapped;
+    let Unwrapped { stored, plain, algorithm, instead_of } = unwrapped;
     let (name, bytes) = (stored.name, plain.as_bytes().len());
     if !DataKey::LENGTHS.contains(&bytes) {
         return Err(KeyStoreError::WrongLength { name, bytes });
     }
-    let entry = Entry::new(name, &stored.contents, stored.file.algorithm, Traits::of(plain), now);
+    let entry = Entry::new(name, &stored.contents, *algorithm, Traits::of(plain), now);
     let finding = files.check(&entry)?;
-    // The entry is about the key file, not about the copy.
-    let is_known = instead_of.is_some() && finding != Finding::New;
-    Ok((if is_known { entry.wrapped_by(files.master_key(name)) } else { entry }, finding))
+    // That the copy is good says nothing about the key file: what the manifest says of that stays.
+    match files.entry(name).filter(|_| instead_of.is_some()) {
+        Some(known) => Ok((known, Finding::Same)),
+        None => Ok((entry, finding)),
+    }
 }
 
 impl UnansweredKey<'_> {
@@ -230,7 +247,10 @@ impl LoadReport {
         for mut accepted in std::mem::take(&mut self.accepted) {
             match files.check(&accepted.entry) {
                 Ok(finding) => {
-                    accepted.finding = finding;
+                    match files.entry(accepted.entry.name).filter(|_| accepted.instead_of.is_some()) {
+                        Some(known) => (accepted.entry, accepted.finding) = (known, Finding::Same),
+                        None => accepted.finding = finding,
+                    }
                     self.accepted.push(accepted);
                 }
                 Err(error) => self.refuse(accepted.entry.name, error),

@@ -6,7 +6,7 @@
 //! | `files/` | the folder, the formats of what lies in it, the manifest |
 //! | `start`, `load`, `adopt`, `create`, `rotate`, `rotate_all`, `rewrap`, `verify` | the operations, on files and KMS: what came of them is data |
 //! | `pauses`, `first_keys` | what is waited for while the server starts |
-//! | `background`, `retry`, `verify_job` | what is done while nobody waits |
+//! | `background`, `retry`, `verify_job`, `rotation_period` | what is done while nobody waits |
 //! | `offline/` | the same and a few more, for a tool that works on the files without a server |
 //! | `messages` | what of that becomes a line of the log |
 //! | `figures`, `readiness`, `findings`, `version_list` | what an operator can ask for at any time |
@@ -46,6 +46,7 @@ mod retry;
 mod rewrap;
 mod rotate;
 mod rotate_all;
+mod rotation_period;
 mod start;
 #[cfg(test)]
 pub(crate) mod test_keys;
@@ -92,6 +93,7 @@ use load::{LoadReport, RefusedKey};
 use messages::Messages;
 use published::Epoch;
 use rotate::Beside;
+use rotation_period::RotationPeriod;
 use verify_job::VerifyInterval;
 
 /// All data keys of one server.
@@ -109,6 +111,7 @@ pub struct KeyStore {
     /// On whose behalf the calling thread works.
     who: fn() -> String,
     first_keys: FirstKeys,
+    rotation_period: RotationPeriod,
     findings: Findings,
     verify_interval: VerifyInterval,
     /// Rung when there is something new for the background.
@@ -165,6 +168,7 @@ impl KeyStore {
     /// Forgets what failed before, so that the next caller tries again at once: after a change of settings.
     pub fn forget_failures(&self) {
         self.failures.end_pauses();
+        self.rotation_period.end_pauses();
         self.figures.readiness().set_master_key(self.new_keys.settings().has_master_key());
         self.bell.ring();
     }
@@ -273,7 +277,7 @@ impl KeyStore {
         self.messages.exposure(&report.exposure);
         self.messages.loaded(&loaded);
         self.messages.loaded_at_last(&at_last);
-        self.messages.untrusted(&report, &self.files.master_keys());
+        self.messages.untrusted(&report, &self.files.master_keys(), configured);
         self.messages.loaded_from_copies(&report);
         self.messages.adoption(self.files.path(), &adoption);
         Ok(report.refused)

@@ -14,6 +14,7 @@ use super::key_locks::KeyLocks;
 use super::load::{AcceptedKey, RefusedKey};
 use super::messages::Messages;
 use super::pauses::Patience;
+use super::rotation_period::RotationPeriod;
 use super::verify_job::VerifyInterval;
 use super::{KeyStore, KeyStoreError, NewKeys, PublishedKeys, Reporter, start};
 use crate::kms::Kms;
@@ -106,6 +107,7 @@ impl KeyStore {
             failures,
             who,
             first_keys: FirstKeys::new(is_starting, startup_timeout),
+            rotation_period: RotationPeriod::new(datadir),
             findings: Findings::default(),
             verify_interval: VerifyInterval::new(verify_interval),
             bell: Bell::default(),
@@ -159,7 +161,7 @@ impl KeyStore {
         }
         if *role == Role::Server {
             messages.adopted(files.path(), manifest, &report);
-            messages.untrusted(&report, &files.master_keys());
+            messages.untrusted(&report, &files.master_keys(), &configured);
         }
         messages.adoption(files.path(), &adoption);
         messages.loaded_from_copies(&report);

@@ -1,7 +1,7 @@
 //! Wraps key versions that exist anew, under the master key that is configured now. The data key is in memory, so KMS need not
 //! unwrap what is in the key file: the master key that wraps it may be disabled, deleted or out of reach.
 
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::files::{Entry, KeyFile, KeyFiles, Traits};
 use super::load::LoadReport;
@@ -51,15 +51,20 @@ pub fn rewrap(
     files.check(&entry)?;
     check_is_accepted(files, name)?;
     let before = files.master_key(name);
-    adding.replace(name, held.as_deref(), &contents)?;
+    let is_older_kept = adding.replace(name, held.as_deref(), &contents)?;
+    let former = match is_older_kept {
+        true => files.entry(name).and_then(|entry| entry.former_master_key().map(str::to_owned)),
+        false => before.clone(),
+    };
+    let entry = entry.with_former_master_key(former);
     Ok(Rewrapped { entry, encryption_context: recipe.encryption_context.clone(), before })
 }
 
 /// Under a master key of this server's, it would be trusted from the next start on.
 fn check_is_accepted(files: &KeyFiles, name: KeyName) -> Result<(), KeyStoreError> {
     match files.is_trusted(name) {
-        Some(false) => Err(KeyStoreError::NotAccepted(name)),
-        _ => Ok(()),
+        Some(true) => Ok(()),
+        _ => Err(KeyStoreError::NotAccepted(name)),
     }
 }
 
@@ -74,7 +79,8 @@ impl KeyStore {
         let names = verify::needed(&self.files, only)?;
         let told = |error: &KeyStoreError| self.messages.not_rewrapped(error);
         let mut tries = Tries::new(&told);
-        let (mut done, mut failed) = (Vec::new(), Vec::new());
+        let mut done = Vec::new();
+        let (mut recorded, mut recorded_at) = (0, Instant::now());
         for name in names.iter().copied() {
             let recipe = self.new_keys.recipe_for(name.id);
             let master_key = recipe.master_key.as_ref();
@@ -86,13 +92,15 @@ impl KeyStore {
                     tries.answered(master_key);
                     done.push(rewrapped);
                 }
-                Err(error) => {
-                    failed.push(name);
-                    tries.failed(master_key, error);
-                }
+                Err(error) => tries.failed(master_key, error),
+            }
+            // A start after a crash finds in the manifest where each key file is to be unwrapped, but for the last few.
+            if recorded_at.elapsed() >= RECORDED_EVERY {
+                self.record_rewrapped(done.get(recorded..).unwrap_or_default());
+                (recorded, recorded_at) = (done.len(), Instant::now());
             }
         }
-        self.record_rewrapped(&done);
+        self.record_rewrapped(done.get(recorded..).unwrap_or_default());
         self.messages.rewrapped(&done);
         for rewrapped in &done {
             self.figures.known_versions().wrapped(rewrapped.entry.name, &rewrapped.encryption_context);
@@ -105,9 +113,12 @@ impl KeyStore {
         if only.is_none() && result.is_ok() {
             self.figures.readiness().set_fully_wrapped(true);
         }
-        result.map(|()| names.len()).map_err(|error| match error {
-            KeyStoreError::Several { failed: count, of, skipped, first } => {
-                KeyStoreError::NotAllRewrapped { failed: count, of, skipped, names: failed, first }
+        let count = names.len();
+        result.map(|()| count).map_err(|error| match error {
+            KeyStoreError::Several { of, skipped, first, .. } => {
+                let is_done = |name| done.iter().any(|done: &Rewrapped| done.entry.name == name);
+                let names: Vec<KeyName> = names.into_iter().filter(|name| !is_done(*name)).collect();
+                KeyStoreError::NotAllRewrapped { of, skipped, names, first }
             }
             error => error,
         })
@@ -124,17 +135,15 @@ impl KeyStore {
 
     /// At a good start, what was kept of before a re-wrap is of no use any more: the key files themselves have proven good.
     pub(super) fn forget_before_rewrap(&self, report: &LoadReport) {
-        let Ok(mut kept) = self.files.kept_before_rewrap() else { return };
-        let proven = |name| {
-            let mut accepted = report.accepted.iter();
-            accepted.any(|accepted| accepted.entry.name == name && accepted.instead_of.is_none())
-        };
-        kept.retain(|name| proven(*name));
-        if kept.is_empty() {
+        let Ok(kept) = self.files.kept_before_rewrap() else { return };
+        let from_files = report.accepted.iter().filter(|accepted| accepted.instead_of.is_none());
+        let of_kept = from_files.filter(|accepted| kept.binary_search(&accepted.entry.name).is_ok());
+        let proven: Vec<&Entry> = of_kept.map(|accepted| &accepted.entry).collect();
+        if proven.is_empty() {
             return;
         }
-        let forgotten = self.files.begin_adding().and_then(|adding| adding.forget_before_rewrap(&kept));
-        self.messages.forgot_before_rewrap(kept.len(), &forgotten);
+        let forgotten = self.files.begin_adding().and_then(|adding| adding.forget_before_rewrap(&proven));
+        self.messages.forgot_before_rewrap(&forgotten);
     }
 
     /// If it fails, the manifest is brought up to date at the next start: it knows the data keys.
@@ -149,3 +158,6 @@ impl KeyStore {
         }
     }
 }
+
+/// Of a re-wrap of many versions.
+const RECORDED_EVERY: Duration = Duration::from_secs(1);

@@ -7,16 +7,6 @@ use super::published::PublishedKeys;
 use super::{KeyId, KeyName, KeyStore, KeyStoreError, KeyVersion, given_up, trust};
 use crate::kms::MasterKeyId;
 
-/// Makes the next version of a key. If it fails, nothing has changed. The caller holds the lock of the key id.
-pub fn rotate(
-    maker: &Maker<'_>,
-    published: &PublishedKeys,
-    recipe: Recipe,
-    id: KeyId,
-) -> Result<NewVersion, KeyStoreError> {
-    maker.create(recipe, id, || next_version(maker.files(), published, id))
-}
-
 /// What comes of a key of which there are only versions that may not encrypt.
 pub enum Beside {
     /// A version of its own.
@@ -89,13 +79,22 @@ impl KeyStore {
         let _lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id))?;
         let rotated = self.make_next(id).map(|new| self.publish_new(new));
         self.count_rotation(rotated.as_ref().err());
-        rotated
+        rotated.inspect(|_| self.messages.rotated(1, &(self.who)()))
     }
 
     /// The caller holds the lock of the key id.
     pub(super) fn make_next(&self, id: KeyId) -> Result<NewVersion, KeyStoreError> {
+        self.make_numbered(id, || next_version(&self.files, self.published, id))
+    }
+
+    /// Makes a version that gets this number, as [`Maker::create`] does. The caller holds the lock of the key id.
+    pub(super) fn make_numbered(
+        &self,
+        id: KeyId,
+        number: impl Fn() -> Result<KeyVersion, KeyStoreError>,
+    ) -> Result<NewVersion, KeyStoreError> {
         let maker = self.maker(|| self.highest(id))?;
-        let new = rotate(&maker, self.published, self.new_keys.recipe_for(id), id);
+        let new = maker.create(self.new_keys.recipe_for(id), id, number);
         let new = new.map_err(|error| given_up(id, error));
         self.note_making(new.as_ref().err());
         let new = new?;

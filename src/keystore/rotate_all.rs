@@ -198,8 +198,15 @@ impl KeyStore {
             self.note_making(None);
             self.count_rotation(None);
         }
+        // What was made before it had to be ended does not say that more can be.
+        if let Err(KeyStoreError::Several { first, skipped: 1.., .. }) = &rotated {
+            self.note_making(Some(first));
+        }
         self.record(&made);
         self.publish_all_new(&made);
+        if !made.is_empty() {
+            self.messages.rotated(made.len(), &(self.who)());
+        }
         rotated.map(|()| ids.len())
     }
 }

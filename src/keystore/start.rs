@@ -150,4 +150,4 @@ fn recall(unanswered: &mut [UnansweredKey<'_>], mut before: BTreeMap<KeyName, Km
 }
 
 /// What KMS gets at least, to answer all keys that are waiting.
-const SHORTEST_ROUND: Duration = Duration::from_secs(5);
+pub const SHORTEST_ROUND: Duration = Duration::from_secs(5);

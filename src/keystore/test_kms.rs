@@ -27,6 +27,8 @@ pub(super) struct TestKms {
     pub(super) has_other_master_key: AtomicBool,
     /// Whether it wraps another key than it is given.
     pub(super) wraps_another_key: AtomicBool,
+    /// By which master key each key was said to be wrapped that was to be unwrapped, in order.
+    pub(super) asked_where: Mutex<Vec<Option<String>>>,
     /// ARNs of master keys that are disabled, for every call.
     pub(super) disabled: Mutex<BTreeSet<String>>,
 }
@@ -143,6 +145,8 @@ impl Kms for TestKms {
     }
 
     fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
+        let master_key = wrapped.master_key().map(|master_key| master_key.as_str().to_owned());
+        self.asked_where.lock().expect("asked").push(master_key);
         self.call(Call::Decrypt)?;
         let bytes = wrapped.as_bytes();
         if let Some(class) = bytes.last().and_then(|byte| self.refused.lock().expect("refused").get(byte).copied()) {

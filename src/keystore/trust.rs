@@ -36,9 +36,9 @@ impl<'a> KnownMasterKeys<'a> {
             let of_all = self.configured.master_key.as_ref().is_some_and(|of_all| names(of_all, arn));
             !of_all && self.configured.master_keys.all().any(|of_some| names(of_some, arn))
         };
-        let is_in_manifest = self.in_manifest.is_empty() || self.in_manifest.contains(&without_region(arn));
+        let is_in_manifest = self.in_manifest.contains(&without_region(arn));
         let was_trusted = || files.is_trusted(found.entry.name) == Some(true) && found.finding != Finding::New;
-        is_set || was_trusted() || (is_in_manifest && !is_of_others())
+        is_set || was_trusted() || self.in_manifest.is_empty() || (is_in_manifest && !is_of_others())
     }
 }
 

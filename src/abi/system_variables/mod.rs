@@ -104,6 +104,16 @@ system_variables! {
         run: rotate_key::rotate,
     }
 
+    ROTATION_PERIOD: Number<u32> {
+        name: c"rotation_period",
+        comment: c"Days after which a key gets a new version by itself; up to a tenth later, so that not all keys do on one \
+            day. If 0, none does",
+        default: 0,
+        range: 0..=36_500,
+        meaning: |days| u32::try_from(days).unwrap_or(0),
+        on_set: OnSet::Call(change_rotation_period),
+    }
+
     REWRAP_KEY: KeyCommand {
         name: c"rewrap_key",
         comment: c"Set it to a key id to have all versions of that key wrapped anew under the master key that is configured now, \
@@ -282,6 +292,12 @@ fn change_master_keys(master_keys: MasterKeysOfIds) {
 fn change_encryption_context(context: EncryptionContext) {
     change_settings(|settings| settings.encryption_context = context);
     try_again();
+}
+
+fn change_rotation_period(days: u32) {
+    if let Some(store) = plugin::store() {
+        store.set_rotation_period(days);
+    }
 }
 
 fn change_verify_interval(interval: Duration) {

@@ -23,6 +23,8 @@ pub struct Entry {
     pub(super) algorithm: Algorithm,
     /// The ARN of the master key that wraps it, as KMS gave it.
     pub(super) master_key: Option<String>,
+    /// The ARN of the master key that wraps what is kept of before a re-wrap.
+    pub(super) former_master_key: Option<String>,
     /// Of the whole key file, in hexadecimal digits.
     pub(super) file_sha256: String,
     /// Tells whether two wrapped keys hold the same data key.
@@ -64,6 +66,7 @@ impl Entry {
             created_by: String::new(),
             algorithm,
             master_key: key.master_key,
+            former_master_key: None,
             file_sha256: hex(&Sha256::digest(file)),
             key_check: key.key_check,
             is_trusted: true,
@@ -73,10 +76,15 @@ impl Entry {
         }
     }
 
-    /// The same, but wrapped by the master key of that ARN.
-    pub fn wrapped_by(mut self, master_key: Option<String>) -> Self {
-        self.master_key = master_key;
+    /// The same, of a re-wrapped key: with the ARN of the master key that wraps what is kept of before.
+    pub fn with_former_master_key(mut self, arn: Option<String>) -> Self {
+        self.former_master_key = arn;
         self
+    }
+
+    /// The ARN of the master key that wraps what is kept of before a re-wrap, as far as it is known.
+    pub fn former_master_key(&self) -> Option<&str> {
+        self.former_master_key.as_deref()
     }
 
     /// The same, but made on behalf of `who`.

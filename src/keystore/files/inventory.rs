@@ -183,6 +183,11 @@ impl Inventory {
         (master_keys, made.min().and_then(json::time))
     }
 
+    /// When a version was made, or first seen.
+    pub(super) fn created(&self, name: KeyName) -> Option<SystemTime> {
+        json::time(&self.state().manifest.entry(name)?.created)
+    }
+
     /// The highest version of a key that was ever here.
     pub(super) fn highest(&self, id: KeyId) -> Option<KeyVersion> {
         self.state().manifest.highest(id)

@@ -41,6 +41,9 @@ pub(super) struct Row {
     created_by: String,
     algorithm: AlgorithmName,
     master_key: Option<String>,
+    /// Only there after a re-wrap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    former_master_key: Option<String>,
     file_sha256: String,
     key_check: String,
     /// Only there if it is false.
@@ -73,6 +76,7 @@ impl From<&Entry> for Row {
             created_by: entry.created_by.clone(),
             algorithm: entry.algorithm.into(),
             master_key: entry.master_key.clone(),
+            former_master_key: entry.former_master_key.clone(),
             file_sha256: entry.file_sha256.clone(),
             key_check: entry.key_check.clone(),
             is_trusted: entry.is_trusted,
@@ -90,6 +94,7 @@ impl Row {
             created_by,
             algorithm,
             master_key,
+            former_master_key,
             file_sha256,
             key_check,
             is_trusted,
@@ -104,6 +109,7 @@ impl Row {
             created_by,
             algorithm: algorithm.into(),
             master_key,
+            former_master_key,
             file_sha256,
             key_check,
             is_trusted,

@@ -35,7 +35,6 @@ pub use manifest::Finding;
 pub use system_disk::SystemDisk;
 
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
-use crate::kms::WrappedKey;
 use durable_files::KeyFolder;
 use inventory::{Ask, Inventory, Place};
 use lock::FolderLock;
@@ -176,10 +175,9 @@ impl KeyFiles {
         self.folder.kept_before_rewrap()
     }
 
-    /// The wrapped key of before a re-wrap, if it is kept and can be read.
-    pub fn before_rewrap(&self, name: KeyName) -> Option<WrappedKey> {
-        let contents = self.folder.read_before_rewrap(name)?;
-        KeyFile::parse(name, &contents).ok().map(|file| file.wrapped)
+    /// What a key file said before a re-wrap, if that is kept and can be read.
+    pub fn before_rewrap(&self, name: KeyName) -> Option<KeyFile> {
+        KeyFile::parse(name, &self.folder.read_before_rewrap(name)?).ok()
     }
 
     /// What the manifest knows of a key version.
@@ -255,6 +253,11 @@ impl KeyFiles {
     /// as far as the manifest knows.
     pub fn summary(&self, latest: &[KeyName]) -> (BTreeSet<String>, Option<SystemTime>) {
         self.inventory.summary(latest)
+    }
+
+    /// When a version was made, or first seen, as far as the manifest knows.
+    pub fn created(&self, name: KeyName) -> Option<SystemTime> {
+        self.inventory.created(name)
     }
 
     /// Takes over what the manifest on the disk says, which another server with the same folder may have changed. Fails if
@@ -340,20 +343,30 @@ impl Adding<'_> {
     }
 
     /// Replaces a key file that holds `before`, or makes it if it is gone, which `before` says then. What it held is kept
-    /// beside it until [`Adding::forget_before_rewrap`]. Fails if somebody else has changed it.
-    pub fn replace(&self, name: KeyName, before: Option<&[u8]>, contents: &[u8]) -> Result<(), KeyStoreError> {
+    /// beside it until [`Adding::forget_before_rewrap`], unless something older is kept already, which is answered. Fails if
+    /// somebody else has changed it.
+    pub fn replace(&self, name: KeyName, before: Option<&[u8]>, contents: &[u8]) -> Result<bool, KeyStoreError> {
         if self.files.folder.contents(name)?.as_deref() != before {
             return Err(KeyStoreError::ChangedMeanwhile(self.files.path_of(name)));
         }
         match before {
             Some(before) => self.files.folder.replace_key(name, before, contents),
-            None => self.write(name, contents),
+            None => self.write(name, contents).map(|()| true),
         }
     }
 
-    /// Removes what was kept of before a re-wrap: the new key files have proven good.
-    pub fn forget_before_rewrap(&self, names: &[KeyName]) -> Result<(), KeyStoreError> {
-        self.files.folder.remove_before_rewrap(names)
+    /// Removes what was kept of before a re-wrap, where the key files are still those that have `proven` good. Answers how many
+    /// there were.
+    pub fn forget_before_rewrap(&self, proven: &[&Entry]) -> Result<usize, KeyStoreError> {
+        let mut names = Vec::new();
+        for entry in proven {
+            // Another server with the same folder may have re-wrapped it since.
+            if self.files.folder.contents(entry.name)?.is_some_and(|contents| entry.is_of(&contents)) {
+                names.push(entry.name);
+            }
+        }
+        self.files.folder.remove_before_rewrap(&names)?;
+        Ok(names.len())
     }
 
     /// Lets the datadir remember that its keys lie here. There are some.

@@ -8,9 +8,12 @@ use crate::keystore::failpoints::failpoint;
 use crate::keystore::{KeyName, KeyStoreError};
 
 impl KeyFolder {
-    /// All that a key file holds, whatever it is; `None` if it is not there.
+    /// All that a key file holds, whatever it is, as far as a key file may be long; `None` if it is not there.
     pub fn contents(&self, name: KeyName) -> Result<Option<Vec<u8>>, KeyStoreError> {
-        match self.open_document(&name.file_name(), u64::MAX) {
+        match self.open_document(&name.file_name(), LONGEST_FILE) {
+            Ok(Some((_, Kind::File { bytes, .. }))) if bytes > LONGEST_FILE => {
+                Err(KeyStoreError::LargeFile(self.path.join(name.file_name()), bytes))
+            }
             Ok(Some((contents, Kind::File { .. }))) => Ok(Some(contents)),
             Ok(Some(_)) => Err(KeyStoreError::NotAFile(self.path.join(name.file_name()))),
             Ok(None) => Ok(None),
@@ -19,11 +22,16 @@ impl KeyFolder {
     }
 
     /// Writes a key file in place of the one that is there, which holds `before`. That stays in a file beside it, which is on
-    /// the disk before the key file is touched: whenever the machine stops, the key file is whole, the old or the new one.
-    pub fn replace_key(&self, name: KeyName, before: &[u8], contents: &[u8]) -> Result<(), KeyStoreError> {
-        self.replace_document(&name.file_name_before_rewrap(), |_| Ok(before.to_vec()))?;
+    /// the disk before the key file is touched: whenever the machine stops, the key file is whole, the old or the new one. If
+    /// something is kept already, no start has proven what is there now: so that is what stays. Answers whether it does.
+    pub fn replace_key(&self, name: KeyName, before: &[u8], contents: &[u8]) -> Result<bool, KeyStoreError> {
+        let is_kept = self.read_before_rewrap(name).is_some();
+        if !is_kept {
+            self.replace_document(&name.file_name_before_rewrap(), |_| Ok(before.to_vec()))?;
+        }
         failpoint!("after_old_copy");
-        self.replace_document(&name.file_name(), |_| Ok(contents.to_vec()))
+        self.replace_document(&name.file_name(), |_| Ok(contents.to_vec()))?;
+        Ok(is_kept)
     }
 
     /// The versions whose old key file is kept, in order.

@@ -13,7 +13,7 @@ use super::create::NewVersion;
 use super::files::{Finding, FoundManifest};
 use super::load::{AcceptedKey, LoadReport, RefusedKey};
 use super::start::Survey;
-use super::{KeyName, KeyStoreError};
+use super::{KeyName, KeyStoreError, NewKeySettings};
 use crate::kms::{KmsError, MasterKeyId};
 use machine::Told;
 pub use restart::verified_text;
@@ -156,14 +156,18 @@ impl Messages {
     }
 
     /// Keys that may not encrypt new data, at every start and whenever they are loaded.
-    pub fn untrusted(&self, report: &LoadReport, known: &BTreeSet<String>) {
+    pub fn untrusted(&self, report: &LoadReport, known: &BTreeSet<String>, settings: &NewKeySettings) {
         for AcceptedKey { entry, .. } in report.accepted.iter().filter(|accepted| !accepted.entry.is_trusted) {
             let arn = entry.master_key().unwrap_or_default();
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            let setting = match settings.master_keys.of(entry.name.id) {
+                Some(_) => "the key id's entry in aws_key_management_master_keys",
+                None => "aws_key_management_master_key_id",
+            };
             self.0.warning(&format!(
                 "{}: its file has turned up here, wrapped by master key {arn}, while the keys of this server are wrapped by \
-                 {}. It is used to read, but never for new data. If you have put it here, set \
-                 aws_key_management_master_key_id to {arn} for one start to accept it; otherwise find out who has",
+                 {}. It is used to read, but never for new data. If you have put it here, set {setting} to {arn} for one \
+                 start to accept it; otherwise find out who has",
                 entry.name,
                 known.join(", ")
             ));
@@ -239,6 +243,27 @@ impl Messages {
                 folder.display()
             ));
         }
+    }
+
+    /// So many keys have a new version, because of `who`. What was made, [`Messages::made`] has said.
+    pub fn rotated(&self, keys: usize, who: &str) {
+        let what = if keys == 1 { "key" } else { "keys" };
+        self.0.note(&format!(
+            "rotated {keys} {what}, asked for by {who}. InnoDB's background threads encrypt pages of older versions anew as \
+             innodb_encryption_rotate_key_age says"
+        ));
+    }
+
+    /// A key is too old, and could not be rotated.
+    pub fn rotation_by_age_failed(&self, error: &KeyStoreError) {
+        self.0.error(&format!("rotation failed: {error}. It is tried again, after pauses of a minute to a day"));
+    }
+
+    /// The system's clock does not say how old keys are.
+    pub fn clock_was_set(&self) {
+        self.0.note(
+            "the system's clock was set: no key is rotated because of its age until the clock has been steady for an hour",
+        );
     }
 
     /// One key of many could not be rotated.

@@ -37,7 +37,7 @@ impl Messages {
         }
     }
 
-    /// A key version is wrapped as before.
+    /// A key version could not be re-wrapped.
     pub fn not_rewrapped(&self, error: &KeyStoreError) {
         self.0.error(&format!("not re-wrapped: {error}"));
     }
@@ -45,14 +45,15 @@ impl Messages {
     /// The manifest does not know of a re-wrap.
     pub fn rewrap_not_recorded(&self, error: &KeyStoreError) {
         self.0.warning(&format!(
-            "the manifest does not say yet what was re-wrapped, and will at the next start: {error}"
+            "the manifest does not say yet what was re-wrapped: repeat the statement; otherwise the next start finds out: {error}"
         ));
     }
 
-    /// What was kept of `count` key files of before a re-wrap was removed, or not.
-    pub fn forgot_before_rewrap(&self, count: usize, forgotten: &Result<(), KeyStoreError>) {
+    /// What was kept of some key files of before a re-wrap was removed, or not.
+    pub fn forgot_before_rewrap(&self, forgotten: &Result<usize, KeyStoreError>) {
         match forgotten {
-            Ok(()) => self.0.note(&format!(
+            Ok(0) => {}
+            Ok(count) => self.0.note(&format!(
                 "removed the old files of {count} key version(s), kept since they were re-wrapped: the new ones have proven good"
             )),
             Err(error) => self.0.note(&format!("the old files of re-wrapped keys are still kept: {error}")),

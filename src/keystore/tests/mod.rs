@@ -23,6 +23,7 @@ mod retry;
 mod rewrap;
 mod rotate;
 mod rotate_all;
+mod rotation_period;
 mod start;
 mod two_servers;
 mod verify;

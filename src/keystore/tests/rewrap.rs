@@ -85,13 +85,96 @@ fn the_old_files_stay_until_a_start_has_proven_the_new_ones() {
 }
 
 #[test]
+fn of_two_re_wraps_without_a_start_between_the_file_that_was_proven_is_kept() {
+    const THIRD: &str = "arn:aws:kms:us-west-2:1:key/third";
+    let (setup, store) = used();
+    let old = read(&setup, FILE);
+    store.rewrap(Some(id(7))).expect("re-wrapped");
+    store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(THIRD));
+    store.rewrap(Some(id(7))).expect("re-wrapped");
+    assert_eq!(read(&setup, KEPT), old);
+    let entry = store.files.entry(KeyName::new(7, 1).expect("a name")).expect("an entry");
+    assert_eq!((entry.master_key(), entry.former_master_key()), (Some(THIRD), Some(TEST_MASTER_KEY)));
+    // Both newer master keys are gone at the next start.
+    setup.kms.disable(THIRD, true);
+    setup.kms.disable(NEW, true);
+    assert_eq!(keys(&setup.open_under_new()), keys(&store));
+}
+
+#[test]
+fn what_another_server_has_re_wrapped_since_is_kept_by_a_start_that_has_proven_the_file_before() {
+    let (setup, store) = used();
+    let entry = store.files.entry(KeyName::new(7, 1).expect("a name")).expect("an entry");
+    store.rewrap(Some(id(7))).expect("re-wrapped");
+    let adding = store.files.begin_adding().expect("adding");
+    assert_eq!(adding.forget_before_rewrap(&[&entry]).expect("asked"), 0);
+    assert!(setup.files().contains(&KEPT.to_owned()));
+}
+
+#[test]
+fn a_key_that_is_used_from_the_old_file_does_not_make_the_manifest_vouch_for_the_new_one() {
+    let (setup, store) = used();
+    store.rewrap(None).expect("re-wrapped");
+    let (before, good) = (keys(&store), read(&setup, FILE));
+    drop(store);
+    fs::remove_file(setup.folder.path().join(FILE)).expect("remove");
+    setup.put(FILE, b"garbage");
+    let manifest = entries(&setup);
+    let store = setup.open_under_new();
+    assert_eq!(keys(&store), before);
+    assert!(setup.log.has("key 7 version 1 is used from a copy") && !setup.log.has("adopted"), "{:?}", setup.log.0);
+    assert_eq!(entries(&setup), manifest);
+    fs::remove_file(setup.folder.path().join(FILE)).expect("remove");
+    setup.put(FILE, &good);
+    setup.log.0.lock().expect("log").clear();
+    setup.open_under_new();
+    assert!(!setup.log.has("adopted") && !setup.log.has("warning"), "{:?}", setup.log.0);
+}
+
+fn entries(setup: &Setup) -> serde_json::Value {
+    let mut manifest: serde_json::Value = serde_json::from_slice(&read(setup, MANIFEST)).expect("JSON");
+    manifest["keys"].take()
+}
+
+#[test]
+fn a_key_of_another_algorithm_is_used_from_the_old_file_as_what_it_is() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    store.new_keys().change(|settings| settings.algorithm = Algorithm::AesCtr);
+    store.latest_or_new(id(7)).expect("made");
+    under_new(&store);
+    store.rewrap(None).expect("re-wrapped");
+    fs::remove_file(setup.folder.path().join(FILE)).expect("remove");
+    setup.put(FILE, b"garbage");
+    let again = setup.open_under_new();
+    let name = KeyName::new(7, 1).expect("a name");
+    assert_eq!((key(&again, 7, 1), again.published.algorithm(name)), (key(&store, 7, 1), Algorithm::AesCtr));
+}
+
+#[test]
+fn a_file_that_is_not_recorded_is_not_looked_for_where_the_manifest_says() {
+    let (setup, store) = used();
+    let manifest = read(&setup, MANIFEST);
+    store.rewrap(Some(id(7))).expect("re-wrapped");
+    drop(store);
+    // As after a crash before the manifest was written.
+    fs::remove_file(setup.folder.path().join(MANIFEST)).expect("remove");
+    setup.put(MANIFEST, &manifest);
+    setup.kms.asked_where.lock().expect("asked").clear();
+    setup.open_under_new();
+    let asked = setup.kms.asked_where.lock().expect("asked").clone();
+    let known = |arn: &str| Some(arn.to_owned());
+    assert_eq!(asked[..3], [known(TEST_MASTER_KEY), None, None], "key 1 is as it was");
+}
+
+#[test]
 fn what_fails_stays_as_it_was_and_is_named_and_all_others_are_tried() {
     let (setup, store) = used();
     let (old, manifest) = (read(&setup, FILE), read(&setup, MANIFEST));
     setup.kms.fail_next(&[(Encrypt, Class::Rejected)]);
     let error = store.rewrap(Some(id(7))).expect_err("one fails").to_string();
     assert!(
-        error.starts_with("1 of 2 key versions are wrapped as before (see the error log): key 7 version 1."),
+        error.starts_with("1 of 2 key versions could not be re-wrapped (see the error log): key 7 version 1."),
         "{error}"
     );
     assert_eq!(read(&setup, FILE), old);
@@ -102,7 +185,9 @@ fn what_fails_stays_as_it_was_and_is_named_and_all_others_are_tried() {
     setup.kms.disable(NEW, true);
     setup.kms.calls();
     let error = store.rewrap(None).expect_err("disabled").to_string();
-    assert!(error.contains("1 of 3 key versions") && error.contains("2 were not tried"), "{error}");
+    let all = "3 of 3 key versions could not be re-wrapped (see the error log), 2 were not tried, as they would fail like it: key 1 \
+               version 1, key 7 version 1, key 7 version 2. First: key 1 version 1";
+    assert!(error.contains(all), "{error}");
     assert_eq!(setup.kms.calls(), [Encrypt]);
 }
 

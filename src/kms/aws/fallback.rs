@@ -284,7 +284,13 @@ impl<'a> Group<'a> {
     fn into_answers(self) -> Vec<Result<PlainKey, KmsError>> {
         let no_answer = || self.route.home.region.connection.no_answer(Call::Decrypt);
         let keys = self.settled.into_iter().zip(self.failures);
-        keys.map(|(settled, failures)| settled.unwrap_or_else(|| Err(failures.into_error().unwrap_or_else(no_answer))))
-            .collect()
+        let error = |mut failures: Failures| {
+            // What the others say does not stand alone: the first region was not heard.
+            if !failures.has(0) {
+                failures.add(0, no_answer());
+            }
+            failures.into_error().unwrap_or_else(no_answer)
+        };
+        keys.map(|(settled, failures)| settled.unwrap_or_else(|| Err(error(failures)))).collect()
     }
 }
