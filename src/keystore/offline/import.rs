@@ -98,7 +98,7 @@ fn check_may_import(files: &KeyFiles, keys: &[NewKey]) -> Result<(), KeyStoreErr
     }
     // With the imported keys, the manifest names a master key, and no other is trusted any more.
     match files.present()?.into_iter().find(|name| !files.is_recorded(*name)) {
-        Some(name) => Err(KeyStoreError::NotRecordedYet(name)),
+        Some(name) => Err(OfflineError::NotRecordedYet(name).into()),
         None => Ok(()),
     }
 }

@@ -377,7 +377,10 @@ fn of_another_plugin() -> Setup {
 fn keys_that_are_imported_or_re_wrapped_cost_those_beside_them_no_trust() {
     let setup = of_another_plugin();
     let error = setup.import(AesCbc, &[new_key(9, 1, &[9; 16])]).err().expect("refused");
-    assert!(matches!(error, KeyStoreError::NotRecordedYet(first) if first == name(1, 1)), "{error}");
+    assert!(
+        matches!(error, KeyStoreError::Offline(OfflineError::NotRecordedYet(first)) if first == name(1, 1)),
+        "{error}"
+    );
     drop(setup.open().expect("open"));
     setup.import(AesCbc, &[new_key(9, 1, &[9; 16])]).expect("imported");
     assert_eq!(setup.open().expect("open").published.ids().len(), 3);
