@@ -52,7 +52,7 @@ pub enum VersionState {
     Failed,
     /// Its file is gone.
     Missing,
-    /// Its file is gone, and nothing needs it: see [`super::files::KeyFiles::left_behind`].
+    /// Its file is gone, and nothing needs it: it was left behind when the folder was copied.
     LeftBehind,
     /// Nobody has asked for it yet: another server with the same folder has made it.
     NotLoaded,
