@@ -39,8 +39,11 @@ FROM JSON_TABLE(aws_key_management_keys(), '$[*]' COLUMNS (
 )) AS k */;
 
 # The same versions, with the number of InnoDB tablespaces that may hold pages of each. A tablespace tells the lowest version
-# of its pages and the latest version of its key, so all between count; if some of its pages are not encrypted yet, the lowest
-# is 0, and all versions count.
+# of its pages, and all from there on count; if some of its pages are not encrypted yet, the lowest is 0, and all versions
+# count; they do too while its pages are being encrypted anew or written to the disk. It rather counts one too many than too few.
+#
+# It counts what the server has opened. All tablespaces are, if the plugin was there when the server started; one that was
+# installed later, or a file that cannot be opened, leaves some out.
 #
 # NOT COUNTED: the redo log, which from MariaDB 10.8 on keeps the version that it was made with, and which SQL does not tell;
 # binary logs; Aria tables; temporary files; backups. A version with 0 tablespaces may still be needed by one of these.
@@ -49,6 +52,6 @@ SELECT v.KEY_ID, v.KEY_VERSION, v.IS_LATEST, v.STATE, v.CREATED, v.MASTER_KEY, C
 FROM sys.aws_key_management_key_versions AS v
 LEFT JOIN information_schema.INNODB_TABLESPACES_ENCRYPTION AS t
   ON t.CURRENT_KEY_ID = v.KEY_ID
-  AND v.KEY_VERSION BETWEEN t.MIN_KEY_VERSION AND t.CURRENT_KEY_VERSION
+  AND (t.ROTATING_OR_FLUSHING OR v.KEY_VERSION >= t.MIN_KEY_VERSION)
   AND NOT (t.ENCRYPTION_SCHEME = 0 AND t.MIN_KEY_VERSION = 0)
 GROUP BY v.KEY_ID, v.KEY_VERSION, v.IS_LATEST, v.STATE, v.CREATED, v.MASTER_KEY */;

@@ -126,8 +126,8 @@ impl Findings {
         state.rounds_without_answer = match (without_answer, has_answer) {
             (true, _) if scope.was_asked_for => state.rounds_without_answer,
             (true, _) => state.rounds_without_answer + 1,
-            (false, true) => 0,
-            (false, false) => state.rounds_without_answer,
+            (false, true) if state.unknown.is_empty() => 0,
+            (false, _) => state.rounds_without_answer,
         };
         state.has_seen_all |= scope.is_all && state.unknown.is_empty();
         state.folder = None;
@@ -160,6 +160,15 @@ impl Findings {
             state.making.extend(trouble.map(|trouble| (master_key.clone(), trouble)));
         }
         state.news()
+    }
+
+    /// Forgets what was found of others than `needed`, which are in order: of versions that somebody has retired meanwhile.
+    pub fn keep_only(&self, needed: &[KeyName]) {
+        let mut state = self.state();
+        let is_needed = |name: &KeyName| needed.binary_search(name).is_ok();
+        state.failing.retain(|name, _| is_needed(name));
+        state.from_copies.retain(|name, _| is_needed(name));
+        state.unknown.retain(|name, _| is_needed(name));
     }
 
     /// What is to be checked again before long, in order. What would be used from a copy has time.

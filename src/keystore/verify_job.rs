@@ -120,6 +120,7 @@ impl VerifyJob {
                 return None;
             }
         };
+        findings.keep_only(&names);
         let names = match is_all {
             true => names,
             false => {

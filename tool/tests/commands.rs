@@ -71,6 +71,32 @@ fn a_good_backup_is_verified_and_one_without_a_key_is_not() {
 }
 
 #[test]
+fn what_a_copy_may_be_without_is_a_failure_unless_somebody_accepts_it() {
+    let setup = Setup::with_keys();
+    // A copy of the datadir, in which the manifest is another file.
+    let copy = tempfile::tempdir().unwrap();
+    fs::create_dir(copy.path().join("mysql")).unwrap();
+    for name in setup.names().iter().filter(|name| name.starts_with("aws-kms-key")) {
+        fs::copy(setup.path(name), copy.path().join(name)).unwrap();
+    }
+    let folder = copy.path().to_str().unwrap();
+    setup.run(&["verify", folder]).check(0, &["3 of 3"]);
+    fs::remove_file(copy.path().join("aws-kms-key.7.2")).unwrap();
+    setup.run(&["verify", folder]).check(1, &["key 7 version 2: left behind", "--allow-left-behind", "2 of 2"]);
+    setup.run(&["verify", folder, "--allow-left-behind"]).check(0, &["key 7 version 2: left behind", "2 of 2"]);
+    fs::remove_file(copy.path().join("aws-kms-key.manifest.json")).unwrap();
+    setup.run(&["verify", folder]).check(1, &["there is no manifest", "2 of 2"]);
+    setup.run(&["verify", folder, "--no-manifest"]).check(0, &["2 of 2"]);
+    // One that is damaged is left as it is by what would write.
+    fs::write(copy.path().join("aws-kms-key.manifest.json"), "{").unwrap();
+    setup.run(&["verify", folder, "--no-manifest"]).check(1, &["the manifest is damaged"]);
+    for words in [&["rewrap", folder, "--master-key", NEW][..], &["retire", folder, "7.2", "--yes-i-checked"]] {
+        setup.run(words).check(1, &["is damaged", "Nothing has changed"]);
+    }
+    assert_eq!(fs::read(copy.path().join("aws-kms-key.manifest.json")).unwrap(), b"{");
+}
+
+#[test]
 fn of_a_kms_that_says_nothing_the_exit_code_tells() {
     let mut setup = Setup::with_keys();
     let unreachable = setup.run_with(&["verify", DATADIR], "", NO_KMS);
@@ -237,6 +263,15 @@ fn keys_in_a_folder_of_their_own_are_remembered_by_the_datadir() {
     assert!(!names_in(keys.path()).contains(&"aws-kms-key.datadir.json".to_owned()));
     setup.run(&["verify", folder]).check(0, &["3 of 3"]);
     let elsewhere = format!("lie in {folder}: give that folder");
+    // Old keys in the datadir do not make it good.
+    for name in ["aws-kms-key.1.1", "aws-kms-key.7.1", "aws-kms-key.7.2", "aws-kms-key.manifest.json"] {
+        fs::copy(keys.path().join(name), setup.path(name)).unwrap();
+    }
+    setup.run(&["verify", DATADIR]).check(1, &["3 of 3", &elsewhere]);
+    setup.run(&["list", DATADIR]).check(1, &[&elsewhere]);
+    for name in ["aws-kms-key.1.1", "aws-kms-key.7.1", "aws-kms-key.7.2", "aws-kms-key.manifest.json"] {
+        fs::remove_file(setup.path(name)).unwrap();
+    }
     setup.run(&["verify", DATADIR]).check(1, &[&elsewhere]);
     setup.run(&["rewrap", DATADIR, "--master-key", NEW]).check(1, &["the keys of this datadir lie in"]);
     setup.run(&["rewrap", folder, "--datadir", DATADIR, "--master-key", NEW]).check(0, &["3 of 3"]);
@@ -273,6 +308,11 @@ fn a_version_is_retired_when_its_file_is_gone_and_somebody_has_checked() {
     retire("7.1").check(1, &["key 7 version 1: its key file", "is there", "move the file to a safe place first"]);
     retire("7").check(2, &["such as 7.2"]);
     retire("8.1").check(1, &["the manifest does not know it"]);
+    // The version that the server encrypts with.
+    let latest = fs::read(setup.path("aws-kms-key.7.2")).unwrap();
+    fs::remove_file(setup.path("aws-kms-key.7.2")).unwrap();
+    retire("7.2").check(1, &["key 7 version 2: it is the highest version of its key"]);
+    fs::write(setup.path("aws-kms-key.7.2"), latest).unwrap();
     fs::remove_file(setup.path("aws-kms-key.7.1")).unwrap();
     setup.run(&["verify", DATADIR]).check(1, &["key 7 version 1: missing"]);
     retire("7.1").check(0, &["key 7 version 1: retired. Its number is not used again"]);

@@ -20,6 +20,24 @@ pub enum OfflineError {
          imported. Nothing was imported"
     )]
     NotRecordedYet(KeyName),
+    /// A key file that was to be re-wrapped is one that the manifest does not know.
+    #[error(
+        "{0}: the manifest does not know its key file yet. Start the server once with this plugin, which knows whether to trust it, \
+         before it is re-wrapped"
+    )]
+    NotSeenYet(KeyName),
+    /// The manifest is damaged.
+    #[error(
+        "the manifest of the key files in {folder} is damaged ({reason}). Restore it from a backup; otherwise the next start of the \
+         server puts it aside and makes it anew. Nothing has changed", folder = .0.display(), reason = .1
+    )]
+    DamagedManifest(PathBuf, String),
+    /// The version that its key encrypts with was to be retired.
+    #[error(
+        "{0}: it is the highest version of its key, which a server encrypts with. Retire it together with all others of the key, when \
+         no data needs the key any more, or rotate the key first"
+    )]
+    IsLatest(KeyName),
     /// A version that was to be retired was never here.
     #[error("{0}: the manifest does not know it, so nobody misses it")]
     NothingToRetire(KeyName),

@@ -53,7 +53,11 @@ impl OpenFolder {
     pub fn to_read(folder: &Path) -> Result<Self, KeyStoreError> {
         // Only in a copy of a datadir can a key version have been left behind: see [`KeyFiles::left_behind`].
         let datadir = if is_datadir(folder) { folder } else { Path::new("") };
-        Self::open(Arc::new(SystemDisk), &Folders { keys: folder, also: None, datadir, is_read_only: true })
+        Self::read_on(Arc::new(SystemDisk), folder, datadir)
+    }
+
+    fn read_on(disk: Arc<dyn Disk>, folder: &Path, datadir: &Path) -> Result<Self, KeyStoreError> {
+        Self::open(disk, &Folders { keys: folder, also: None, datadir, is_read_only: true })
     }
 
     /// To change something. Fails if the keys of `datadir` lie in another folder.
@@ -62,6 +66,10 @@ impl OpenFolder {
     }
 
     pub(super) fn to_write_on(disk: Arc<dyn Disk>, folder: &Path, datadir: &Path) -> Result<Self, KeyStoreError> {
+        // To open it for writing puts a damaged one aside.
+        if let ManifestState::Damaged(reason) = Self::read_on(disk.clone(), folder, datadir)?.manifest() {
+            return Err(OfflineError::DamagedManifest(folder.to_owned(), reason).into());
+        }
         Self::open(disk, &Folders { keys: folder, also: None, datadir, is_read_only: false })
     }
 

@@ -18,5 +18,14 @@ pub fn retire(folder: &OpenFolder, names: &[KeyName]) -> Result<(), KeyStoreErro
             return Err(OfflineError::NothingToRetire(name).into());
         }
     }
+    for name in names.iter().copied() {
+        let mut of_key = files.recorded();
+        of_key.extend(files.versions(name.id)?.into_iter().map(|version| KeyName { id: name.id, version }));
+        of_key.retain(|other| other.id == name.id);
+        let is_highest = of_key.iter().all(|other| *other <= name);
+        if is_highest && of_key.iter().any(|other| !names.contains(other)) {
+            return Err(OfflineError::IsLatest(name).into());
+        }
+    }
     adding.retire(names)
 }

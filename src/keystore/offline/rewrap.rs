@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{OpenFolder, no_settings, recipe};
+use super::{ManifestState, OfflineError, OpenFolder, no_settings, recipe};
 use crate::keystore::adopt::adopt;
 use crate::keystore::files::Entry;
 use crate::keystore::{KeyId, KeyName, KeyStoreError, load, start};
@@ -30,7 +30,7 @@ pub fn rewrap(
     time: Duration,
 ) -> Result<Rewrapping, KeyStoreError> {
     let files = &folder.files;
-    let survey = start::survey(files)?;
+    let mut survey = start::survey(files)?;
     let is_wanted = |name: &KeyName| only.is_none_or(|id| name.id == id);
     if let (Some(id), false) = (only, survey.present.iter().chain(&survey.missing).any(is_wanted)) {
         return Err(KeyStoreError::NoSuchKey(id));
@@ -39,7 +39,20 @@ pub fn rewrap(
     drop(files.begin_adding()?);
     // All of them, for the manifest: see below.
     let mut report = load::load(files, kms, &survey.present, Instant::now() + time);
+    // The settings are not known here. So what a server has not trusted stays so, and what it has not seen yet is left to it.
+    let accepted = std::mem::take(&mut report.accepted);
+    let (mut not_seen, mut not_trusted) = (Vec::new(), Vec::new());
+    for accepted in accepted {
+        let name = accepted.entry.name;
+        match files.is_trusted(name) {
+            Some(true) => report.accepted.push(accepted),
+            Some(false) => not_trusted.push(name),
+            None if folder.manifest() == ManifestState::Missing => report.accepted.push(accepted),
+            None => not_seen.push(name),
+        }
+    }
     report.judge(files, &no_settings());
+    survey.confirm_left_behind(&report);
     // As a start does it: a version that stays as it is must not be the only one under a master key that the manifest does not
     // know then.
     let adoption = adopt(files, &no_settings(), &mut report, &survey.left_behind);
@@ -48,6 +61,8 @@ pub fn rewrap(
     }
     let mut failed: Vec<_> = report.refused.into_iter().map(|refused| (refused.name, refused.error)).collect();
     failed.extend(survey.missing.iter().map(|name| (*name, KeyStoreError::Gone(*name, files.path_of(*name)))));
+    failed.extend(not_trusted.into_iter().map(|name| (name, KeyStoreError::NotAccepted(name))));
+    failed.extend(not_seen.into_iter().map(|name| (name, OfflineError::NotSeenYet(name).into())));
     failed.retain(|(name, _)| is_wanted(name));
     let (mut done, mut entries): (Vec<_>, Vec<Entry>) = (Vec::new(), Vec::new());
     for accepted in report.accepted.into_iter().filter(|accepted| is_wanted(&accepted.entry.name)) {

@@ -87,7 +87,12 @@ impl Found {
     /// What is wrong, and what to do; `None` if nothing is.
     pub fn reason(&self) -> Option<String> {
         match self {
-            Self::Good | Self::New | Self::LeftBehind => None,
+            Self::Good | Self::New => None,
+            Self::LeftBehind => Some(
+                "its key file is not in this copy. It was made while the copy was taken, as far as can be told, and no data in the \
+                 copy needs it then. If that is so, verify --allow-left-behind accepts it; otherwise the copy is not whole"
+                    .to_owned(),
+            ),
             Self::NotTrusted => Some(NOT_TRUSTED.to_owned()),
             Self::OnlyBeforeRewrap(error) => Some(format!(
                 "KMS does not unwrap the key file, but it does unwrap what the file held before it was re-wrapped, which is kept \
@@ -116,6 +121,11 @@ impl Verification {
         self.versions.iter().filter(|version| matches!(version.found, Found::Good | Found::New)).count()
     }
 
+    /// Whether versions are missing that are not needed, if they were made while the copy was taken.
+    pub fn has_left_behind(&self) -> bool {
+        self.versions.iter().any(|version| matches!(version.found, Found::LeftBehind))
+    }
+
     /// How many a server needs.
     pub fn needed(&self) -> usize {
         self.versions.iter().filter(|version| !matches!(version.found, Found::LeftBehind)).count()
@@ -142,7 +152,9 @@ pub fn verify(folder: &OpenFolder, kms: &dyn Kms, time: Duration) -> Result<Veri
     for accepted in report.accepted {
         let found = match accepted.instead_of {
             Some(error) => Found::OnlyBeforeRewrap(error),
-            None if !accepted.entry.is_trusted => Found::NotTrusted,
+            None if !accepted.entry.is_trusted || files.is_trusted(accepted.entry.name) == Some(false) => {
+                Found::NotTrusted
+            }
             None if accepted.finding == Finding::New => Found::New,
             None => Found::Good,
         };

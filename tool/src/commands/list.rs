@@ -31,7 +31,9 @@ pub fn run(options: &Options) -> Result<Ending> {
     } else {
         print(&text(&listing, &remarks));
     }
-    let is_wrong = listing.versions.iter().any(|listed| listed.state.is_wrong()) || !has_whole_manifest(&folder);
+    let is_wrong = listing.versions.iter().any(|listed| listed.state.is_wrong())
+        || !has_whole_manifest(&folder)
+        || folder.elsewhere()?.is_some();
     Ok(if is_wrong { Ending::Wrong } else { Ending::Good })
 }
 

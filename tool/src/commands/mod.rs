@@ -30,7 +30,7 @@ fn remarks(folder: &OpenFolder, is_empty: bool) -> Result<Vec<String>, KeyStoreE
     remarks.extend(match folder.manifest() {
         ManifestState::Good { unreadable: 0 } => None,
         ManifestState::Missing if is_empty => None,
-        ManifestState::Missing => Some("there is no manifest: that a key file is missing cannot be noticed".to_owned()),
+        ManifestState::Missing => Some("there is no manifest: that a key file is missing cannot be noticed (verify --no-manifest accepts that)".to_owned()),
         ManifestState::Good { unreadable } => Some(format!("{unreadable} entries of the manifest cannot be read")),
         ManifestState::Damaged(reason) => Some(format!(
             "the manifest is damaged ({reason}): that a key file is missing cannot be noticed. The next start of the server puts \

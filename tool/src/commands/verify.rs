@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use aws_key_management::keystore::offline::{self, OpenFolder, Verdict, Verification};
+use aws_key_management::keystore::offline::{self, ManifestState, OpenFolder, Verdict, Verification};
 use serde_json::{Value, json};
 
 use super::{has_whole_manifest, lines, manifest_json, remarks};
@@ -20,6 +20,13 @@ pub struct Options {
     /// As JSON
     #[arg(long)]
     json: bool,
+    /// Accepts a folder without a manifest, though then nobody can tell whether a key file is missing: one that only the C++
+    /// plugin has used
+    #[arg(long)]
+    no_manifest: bool,
+    /// Accepts key versions that are missing and were made while the copy was taken, as far as that can be told
+    #[arg(long)]
+    allow_left_behind: bool,
     #[command(flatten)]
     kms: kms::Connection,
 }
@@ -41,8 +48,14 @@ pub fn run(options: &Options) -> Result<Ending> {
     } else {
         print(&text(&verification, &remarks));
     }
+    let is_whole = match folder.manifest() {
+        ManifestState::Missing => options.no_manifest,
+        _ => has_whole_manifest(&folder),
+    };
+    let is_where_the_keys_are = folder.elsewhere()?.is_none();
+    let has_all = options.allow_left_behind || !verification.has_left_behind();
     Ok(match verification.verdict() {
-        Verdict::Good if !has_whole_manifest(&folder) => Ending::Wrong,
+        Verdict::Good if !(is_whole && is_where_the_keys_are && has_all) => Ending::Wrong,
         Verdict::Good => Ending::Good,
         Verdict::Wrong => Ending::Wrong,
         Verdict::Unanswered => Ending::Unanswered,
