@@ -81,6 +81,11 @@ fn what_a_copy_may_be_without_is_a_failure_unless_somebody_accepts_it() {
     }
     let folder = copy.path().to_str().unwrap();
     setup.run(&["verify", folder]).check(0, &["3 of 3"]);
+    // What ties the datadir and its keys together.
+    let id = fs::read(copy.path().join("aws-kms-key.folder.json")).unwrap();
+    fs::remove_file(copy.path().join("aws-kms-key.folder.json")).unwrap();
+    setup.run(&["verify", folder]).check(1, &["3 of 3", "aws-kms-key.folder.json is missing"]);
+    fs::write(copy.path().join("aws-kms-key.folder.json"), id).unwrap();
     fs::remove_file(copy.path().join("aws-kms-key.7.2")).unwrap();
     setup.run(&["verify", folder]).check(1, &["key 7 version 2: left behind", "--allow-left-behind", "2 of 2"]);
     setup.run(&["verify", folder, "--allow-left-behind"]).check(0, &["key 7 version 2: left behind", "2 of 2"]);

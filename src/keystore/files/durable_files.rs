@@ -17,6 +17,7 @@ use crate::keystore::failpoints::failpoint;
 use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
 
 /// The folder of the key files.
+#[derive(Clone)]
 pub struct KeyFolder {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) path: PathBuf,

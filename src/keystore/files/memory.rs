@@ -41,6 +41,11 @@ struct FolderId {
     id: String,
 }
 
+/// Fails if `folder` is a datadir whose keys do not lie in it, as a start of a server would find.
+pub(super) fn check_as_datadir(folder: &KeyFolder) -> Result<(), KeyStoreError> {
+    Memory::new(folder.clone()).check(folder)
+}
+
 impl Memory {
     pub(super) fn new(datadir: KeyFolder) -> Self {
         Self { datadir, seen: Mutex::new(None) }

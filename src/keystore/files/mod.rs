@@ -184,6 +184,11 @@ impl KeyFiles {
         memory::elsewhere(&self.folder)
     }
 
+    /// Fails if the folder is a datadir whose keys do not lie in it, as a start of a server would find.
+    pub fn check_as_datadir(&self) -> Result<(), KeyStoreError> {
+        memory::check_as_datadir(&self.folder)
+    }
+
     /// The names of files like those of the plugin which a server that runs well does not need, in order: what a re-wrap or a
     /// stopped server has left, and what a person has put there.
     pub fn other_names(&self) -> Result<Vec<String>, KeyStoreError> {

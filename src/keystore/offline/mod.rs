@@ -93,6 +93,12 @@ impl OpenFolder {
         }
     }
 
+    /// Fails if the folder is a datadir, or a copy of one, with which a server would not start: its keys lie elsewhere, or the
+    /// files that tie the two together are not those that were.
+    pub fn check_as_datadir(&self) -> Result<(), KeyStoreError> {
+        if is_datadir(self.path()) { self.files.check_as_datadir() } else { Ok(()) }
+    }
+
     /// Where the keys lie, if the folder is a datadir that remembers that they lie in another one.
     pub fn elsewhere(&self) -> Result<Option<PathBuf>, KeyStoreError> {
         self.files.elsewhere()

@@ -42,7 +42,12 @@ pub fn run(options: &Options) -> Result<Ending> {
              {error}"
         );
     }
-    let remarks = remarks(&folder, verification.versions.is_empty())?;
+    let mut remarks = remarks(&folder, verification.versions.is_empty())?;
+    let is_where_the_keys_are = folder.elsewhere()?.is_none();
+    let as_datadir = folder.check_as_datadir();
+    if let (Err(error), true) = (&as_datadir, is_where_the_keys_are) {
+        remarks.push(error.to_string());
+    }
     if options.json {
         print_json(&json(&folder, &verification, &remarks));
     } else {
@@ -52,10 +57,9 @@ pub fn run(options: &Options) -> Result<Ending> {
         ManifestState::Missing => options.no_manifest,
         _ => has_whole_manifest(&folder),
     };
-    let is_where_the_keys_are = folder.elsewhere()?.is_none();
     let has_all = options.allow_left_behind || !verification.has_left_behind();
     Ok(match verification.verdict() {
-        Verdict::Good if !(is_whole && is_where_the_keys_are && has_all) => Ending::Wrong,
+        Verdict::Good if !(is_whole && is_where_the_keys_are && as_datadir.is_ok() && has_all) => Ending::Wrong,
         Verdict::Good => Ending::Good,
         Verdict::Wrong => Ending::Wrong,
         Verdict::Unanswered => Ending::Unanswered,
