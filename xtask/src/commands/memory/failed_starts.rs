@@ -85,7 +85,7 @@ const INSTALL: &str = "INSTALL SONAME 'aws_key_management'";
 /// An option that makes a start fail, and what the error says. The last fails when the plugin's thread is running and has
 /// called KMS.
 const FAILURES: [(&str, &str); 4] = [
-    ("endpoint_url = nonsense", "aws_key_management_endpoint_url is 'nonsense'"),
+    ("endpoint_url = nonsense", "aws_key_management_endpoint_url is wrong: 'nonsense'"),
     ("keyfile_dir = /there/is/no/such/folder", "/there/is/no/such/folder"),
     ("allowed_key_ids = 1,x", "'x' is neither a key id"),
     ("endpoint_url = http://127.0.0.1:1\nloose_aws_key_management_startup_timeout = 1", "Decrypt"),
