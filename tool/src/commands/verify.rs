@@ -59,7 +59,11 @@ pub fn run(options: &Options) -> Result<Ending> {
     };
     let has_all = options.allow_left_behind || !verification.has_left_behind();
     Ok(match verification.verdict() {
-        Verdict::Good if !(is_whole && is_where_the_keys_are && as_datadir.is_ok() && has_all) => Ending::Wrong,
+        Verdict::Good | Verdict::Unanswered
+            if !(is_whole && is_where_the_keys_are && as_datadir.is_ok() && has_all) =>
+        {
+            Ending::Wrong
+        }
         Verdict::Good => Ending::Good,
         Verdict::Wrong => Ending::Wrong,
         Verdict::Unanswered => Ending::Unanswered,
