@@ -53,6 +53,11 @@ impl<'a> Faults<'a> {
         words.iter().any(|words| message.contains(words)) || (of_a_table && !words.is_empty())
     }
 
+    /// The server is stopped, in order: it gives up what it is doing for a statement.
+    pub fn stop(&self) {
+        self.expect("given up, since the server stops");
+    }
+
     fn expect(&self, words: &'static str) {
         self.words.lock().unwrap_or_else(PoisonError::into_inner).insert(words);
     }

@@ -132,6 +132,7 @@ impl<'a> Career<'a> {
             // Whatever came of the troubles: without a server the clients end.
             let ended = if self.rng.u32(..4) == 0 {
                 self.happened.orderly_restarts += 1;
+                faults.stop();
                 faults.clear().and_then(|()| server.stop())
             } else {
                 self.happened.kills += 1;
