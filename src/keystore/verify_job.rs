@@ -192,10 +192,6 @@ impl KeyStore {
     pub(super) fn take_verified(&self, verified: Vec<Verified>, scope: Scope) {
         let in_memory = |name| self.published.with_key(name, |_| ()).is_some();
         let is_good = |verified: &&Verified| !matches!(verified.verdict, Verdict::Failed(_));
-        let now = SystemTime::now();
-        for good in verified.iter().filter(|verified| matches!(verified.verdict, Verdict::Good)) {
-            self.figures.known_versions().set_last_verified(good.name, now);
-        }
         let to_load = verified.iter().filter(is_good).filter(|good| !in_memory(good.name));
         // Who tries failed keys again publishes it.
         if to_load.filter(|good| self.failures.hurry(good.name)).count() > 0 {
