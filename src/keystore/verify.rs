@@ -114,7 +114,7 @@ fn compare(
     unwrapped: &Unwrapped<'_>,
     now: SystemTime,
 ) -> Result<(), KeyStoreError> {
-    let (name, algorithm) = (unwrapped.stored.name, unwrapped.stored.file.algorithm);
+    let (name, algorithm) = (unwrapped.stored.name, unwrapped.algorithm);
     load::check(files, unwrapped, now)?;
     match in_memory(name) {
         Some(key) if !bool::from(key.as_bytes().ct_eq(unwrapped.plain.as_bytes())) => {

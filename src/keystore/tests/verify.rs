@@ -262,6 +262,20 @@ fn a_version_that_would_be_used_from_a_copy_is_ready_but_not_fully_wrapped() {
 }
 
 #[test]
+fn a_version_of_another_algorithm_than_its_damaged_file_names_is_found_in_its_copy() {
+    let (setup, store, ..) = running(1);
+    store.new_keys().change(|settings| settings.algorithm = Algorithm::AesCtr);
+    store.latest_or_new(id(7)).expect("made");
+    store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse("arn:aws:kms:eu-west-1:1:key/new"));
+    store.rewrap(None).expect("re-wrapped");
+    remove(&setup, "aws-kms-key.7.1");
+    setup.put("aws-kms-key.7.1", b"garbage");
+    let asked = store.verify(Some(id(7)));
+    assert!(asked.result.is_ok(), "{:?}", asked.lines);
+    assert!(asked.lines.iter().any(|line| line.contains("only from a copy")), "{:?}", asked.lines);
+}
+
+#[test]
 fn whether_keys_can_be_made_is_asked_under_each_configured_master_key() {
     let (setup, store, mut job, begun) = running(1);
     let readiness = store.figures().readiness();
