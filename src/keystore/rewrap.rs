@@ -8,7 +8,7 @@ use super::load::LoadReport;
 use super::new_keys::Recipe;
 use super::tries::Tries;
 use super::{DataKey, KeyId, KeyName, KeyStore, KeyStoreError, Role, given_up, verify};
-use crate::kms::{EncryptionContext, Kms};
+use crate::kms::{EncryptionContext, Kms, MasterKeyId, WrappedKey};
 use crate::waits;
 
 /// A key version that was wrapped anew.
@@ -30,7 +30,6 @@ pub fn rewrap(
     name: KeyName,
     key: &DataKey,
 ) -> Result<Rewrapped, KeyStoreError> {
-    let kms_failed = |error| KeyStoreError::Kms(name, error);
     files.refresh()?;
     files.check_may_add()?;
     check_is_accepted(files, name)?;
@@ -38,14 +37,10 @@ pub fn rewrap(
     // KMS is not asked for what cannot be stored. The lock is not kept: others may need it while KMS is asked.
     drop(files.begin_adding()?);
     let held = files.contents(name)?;
-    let wrapped = kms.encrypt(master_key, key.as_bytes(), &recipe.encryption_context).map_err(kms_failed)?;
-    let plain = kms.decrypt(&wrapped).map_err(kms_failed)?;
-    if plain.as_bytes() != key.as_bytes() {
-        return Err(KeyStoreError::NotTheSameKey(name));
-    }
+    let (wrapped, traits) = wrap(kms, master_key, &recipe.encryption_context, name, key.as_bytes())?;
     let now = SystemTime::now();
     let contents = KeyFile { algorithm: key.algorithm(), wrapped }.to_bytes(name, now)?;
-    let entry = Entry::new(name, &contents, key.algorithm(), Traits::of(&plain), now);
+    let entry = Entry::new(name, &contents, key.algorithm(), traits, now);
     let adding = files.begin_adding()?;
     // What the manifest on the disk says of the key, and of whether it may encrypt, was asked once more under the lock.
     files.check(&entry)?;
@@ -58,6 +53,23 @@ pub fn rewrap(
     };
     let entry = entry.with_former_master_key(former);
     Ok(Rewrapped { entry, encryption_context: recipe.encryption_context.clone(), before })
+}
+
+/// Has KMS wrap a key, and proves, by unwrapping it, that the key can be had back.
+pub fn wrap(
+    kms: &dyn Kms,
+    master_key: &MasterKeyId,
+    encryption_context: &EncryptionContext,
+    name: KeyName,
+    key: &[u8],
+) -> Result<(WrappedKey, Traits), KeyStoreError> {
+    let failed = |error| KeyStoreError::Kms(name, error);
+    let wrapped = kms.encrypt(master_key, key, encryption_context).map_err(failed)?;
+    let plain = kms.decrypt(&wrapped).map_err(failed)?;
+    match plain.as_bytes() == key {
+        true => Ok((wrapped, Traits::of(&plain))),
+        false => Err(KeyStoreError::NotTheSameKey(name)),
+    }
 }
 
 /// Under a master key of this server's, it would be trusted from the next start on.

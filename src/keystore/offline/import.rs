@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use super::{OfflineError, OpenFolder};
 use crate::cipher::Algorithm;
-use crate::keystore::files::{Entry, KeyFile, KeyFiles, Traits};
-use crate::keystore::{DataKey, KeyId, KeyName, KeyStoreError};
+use crate::keystore::files::{Entry, KeyFile, KeyFiles};
+use crate::keystore::{DataKey, KeyId, KeyName, KeyStoreError, rewrap};
 use crate::kms::{EncryptionContext, Kms, MasterKeyId};
 
 /// A data key from elsewhere, in the clear. Wiped when dropped; has no `Debug` and no `Clone`.
@@ -52,9 +52,10 @@ pub fn import(
     let mut contents = Vec::new();
     let mut entries = Vec::new();
     for NewKey { name, key } in keys {
-        let (bytes, entry) = wrap(kms, master_key, algorithm, *name, key, created)?;
+        let (wrapped, traits) = rewrap::wrap(kms, master_key, &EncryptionContext::default(), *name, key)?;
+        let bytes = KeyFile { algorithm, wrapped }.to_bytes(*name, created)?;
+        entries.push(Entry::new(*name, &bytes, algorithm, traits, created).made_by(IMPORT));
         contents.push((*name, bytes));
-        entries.push(entry);
     }
     let arn = entries.iter().find_map(|entry| entry.master_key().map(str::to_owned));
     let adding = files.begin_adding()?;
@@ -67,25 +68,6 @@ pub fn import(
     let not_recorded = adding.record(entries).err();
     let not_remembered = adding.remember().err();
     Ok(Imported { master_key: arn, not_recorded, not_remembered })
-}
-
-fn wrap(
-    kms: &dyn Kms,
-    master_key: &MasterKeyId,
-    algorithm: Algorithm,
-    name: KeyName,
-    key: &[u8],
-    created: SystemTime,
-) -> Result<(Vec<u8>, Entry), KeyStoreError> {
-    let failed = |error| KeyStoreError::Kms(name, error);
-    let wrapped = kms.encrypt(master_key, key, &EncryptionContext::default()).map_err(failed)?;
-    let plain = kms.decrypt(&wrapped).map_err(failed)?;
-    if plain.as_bytes() != key {
-        return Err(KeyStoreError::NotTheSameKey(name));
-    }
-    let contents = KeyFile { algorithm, wrapped }.to_bytes(name, created)?;
-    let entry = Entry::new(name, &contents, algorithm, Traits::of(&plain), created).made_by(IMPORT);
-    Ok((contents, entry))
 }
 
 fn check_may_import(files: &KeyFiles, keys: &[NewKey]) -> Result<(), KeyStoreError> {
