@@ -27,6 +27,16 @@ pub(in crate::abi) enum Keys {
     One(KeyId),
 }
 
+impl Keys {
+    /// The only key, or `None` for all.
+    pub(super) fn only(self) -> Option<KeyId> {
+        match self {
+            Self::All => None,
+            Self::One(id) => Some(id),
+        }
+    }
+}
+
 impl Kind for KeyCommand {
     type Declaration = c::mysql_sysvar_of_longlong;
     type Cell = AtomicI64;

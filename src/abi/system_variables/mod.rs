@@ -42,7 +42,7 @@ use super::bindings as c;
 use super::plugin;
 use super::server_writable::ServerWritable;
 use crate::cipher::Algorithm;
-use crate::keystore::{AllowedKeyIds, MasterKeysOfIds, NewKeySettings};
+use crate::keystore::{AllowedKeyIds, KeyStore, MasterKeysOfIds, NewKeySettings};
 use crate::kms::aws::{Endpoints, parse_regions, sdk_log};
 use crate::kms::{EncryptionContext, KeySpec, MasterKeyId};
 
@@ -295,25 +295,24 @@ fn change_encryption_context(context: EncryptionContext) {
 }
 
 fn change_rotation_period(days: u32) {
-    if let Some(store) = plugin::store() {
-        store.set_rotation_period(days);
-    }
+    with_store(|store| store.set_rotation_period(days));
 }
 
 fn change_verify_interval(interval: Duration) {
-    if let Some(store) = plugin::store() {
-        store.set_verify_interval(interval);
-    }
+    with_store(|store| store.set_verify_interval(interval));
 }
 
 fn try_again() {
-    if let Some(store) = plugin::store() {
-        store.forget_failures();
-    }
+    with_store(KeyStore::forget_failures);
 }
 
 fn change_settings(change: impl FnOnce(&mut NewKeySettings)) {
+    with_store(|store| store.new_keys().change(change));
+}
+
+/// Before the plugin runs, there is nothing to tell: the store reads the variables when it is opened.
+fn with_store(tell: impl FnOnce(&KeyStore)) {
     if let Some(store) = plugin::store() {
-        store.new_keys().change(change);
+        tell(&store);
     }
 }

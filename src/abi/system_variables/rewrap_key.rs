@@ -9,11 +9,7 @@ use crate::keystore::Reporter;
 /// failure.
 pub(super) fn rewrap(keys: Keys) -> Result<(), String> {
     let store = plugin::store().ok_or("the plugin is not running")?;
-    let only = match keys {
-        Keys::One(id) => Some(id),
-        Keys::All => None,
-    };
-    let count = store.rewrap(only).map_err(|error| error.to_string())?;
+    let count = store.rewrap(keys.only()).map_err(|error| error.to_string())?;
     ErrorLog.note(&format!("re-wrapped all {count} key versions that were asked for"));
     Ok(())
 }

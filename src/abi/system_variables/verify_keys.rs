@@ -9,11 +9,7 @@ use crate::keystore::{Reporter, VerifiedNow};
 /// first. An error is what the statement fails with; the key store has logged each problem.
 pub(super) fn verify(keys: Keys) -> Result<(), String> {
     let store = plugin::store().ok_or("the plugin is not running")?;
-    let only = match keys {
-        Keys::One(id) => Some(id),
-        Keys::All => None,
-    };
-    let VerifiedNow { lines, result } = store.verify(only);
+    let VerifiedNow { lines, result } = store.verify(keys.only());
     lines.iter().take(MOST_NOTES).for_each(|line| error_log::note_in_statement(line));
     if lines.len() > MOST_NOTES {
         error_log::note_in_statement(&format!("{} more", lines.len() - MOST_NOTES));
