@@ -324,7 +324,7 @@ impl KeyStoreError {
     /// The same for failures of the same kind: without what differs from call to call.
     pub(super) fn kind(&self) -> String {
         match self {
-            Self::Kms(_, error) => format!("{} {}", error.class, error.code.as_deref().unwrap_or_default()),
+            Self::Kms(_, error) => error.kind(),
             other => other.to_string(),
         }
     }

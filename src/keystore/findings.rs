@@ -93,9 +93,7 @@ impl Findings {
         let mut state = self.state();
         if scope.is_all {
             let names: BTreeSet<KeyName> = verified.iter().map(|verified| verified.name).collect();
-            state.failing.retain(|name, _| names.contains(name));
-            state.from_copies.retain(|name, _| names.contains(name));
-            state.unknown.retain(|name, _| names.contains(name));
+            state.keep_only(|name| names.contains(name));
         }
         let (mut without_answer, mut has_answer) = (false, false);
         for Verified { name, master_key, verdict } in verified {
@@ -164,11 +162,7 @@ impl Findings {
 
     /// Forgets what was found of others than `needed`, which are in order: of versions that somebody has retired meanwhile.
     pub fn keep_only(&self, needed: &[KeyName]) {
-        let mut state = self.state();
-        let is_needed = |name: &KeyName| needed.binary_search(name).is_ok();
-        state.failing.retain(|name, _| is_needed(name));
-        state.from_copies.retain(|name, _| is_needed(name));
-        state.unknown.retain(|name, _| is_needed(name));
+        self.state().keep_only(|name| needed.binary_search(name).is_ok());
     }
 
     /// What is to be checked again before long, in order. What would be used from a copy has time.
@@ -209,6 +203,12 @@ impl State {
         self.failing.remove(&name);
         self.from_copies.remove(&name);
         self.unknown.remove(&name);
+    }
+
+    fn keep_only(&mut self, is_needed: impl Fn(&KeyName) -> bool) {
+        self.failing.retain(|name, _| is_needed(name));
+        self.from_copies.retain(|name, _| is_needed(name));
+        self.unknown.retain(|name, _| is_needed(name));
     }
 
     /// What is wrong now, against what is in the log.
@@ -264,8 +264,7 @@ impl Trouble {
     }
 
     fn of_kms(error: &KmsError) -> Self {
-        let kind = format!("{} {}", error.class, error.code.as_deref().unwrap_or_default());
-        Self { kind, text: error.to_string(), is_of_kms: true }
+        Self { kind: error.kind(), text: error.to_string(), is_of_kms: true }
     }
 }
 

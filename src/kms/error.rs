@@ -51,6 +51,11 @@ impl KmsError {
         Self { call, class, code: None, request_id: None, region: None, endpoint: None, detail: detail.to_string() }
     }
 
+    /// The same for failures of the same kind: without what differs from call to call.
+    pub(crate) fn kind(&self) -> String {
+        format!("{} {}", self.class, self.code.as_deref().unwrap_or_default())
+    }
+
     fn message(&self) -> String {
         let code = self.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
         let what = format!("KMS {} failed: {}{code}", self.call, self.class);

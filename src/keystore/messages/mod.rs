@@ -298,7 +298,7 @@ impl Messages {
     }
 }
 
-/// More keys than this are told in one line.
+/// More keys, or problems, than this are told in one line.
 const MOST_LINES: usize = 10;
 
 /// Tried on 10.11: what InnoDB has called corrupted it opens again after a restart only; the rest can be used at once.

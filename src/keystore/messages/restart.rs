@@ -1,7 +1,7 @@
 //! What the operator is told of whether a restart would work: one line when something begins to be wrong, and one when it is
 //! over.
 
-use super::Messages;
+use super::{MOST_LINES, Messages};
 use crate::keystore::findings::{News, Problem, Trouble};
 use crate::keystore::verify::{Verdict, Verified};
 
@@ -104,6 +104,3 @@ pub fn verified_text(verified: &Verified) -> String {
 fn master_key(arn: Option<&str>) -> String {
     arn.map_or_else(|| "a master key that is not known".to_owned(), |arn| format!("master key {arn}"))
 }
-
-/// More problems than this are told in one line.
-const MOST_LINES: usize = 10;
