@@ -84,6 +84,7 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
     let settings = NewKeySettings {
         master_key: wrapped_by,
         master_keys,
+        extra_master_keys: variables::EXTRA_MASTER_KEY_IDS.read(init)?,
         encryption_context: variables::ENCRYPTION_CONTEXT.read(init)?,
         spec,
         algorithm,

@@ -168,6 +168,16 @@ pub enum KeyStoreError {
         "{0}: what KMS wrapped is not the key that it was given, and is not used. The key file is as it was. Try again"
     )]
     NotTheSameKey(KeyName),
+    /// A copy of a key under an extra master key could not be made.
+    #[error("{name}: no copy of it could be made under the extra master key {arn}: {error}")]
+    ExtraCopy {
+        /// The key.
+        name: KeyName,
+        /// The ARN of the master key.
+        arn: String,
+        /// Why not.
+        error: Box<KeyStoreError>,
+    },
     /// mariadb-backup was to re-wrap keys.
     #[error("mariadb-backup re-wraps no keys")]
     BackupRewrapsNothing,

@@ -9,7 +9,7 @@ use super::files::{Entry, Finding, KeyFiles, StoredKey, Traits};
 use super::published::{Exposure, Hidden, hide};
 use super::trust::KnownMasterKeys;
 use super::{DataKey, KeyId, KeyName, KeyStoreError, NewKeySettings};
-use crate::kms::{Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
+use crate::kms::{Class, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 /// What came of some key files.
 #[derive(Default)]
@@ -30,20 +30,37 @@ pub struct AcceptedKey {
     pub entry: Entry,
     /// How that compares with what the manifest says.
     pub finding: Finding,
-    /// Why its key file was not unwrapped, if it is from a copy that another master key wraps.
-    pub instead_of: Option<KmsError>,
+    /// Why it is not from its key file, if it is from a copy that another master key wraps.
+    pub instead_of: Option<NotFromFile>,
     /// Whether the manifest says otherwise of whether it may encrypt new data, or says that it is not here.
     pub has_new_marks: bool,
 }
 
+/// Why a key is not from its key file.
+#[derive(Clone)]
+pub struct NotFromFile {
+    /// What is wrong, for a message.
+    pub reason: String,
+    /// Whether that is the file, which is gone or damaged; otherwise it is the master key that wraps it.
+    pub is_the_file: bool,
+}
+
 /// A key that KMS has unwrapped.
-pub struct Unwrapped<'a> {
-    /// Its file.
-    pub stored: &'a StoredKey,
-    /// The key.
-    pub plain: PlainKey,
+struct Unwrapped<'a> {
+    name: KeyName,
+    /// Its file, if it can be read.
+    stored: Option<&'a StoredKey>,
+    plain: PlainKey,
     /// Why it is from a copy.
-    pub instead_of: Option<KmsError>,
+    instead_of: Option<NotFromFile>,
+}
+
+/// A key whose file is not there, or cannot be read.
+pub struct UnreadKey {
+    /// Which.
+    pub name: KeyName,
+    /// Why.
+    pub error: KeyStoreError,
 }
 
 /// A key that cannot be used.
@@ -65,22 +82,17 @@ pub struct UnansweredKey<'a> {
 /// Loads key files. KMS is asked once for each key, until `deadline`; there is an answer for each name.
 pub fn load(files: &KeyFiles, kms: &dyn Kms, names: &[KeyName], deadline: Instant) -> LoadReport {
     let mut report = LoadReport::default();
-    let stored = read(files, names, &mut report);
-    let unanswered = unwrap(files, kms, &stored.iter().collect::<Vec<_>>(), deadline, &mut report);
-    unanswered.into_iter().for_each(|key| report.refuse(key.stored.name, key.failed()));
-    report
-}
-
-/// Reads key files. Those that cannot be read are refused.
-pub fn read(files: &KeyFiles, names: &[KeyName], report: &mut LoadReport) -> Vec<StoredKey> {
-    let mut read = Vec::new();
+    let (mut stored, mut unread) = (Vec::new(), Vec::new());
     for name in names.iter().copied() {
         match files.read(name) {
-            Ok(stored) => read.push(stored),
-            Err(error) => report.refuse(name, error),
+            Ok(file) => stored.push(file),
+            Err(error) => unread.push(UnreadKey { name, error }),
         }
     }
-    read
+    let unanswered = unwrap(files, kms, &stored.iter().collect::<Vec<_>>(), deadline, &mut report);
+    unanswered.into_iter().for_each(|key| report.refuse(key.stored.name, key.failed()));
+    unwrap_copies_of(files, kms, unread, deadline, &mut report);
+    report
 }
 
 /// Asks KMS once for each key, until `deadline`. What it unwraps goes into secret memory at once. Answers what it did not
@@ -95,25 +107,58 @@ pub fn unwrap<'a>(
     let master_key = |name| files.master_key(name).as_deref().and_then(MasterKeyId::parse);
     let wrapped = stored.iter().map(|stored| stored.file.wrapped.clone().with_master_key(master_key(stored.name)));
     let wrapped: Vec<WrappedKey> = wrapped.collect();
-    let copies = copies::of(files, stored);
-    let until = if copies.is_empty() { deadline } else { halfway_to(deadline) };
+    let copies = copies::of(files, stored.iter().map(|stored| stored.name));
+    // So that there is time for the copies, if KMS does not answer.
+    let until = if copies.is_empty() { deadline } else { copies::share_of(deadline, 2) };
     let answers = kms.decrypt_all(&wrapped, until);
     let mut unwrapped = Vec::new();
-    let mut unanswered = Vec::new();
-    for (stored, answer) in stored.iter().zip(answers) {
+    let (mut unanswered, mut lacking) = (Vec::new(), Vec::new());
+    for (stored, answer) in stored.iter().copied().zip(answers) {
+        let name = stored.name;
         match answer {
-            Ok(plain) => unwrapped.push(Unwrapped { stored, plain, instead_of: None }),
+            Ok(plain) => unwrapped.push(Unwrapped { name, stored: Some(stored), plain, instead_of: None }),
+            Err(error) if error.class.may_be_of_the_master_key() && copies.contains_key(&name) => {
+                lacking.push((name, UnansweredKey { stored, error }));
+            }
             Err(error) => unanswered.push(UnansweredKey { stored, error }),
         }
     }
-    let unanswered = copies::unwrap(kms, copies, unanswered, deadline, &mut unwrapped);
+    let (from_copies, not_found) = copies::unwrap(files, kms, &copies, lacking, deadline);
+    unanswered.extend(not_found);
+    unwrapped.extend(from_copies.into_iter().map(|(UnansweredKey { stored, error }, plain)| {
+        // A file that is as the manifest knows it is not damaged, whatever KMS says of it.
+        let is_changed = files.entry(stored.name).is_some_and(|entry| !entry.is_of_file(&stored.contents));
+        let is_the_file = is_changed && error.class == Class::Corrupt;
+        let instead_of = NotFromFile { reason: error.to_string(), is_the_file };
+        Unwrapped { name: stored.name, stored: Some(stored), plain, instead_of: Some(instead_of) }
+    }));
     accept(files, &unwrapped, report);
     unanswered
 }
 
-/// So that there is time for the copies, if KMS does not answer.
-fn halfway_to(deadline: Instant) -> Instant {
-    Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2
+/// Keys whose files are gone or damaged, from copies: only such as the manifest knows, which says what they encrypt with. The
+/// others are refused.
+pub fn unwrap_copies_of(
+    files: &KeyFiles,
+    kms: &dyn Kms,
+    unread: Vec<UnreadKey>,
+    deadline: Instant,
+    report: &mut LoadReport,
+) {
+    if unread.is_empty() {
+        return;
+    }
+    let copies = copies::of(files, unread.iter().map(|unread| unread.name));
+    let (known, mut lost): (Vec<_>, Vec<_>) = unread.into_iter().partition(|key| files.is_recorded(key.name));
+    let lacking = known.into_iter().map(|key| (key.name, key)).collect();
+    let (found, not_found) = copies::unwrap(files, kms, &copies, lacking, deadline);
+    lost.extend(not_found);
+    lost.into_iter().for_each(|UnreadKey { name, error }| report.refuse(name, error));
+    let unwrapped = found.into_iter().map(|(UnreadKey { name, error }, plain)| {
+        let instead_of = NotFromFile { reason: error.to_string(), is_the_file: true };
+        Unwrapped { name, stored: None, plain, instead_of: Some(instead_of) }
+    });
+    accept(files, &unwrapped.collect::<Vec<_>>(), report);
 }
 
 /// Checks lengths and the manifest, and puts all good keys into one piece of secret memory.
@@ -124,10 +169,10 @@ fn accept(files: &KeyFiles, unwrapped: &[Unwrapped<'_>], report: &mut LoadReport
     for unwrapped in unwrapped {
         match check(files, unwrapped, now) {
             Ok((entry, finding)) => {
-                secrets.push((unwrapped.plain.as_bytes(), unwrapped.stored.file.algorithm));
+                secrets.push((unwrapped.plain.as_bytes(), entry.algorithm()));
                 good.push((entry, finding, unwrapped.instead_of.clone()));
             }
-            Err(error) => report.refuse(unwrapped.stored.name, error),
+            Err(error) => report.refuse(unwrapped.name, error),
         }
     }
     match hide(&secrets) {
@@ -147,16 +192,22 @@ fn accept(files: &KeyFiles, unwrapped: &[Unwrapped<'_>], report: &mut LoadReport
 }
 
 fn check(files: &KeyFiles, unwrapped: &Unwrapped<'_>, now: SystemTime) -> Result<(Entry, Finding), KeyStoreError> {
-    let Unwrapped { stored, plain, instead_of } = unwrapped;
-    let (name, bytes) = (stored.name, plain.as_bytes().len());
+    let Unwrapped { name, stored, plain, instead_of } = unwrapped;
+    let (name, bytes) = (*name, plain.as_bytes().len());
     if !DataKey::LENGTHS.contains(&bytes) {
         return Err(KeyStoreError::WrongLength { name, bytes });
     }
+    // What the manifest says is about the key file, not about the copy, which has shown only that it holds the same key.
+    if instead_of.is_some()
+        && let Some(recorded) = files.entry(name)
+    {
+        let is_same = recorded.is_of(plain);
+        return if is_same { Ok((recorded.found_again(), Finding::Same)) } else { Err(KeyStoreError::OtherKey(name)) };
+    }
+    let stored = stored.ok_or_else(|| KeyStoreError::Gone(name, files.path_of(name)))?;
     let entry = Entry::new(name, &stored.contents, stored.file.algorithm, Traits::of(plain), now);
     let finding = files.check(&entry)?;
-    // The entry is about the key file, not about the copy.
-    let is_known = instead_of.is_some() && finding != Finding::New;
-    Ok((if is_known { entry.wrapped_by(files.master_key(name)) } else { entry }, finding))
+    Ok((entry, finding))
 }
 
 impl UnansweredKey<'_> {
@@ -225,6 +276,12 @@ impl LoadReport {
                 Err(error) => self.refuse(accepted.entry.name, error),
             }
         }
+    }
+
+    /// Keys whose files are gone or damaged, and that are used from copies.
+    pub fn without_file(&self) -> impl Iterator<Item = &AcceptedKey> {
+        let is_the_file = |instead_of: &NotFromFile| instead_of.is_the_file;
+        self.accepted.iter().filter(move |accepted| accepted.instead_of.as_ref().is_some_and(is_the_file))
     }
 
     /// Takes back keys that were accepted.

@@ -2,15 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::background::Bell;
 use super::backoff::Backoff;
+use super::copies_in_use::CopiesInUse;
 use super::figures::Figures;
 use super::files::{Disk, Folders, FoundManifest, KeyFiles, SystemDisk};
 use super::first_keys::FirstKeys;
 use super::key_locks::KeyLocks;
-use super::load::{AcceptedKey, RefusedKey};
+use super::load::RefusedKey;
 use super::messages::Messages;
 use super::pauses::Patience;
 use super::{KeyStore, KeyStoreError, NewKeys, PublishedKeys, Reporter, start};
@@ -99,6 +101,8 @@ impl KeyStore {
             locks: KeyLocks::default(),
             figures: Arc::new(Figures::new(published, failures.clone())),
             failures,
+            copies_in_use: CopiesInUse::default(),
+            copies_changed: AtomicU64::default(),
             who,
             first_keys: FirstKeys::new(is_starting, startup_timeout),
             bell: Bell::default(),
@@ -107,7 +111,7 @@ impl KeyStore {
         let now = SystemTime::now();
         store.note_versions();
         store.figures.note_loaded();
-        store.figures.readiness().checked(now, true);
+        store.figures.readiness().checked(now, store.copies_in_use.all_have_files());
         store.figures.readiness().set_master_key(store.new_keys.settings().has_master_key());
         store.figures.started(began.elapsed());
         Ok(store)
@@ -125,7 +129,7 @@ impl KeyStore {
         messages.survey(files.path(), &survey, |name| files.path_of(name));
         let configured = self.new_keys.settings();
         let judge = |report: &mut _| self.judge(&configured, report);
-        let mut report = start::load_all(files, &*self.kms, &survey.present, &mut patience, judge)?;
+        let mut report = start::load_all(files, &*self.kms, &survey.to_load(), &mut patience, judge)?;
         // It may have gone while KMS was waited for. What else is wrong with it, shows when the keys are adopted.
         let _ = patience.read(|| files.refresh())?;
         for name in survey.confirm_left_behind(&report) {
@@ -134,7 +138,7 @@ impl KeyStore {
         messages.left_behind(&survey);
         let adoption = self.adopt(&configured, &mut report, &survey.left_behind);
         start::check_any_is_usable(files, &survey, &report)?;
-        if survey.present.is_empty() {
+        if survey.present.is_empty() && survey.copied.is_empty() {
             return Ok(());
         }
         self.publish(&report);
@@ -155,8 +159,8 @@ impl KeyStore {
         }
         messages.adoption(files.path(), &adoption);
         messages.loaded_from_copies(&report);
-        let is_from_its_file = |accepted: &AcceptedKey| accepted.instead_of.is_none();
-        self.figures.readiness().set_fully_wrapped(report.accepted.iter().all(is_from_its_file));
+        self.copies_in_use.note(&report);
+        self.figures.readiness().set_fully_wrapped(self.copies_in_use.is_empty());
         if *role == Role::Server {
             self.forget_before_rewrap(&report);
         }

@@ -74,6 +74,13 @@ impl Readiness {
         state.update(now);
     }
 
+    /// Whether key files are gone or damaged was found out without a check of all, `now`.
+    pub fn set_files_are_whole(&self, now: SystemTime, they_are: bool) {
+        let mut state = self.state();
+        state.all_were_unwrapped = they_are;
+        state.update(now);
+    }
+
     /// Whether every version was found to be so. To be called by the start, and by whatever checks or changes it.
     pub fn set_fully_wrapped(&self, all_were: bool) {
         self.state().all_were_fully_wrapped = all_were;

@@ -67,10 +67,19 @@ impl Entry {
         }
     }
 
-    /// The same, but wrapped by the master key of that ARN.
-    pub fn wrapped_by(mut self, master_key: Option<String>) -> Self {
-        self.master_key = master_key;
-        self
+    /// The same, but not left behind.
+    pub fn found_again(self) -> Self {
+        Self { is_left_behind: false, ..self }
+    }
+
+    /// Whether this is the data key that it is about.
+    pub fn is_of(&self, plain: &PlainKey) -> bool {
+        self.key_check == key_check(plain.as_bytes())
+    }
+
+    /// Whether this is the key file that it is about.
+    pub fn is_of_file(&self, contents: &[u8]) -> bool {
+        self.file_sha256 == hex(&Sha256::digest(contents))
     }
 
     /// The ARN of the master key that wraps it, if KMS gave it.

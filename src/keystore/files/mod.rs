@@ -5,6 +5,7 @@ mod disk;
 mod documents;
 mod durable_files;
 mod entry;
+mod extra_copies;
 mod file_lock;
 mod inventory;
 mod json;
@@ -27,6 +28,7 @@ pub use disk::Disk;
 #[cfg(all(test, not(feature = "model")))]
 pub use disk::{Kind, Listed, LockFile, NewFile};
 pub use entry::{Entry, Traits};
+pub use extra_copies::ExtraCopies;
 pub use inventory::FoundManifest;
 pub use key_file::KeyFile;
 pub use limits::may_pass;
@@ -166,6 +168,21 @@ impl KeyFiles {
         KeyFile::parse(name, &contents).ok().map(|file| file.wrapped)
     }
 
+    /// The versions of which there may be other copies than the key file, in order.
+    pub fn with_copies(&self) -> Result<BTreeSet<KeyName>, KeyStoreError> {
+        Ok(self.folder.with_extra_copies()?.into_iter().chain(self.kept_before_rewrap()?).collect())
+    }
+
+    /// Copies of a key version that more master keys wrap; `None` if there are none, or if they are damaged as a whole.
+    pub fn extra_copies(&self, name: KeyName) -> Result<Option<ExtraCopies>, KeyStoreError> {
+        self.folder.read_extra_copies(name)
+    }
+
+    /// What the manifest says of a version.
+    pub fn entry(&self, name: KeyName) -> Option<Entry> {
+        self.inventory.entry(name)
+    }
+
     /// Compares a key file with what is known of it. Fails if it holds another key.
     pub fn check(&self, found: &Entry) -> Result<Finding, KeyStoreError> {
         self.inventory.check(found)
@@ -264,6 +281,11 @@ impl KeyFiles {
         self.folder.sync(names)
     }
 
+    /// The same for keys that were loaded from copies.
+    pub fn sync_copies(&self, names: &[KeyName]) -> Vec<(KeyName, KeyStoreError)> {
+        self.folder.sync_copies(names)
+    }
+
     /// Removes temporary files that a stopped server left behind. Answers how many.
     pub fn remove_leftovers(&self) -> Result<usize, KeyStoreError> {
         let datadir = self.memory.as_ref().map(Memory::datadir).filter(|datadir| datadir.path() != self.path());
@@ -301,6 +323,27 @@ impl Adding<'_> {
     /// Removes what was kept of before a re-wrap: the new key files have proven good.
     pub fn forget_before_rewrap(&self, names: &[KeyName]) -> Result<(), KeyStoreError> {
         self.files.folder.remove_before_rewrap(names)
+    }
+
+    /// Adds copies of a key version, each in place of one that the same master key wraps.
+    pub fn add_extra_copies(&self, name: KeyName, copies: &[WrappedKey]) -> Result<(), KeyStoreError> {
+        let folder = &self.files.folder;
+        let mut all = folder.read_extra_copies(name)?.unwrap_or_else(|| ExtraCopies::new(name));
+        all.add(copies);
+        folder.write_extra_copies(&all)
+    }
+
+    /// Puts these copies of a key version in the place of all that there are.
+    pub fn replace_extra_copies(&self, name: KeyName, copies: &[WrappedKey]) -> Result<(), KeyStoreError> {
+        let folder = &self.files.folder;
+        // Those of a later version of the plugin are left alone.
+        folder.read_extra_copies(name)?;
+        if copies.is_empty() {
+            return folder.remove_extra_copies(name);
+        }
+        let mut all = ExtraCopies::new(name);
+        all.add(copies);
+        folder.write_extra_copies(&all)
     }
 
     /// Lets the datadir remember that its keys lie here. There are some.
