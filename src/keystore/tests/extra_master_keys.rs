@@ -214,14 +214,17 @@ fn planted_copies_never_make_a_version_the_latest_nor_a_key() {
         setup.put(&format!("aws-kms-key.7.{version}.extra"), of(7, version, text).as_bytes());
         file.into_iter().for_each(|file| setup.put(&format!("aws-kms-key.7.{version}"), file));
     }
+    setup.put("aws-kms-key.7.4", &[&b"other:"[..], &[4; 16]].concat());
     setup.put("aws-kms-key.9.1.extra", of(9, 1, &own).as_bytes());
     drop(store);
     for _ in 0..2 {
         let store = setup.open_extra(Role::Server);
         assert_eq!((store.published.latest(id(7)), key(&store, 7, 1)), (Some(version(1)), before.clone()));
         assert_eq!((key(&store, 7, 5), store.published.latest(id(9))), (None, None));
+        assert_eq!(key(&store, 7, 4), Some(vec![4; 16]), "it can be read");
         MakeExtraCopies::new(store.clone()).run(Instant::now());
     }
+    assert!(!setup.files().contains(&"aws-kms-key.7.4.extra".to_owned()), "not under a master key of this server");
     assert_eq!(setup.copies("aws-kms-key.7.6.extra")[0], OTHER_MASTER_KEY, "it is left alone");
     let store = setup.open_extra(Role::Server);
     assert_eq!(store.rotate(id(7)).expect("rotate"), version(9));
