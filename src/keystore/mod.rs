@@ -219,7 +219,7 @@ impl KeyStore {
         let made = rotate::create_beside(&maker, self.published, recipe, id);
         self.note_making(made.as_ref().err());
         let (names, configured) = match made? {
-            Beside::Made(new) => return Ok(self.publish_new(new)),
+            Beside::Made(new) => return Ok(self.publish_new(*new)),
             Beside::UnderConfigured(names, configured) => (names, configured),
         };
         let settings = NewKeySettings {

@@ -20,7 +20,7 @@ pub fn rotate(
 /// What comes of a key of which there are only versions that may not encrypt.
 pub enum Beside {
     /// A version of its own.
-    Made(NewVersion),
+    Made(Box<NewVersion>),
     /// Nothing was made: these versions are wrapped by the master key that is configured, which has just turned out to be
     /// this one.
     UnderConfigured(Vec<KeyName>, MasterKeyId),
@@ -50,7 +50,7 @@ pub fn create_beside(
             return Ok(Beside::UnderConfigured(names, configured));
         }
     }
-    maker.store(id, number, generated).map(Beside::Made)
+    maker.store(id, number, generated).map(|new| Beside::Made(Box::new(new)))
 }
 
 /// The highest version that was ever used, as far as the table, the folder and the manifest know: a file that cannot be

@@ -128,7 +128,7 @@ fn a_server_that_is_killed_at_any_step_of_a_re_wrap_has_the_old_file_or_the_new_
         fail::cfg_callback(step, kill).expect("a failpoint");
         under_new(&store);
         if with_copies {
-            let extra = super::extra_master_keys::list(&[super::extra_master_keys::ONE]);
+            let extra = extra_master_keys::list(&[extra_master_keys::ONE]);
             store.new_keys().change(|settings| settings.extra_master_keys = extra);
         }
         store.rewrap(None).expect("re-wrapped");
