@@ -12,7 +12,7 @@ pub(super) fn start(store: &Arc<KeyStore>, server: &Server) {
     if server.role() == Role::Backup {
         return;
     }
-    let mut jobs = vec![store.retry_job(), store.verify_job(), store.rotation_job()];
+    let mut jobs = vec![store.retry_job(), store.verify_job(), store.rotation_job(), store.extra_copies_job()];
     let raises_again = server.is_starting() && !server.is_bootstrap();
     if raises_again {
         jobs.push(Box::new(signals::RaiseWhenStarted) as Box<dyn Job>);

@@ -77,13 +77,16 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
     let (spec, algorithm) = (variables::KEY_SPEC.read(init), variables::ENCRYPTION_ALGORITHM.read(init));
     let master_key = master_key(init);
     let master_keys = variables::MASTER_KEYS.read(init)?;
-    let aws = aws_settings(init, master_key.clone(), master_keys.all().cloned().collect())?;
+    let extra_master_keys = variables::EXTRA_MASTER_KEY_IDS.read(init)?;
+    let others = master_keys.all().chain(extra_master_keys.all()).cloned().collect();
+    let aws = aws_settings(init, master_key.clone(), others)?;
     let mock = mock(init);
     // The mock makes keys without one.
     let wrapped_by = master_key.clone().or_else(|| MasterKeyId::parse("mock").filter(|_| mock));
     let settings = NewKeySettings {
         master_key: wrapped_by,
         master_keys,
+        extra_master_keys,
         encryption_context: variables::ENCRYPTION_CONTEXT.read(init)?,
         spec,
         algorithm,

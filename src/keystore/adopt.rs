@@ -2,7 +2,7 @@
 //! the disk, and the manifest and the datadir's memory are brought up to date.
 
 use super::files::{Entry, KeyFiles};
-use super::load::LoadReport;
+use super::load::{AcceptedKey, LoadReport};
 use super::{KeyName, KeyStoreError, NewKeySettings};
 
 /// Why something could not be written down: no reason to refuse a key.
@@ -25,8 +25,12 @@ pub fn adopt(
     left_behind: &[Entry],
 ) -> Adoption {
     let mut adoption = Adoption::default();
-    let names: Vec<KeyName> = report.accepted.iter().map(|accepted| accepted.entry.name).collect();
-    report.refuse_accepted(files.sync(&names));
+    let (copied, from_files): (Vec<&AcceptedKey>, Vec<_>) =
+        report.accepted.iter().partition(|accepted| accepted.instead_of.is_some());
+    let names = |keys: Vec<&AcceptedKey>| keys.iter().map(|key| key.entry.name).collect::<Vec<KeyName>>();
+    let (copied, from_files) = (names(copied), names(from_files));
+    report.refuse_accepted(files.sync(&from_files));
+    report.refuse_accepted(files.sync_copies(&copied));
     // A manifest of a later version of the plugin is left alone; that has been reported.
     if report.accepted.is_empty() || files.check_may_add().is_err() {
         return adoption;

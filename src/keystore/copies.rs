@@ -1,68 +1,92 @@
-//! Other copies of a data key than the one in its key file, wrapped by other master keys: what the key file held before it was
-//! re-wrapped. They are used when KMS does not unwrap the key file.
+//! Other copies of a data key than the one in its key file, wrapped by other master keys: those under the extra master keys, and
+//! what the key file held before it was re-wrapped. They are used when KMS does not unwrap the key file, or when the key file
+//! itself is gone or damaged.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::KeyName;
-use super::files::{KeyFile, KeyFiles, StoredKey};
-use super::load::{UnansweredKey, Unwrapped};
-use crate::kms::{Kms, MasterKeyId, WrappedKey};
+use super::files::{KeyFile, KeyFiles};
+use super::{DataKey, KeyName};
+use crate::cipher::Algorithm;
+use crate::kms::{Kms, KmsError, PlainKey, WrappedKey};
 
 /// Copies of keys, of each in the order in which they are to be tried.
 pub type Copies = BTreeMap<KeyName, Vec<KeyFile>>;
 
-/// The copies of these keys, as far as there are any.
-pub fn of(files: &KeyFiles, stored: &[&StoredKey]) -> Copies {
-    let Ok(kept) = files.kept_before_rewrap() else { return Copies::new() };
-    let of_stored = stored.iter().filter(|stored| kept.binary_search(&stored.name).is_ok());
-    of_stored.filter_map(|stored| Some((stored.name, vec![before_rewrap(files, stored.name)?]))).collect()
+/// A key that is to be had from a copy, and what the caller knows of it.
+pub struct Lacking<T> {
+    /// Which.
+    pub name: KeyName,
+    /// What the caller knows.
+    pub key: T,
+    /// Why KMS did not unwrap a copy of it, if that may pass: as long as it may, the key is not lost.
+    pub passing: Option<KmsError>,
 }
 
-fn before_rewrap(files: &KeyFiles, name: KeyName) -> Option<KeyFile> {
-    let KeyFile { algorithm, wrapped } = files.before_rewrap(name)?;
-    let former = files.entry(name).and_then(|entry| MasterKeyId::parse(entry.former_master_key()?));
-    Some(KeyFile { algorithm, wrapped: wrapped.with_master_key(former) })
+/// A key that was had from a copy.
+pub struct FromCopy<'c, T> {
+    /// What the caller knows.
+    pub key: T,
+    /// The key.
+    pub plain: PlainKey,
+    /// The copy.
+    pub copy: &'c KeyFile,
 }
 
-/// Asks KMS to unwrap copies of the keys that it did not unwrap, as long as there are any. Answers what it did not unwrap at
-/// all, with why it did not unwrap the key file.
-pub fn unwrap<'a>(
+/// The copies of these keys, as far as there are any. One that cannot be read says nothing about the key.
+pub fn of(files: &KeyFiles, names: impl IntoIterator<Item = KeyName>) -> Copies {
+    let Ok(with_copies) = files.with_copies() else { return Copies::new() };
+    let of_names = names.into_iter().filter(|name| with_copies.contains(name)).map(|name| {
+        let extra = files.extra_copies(name).ok().flatten();
+        let extra = extra.iter().flat_map(|extra| extra.all());
+        (name, extra.chain(files.before_rewrap(name)).collect())
+    });
+    of_names.filter(|(_, copies): &(_, Vec<_>)| !copies.is_empty()).collect()
+}
+
+/// Asks KMS to unwrap copies of keys, one after the other, until one holds the key. Each round gets its share of the time: a
+/// region that does not answer leaves some for the next. Answers what was unwrapped, and what was not.
+pub fn unwrap<'c, T>(
+    files: &KeyFiles,
     kms: &dyn Kms,
-    mut copies: Copies,
-    mut unanswered: Vec<UnansweredKey<'a>>,
+    copies: &'c Copies,
+    lacking: Vec<Lacking<T>>,
     deadline: Instant,
-    unwrapped: &mut Vec<Unwrapped<'a>>,
-) -> Vec<UnansweredKey<'a>> {
-    copies.values_mut().for_each(|copies| copies.reverse());
-    loop {
-        let mut next = |key: &UnansweredKey<'_>| {
-            let copy = key.error.class.may_be_of_the_master_key().then(|| copies.get_mut(&key.stored.name)?.pop());
-            copy.flatten()
-        };
-        let (mut asked, mut others, mut wrapped): (Vec<_>, Vec<_>, Vec<WrappedKey>) = Default::default();
-        for key in unanswered {
-            match next(&key) {
-                Some(copy) => {
-                    wrapped.push(copy.wrapped);
-                    asked.push((key, copy.algorithm));
-                }
+) -> (Vec<FromCopy<'c, T>>, Vec<Lacking<T>>) {
+    let (mut found, mut open) = (Vec::new(), lacking);
+    let rounds = open.iter().filter_map(|key| copies.get(&key.name)).map(Vec::len).max().unwrap_or(0);
+    for round in 0..rounds {
+        let (mut asked, mut others) = (Vec::new(), Vec::new());
+        for key in open {
+            match copies.get(&key.name).and_then(|copies| copies.get(round)) {
+                Some(copy) => asked.push((key, copy)),
                 None => others.push(key),
             }
         }
-        if asked.is_empty() {
-            return others;
-        }
-        for ((key, algorithm), answer) in asked.into_iter().zip(kms.decrypt_all(&wrapped, deadline)) {
+        let wrapped: Vec<WrappedKey> = asked.iter().map(|(_, copy)| copy.wrapped.clone()).collect();
+        let answers = kms.decrypt_all(&wrapped, share_of(deadline, rounds - round));
+        for ((lacking, copy), answer) in asked.into_iter().zip(answers) {
             match answer {
-                Ok(plain) => {
-                    unwrapped.push(Unwrapped { stored: key.stored, plain, algorithm, instead_of: Some(key.error) });
+                Ok(plain) if is_right(files, lacking.name, copy.algorithm, &plain) => {
+                    found.push(FromCopy { key: lacking.key, plain, copy });
                 }
-                // The key is not lost as long as that may pass.
-                Err(error) if error.class.is_passing() => others.push(UnansweredKey { error, ..key }),
-                Err(_) => others.push(key),
+                Err(error) if error.class.is_passing() => others.push(Lacking { passing: Some(error), ..lacking }),
+                _ => others.push(lacking),
             }
         }
-        unanswered = others;
+        open = others;
     }
+    (found, open)
+}
+
+/// Until when the first of so many rounds may take.
+fn share_of(deadline: Instant, rounds: usize) -> Instant {
+    let left = deadline.saturating_duration_since(Instant::now());
+    Instant::now() + left.checked_div(u32::try_from(rounds).unwrap_or(u32::MAX)).unwrap_or(Duration::ZERO)
+}
+
+/// Whoever can put a file here can put one that holds another key: it is not used, and the next one may be.
+fn is_right(files: &KeyFiles, name: KeyName, algorithm: Algorithm, plain: &PlainKey) -> bool {
+    let is_known = |entry: super::files::Entry| entry.is_key(plain) && entry.algorithm() == algorithm;
+    DataKey::LENGTHS.contains(&plain.as_bytes().len()) && files.entry(name).is_none_or(is_known)
 }

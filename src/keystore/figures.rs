@@ -184,11 +184,14 @@ impl KeyStore {
         self.figures.known_versions.set_entries(self.files.entries());
     }
 
-    /// Which versions have another copy than the one in their key file may have changed. Lists the folder.
+    /// Which versions have other copies than the one in their key file may have changed. Lists the folder, and reads the copies.
     pub(super) fn note_copies(&self) {
-        if let Ok(kept) = self.files.kept_before_rewrap() {
-            self.figures.known_versions.set_copies(kept);
-        }
+        let (Ok(with_copies), Ok(kept)) = (self.files.with_copies(), self.files.kept_before_rewrap()) else { return };
+        let count = |name: KeyName| {
+            let extra = self.files.extra_copies(name).ok().flatten().map_or(0, |copies| copies.all().count());
+            (name, extra + usize::from(kept.binary_search(&name).is_ok()))
+        };
+        self.figures.known_versions.set_copies(with_copies.into_iter().map(count).collect());
     }
 
     /// Whether a key could be made, if that says something of others.

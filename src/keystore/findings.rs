@@ -41,6 +41,8 @@ pub enum Problem {
     MasterKey(Option<String>),
     /// A key file.
     File(KeyName),
+    /// A key file of whose key there is a copy that another master key wraps.
+    CopiedFile(KeyName),
     /// A master key, which unwraps nothing, so that other copies are used.
     Copies(Option<String>),
     /// A master key under which no key can be made.
@@ -56,6 +58,8 @@ pub struct Trouble {
     pub text: String,
     /// Whether it is not about the file.
     is_of_kms: bool,
+    /// Whether the key could be had from a copy.
+    has_copy: bool,
 }
 
 /// What has changed.
@@ -135,7 +139,7 @@ impl Findings {
     /// The folder of the key files could not be read, or is another one.
     pub fn folder_failed(&self, error: &KeyStoreError) -> Vec<News> {
         let mut state = self.state();
-        state.folder = Some(Trouble { kind: error.kind(), text: error.to_string(), is_of_kms: false });
+        state.folder = Some(Trouble { kind: error.kind(), text: error.to_string(), is_of_kms: false, has_copy: false });
         state.news()
     }
 
@@ -235,6 +239,7 @@ impl State {
         for (name, (master_key, trouble)) in &self.failing {
             let problem = match trouble.is_of_kms {
                 true => Problem::MasterKey(master_key.clone()),
+                false if trouble.has_copy => Problem::CopiedFile(*name),
                 false => Problem::File(*name),
             };
             problems.entry(problem).or_insert_with(|| trouble.clone());
@@ -254,17 +259,19 @@ impl Trouble {
             KeyStoreError::Kms(_, error) if About::of_class(error.class) != About::File => Self::of_kms(error),
             // What its remedy says is for a key that is not in memory.
             KeyStoreError::Kms(_, error) => {
-                let code = error.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
                 let request = error.request_id.as_ref().map(|id| format!(". Request {id}")).unwrap_or_default();
-                let text = format!("KMS {} failed: {}{code}{request}", error.call, error.class);
+                let text = error.what() + &request;
                 Self { text, is_of_kms: false, ..Self::of_kms(error) }
             }
-            error => Self { kind: error.kind(), text: error.without_remedy(), is_of_kms: false },
+            error => {
+                let has_copy = matches!(error, KeyStoreError::OnlyCopy { .. });
+                Self { kind: error.kind(), text: error.without_remedy(), is_of_kms: false, has_copy }
+            }
         }
     }
 
     fn of_kms(error: &KmsError) -> Self {
-        Self { kind: error.kind(), text: error.to_string(), is_of_kms: true }
+        Self { kind: error.kind(), text: error.to_string(), is_of_kms: true, has_copy: false }
     }
 }
 

@@ -79,6 +79,16 @@ impl KeyName {
         Self::parse(file_name.strip_suffix(BEFORE_REWRAP)?)
     }
 
+    /// The name of the file with copies of the key, wrapped by more master keys.
+    pub fn file_name_extra(self) -> String {
+        self.file_name() + EXTRA
+    }
+
+    /// The key of a file with copies of it; `None` for all other names.
+    pub fn parse_extra(file_name: &str) -> Option<Self> {
+        Self::parse(file_name.strip_suffix(EXTRA)?)
+    }
+
     /// The names of all versions that a key may have.
     pub fn all_of(id: KeyId) -> RangeInclusive<Self> {
         Self { id, version: KeyVersion::FIRST }..=Self { id, version: KeyVersion::LAST }
@@ -115,6 +125,9 @@ const PREFIX: &str = "aws-kms-key.";
 /// The plugin that this one replaces takes no such name for that of a key file.
 const BEFORE_REWRAP: &str = ".before-rewrap";
 
+/// Nor such a one.
+const EXTRA: &str = ".extra";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +140,9 @@ mod tests {
             assert_eq!(KeyName::parse_before_rewrap(&name.file_name_before_rewrap()), Some(name));
             assert_eq!(KeyName::parse_before_rewrap(&name.file_name()), None);
             assert_eq!(KeyName::parse(&name.file_name_before_rewrap()), None);
+            assert_eq!(KeyName::parse_extra(&name.file_name_extra()), Some(name));
+            assert_eq!(KeyName::parse_extra(&name.file_name()), None);
+            assert_eq!(KeyName::parse(&name.file_name_extra()), None);
         }
         for name in [
             "aws-kms-key.1",

@@ -2,16 +2,17 @@
 //! tells nobody: what came of it is a report.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::{Instant, SystemTime};
 
-use super::copies;
-use super::files::{Entry, Finding, KeyFiles, StoredKey, Traits};
+use super::copies::{self, FromCopy, Lacking};
+use super::files::{Entry, Finding, KeyFile, KeyFiles, StoredKey, Traits};
 use super::published::{Exposure, Hidden, hide};
 use super::start::SHORTEST_ROUND;
 use super::trust::KnownMasterKeys;
 use super::{DataKey, KeyId, KeyName, KeyStoreError, NewKeySettings};
 use crate::cipher::Algorithm;
-use crate::kms::{EncryptionContext, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
+use crate::kms::{Class, EncryptionContext, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
 
 /// What came of some key files.
 #[derive(Default)]
@@ -35,21 +36,44 @@ pub struct AcceptedKey {
     /// How the entry compares with what the manifest says.
     pub finding: Finding,
     /// Why its key file was not unwrapped, if it is from a copy that another master key wraps.
-    pub instead_of: Option<KmsError>,
+    pub instead_of: Option<NotFromFile>,
     /// Whether the manifest says otherwise of whether it may encrypt new data, or says that it is not here, or not needed.
     pub has_new_marks: bool,
 }
 
+/// Why a key is not from its key file.
+#[derive(Clone)]
+pub enum NotFromFile {
+    /// KMS does not unwrap it, for a reason that may be one of the master key.
+    MasterKey(KmsError),
+    /// KMS says that it is damaged, and it is not the file that the manifest knows.
+    Damaged(KmsError),
+    /// It is gone, or cannot be read: why, without what to do.
+    Unread(String),
+}
+
 /// A key that KMS has unwrapped.
 pub struct Unwrapped<'a> {
-    /// Its file.
-    pub stored: &'a StoredKey,
+    /// Which.
+    pub name: KeyName,
+    /// Its file, if it can be read.
+    pub stored: Option<&'a StoredKey>,
     /// The key.
     pub plain: PlainKey,
     /// What it encrypts with.
     pub algorithm: Algorithm,
+    /// What is bound into it.
+    encryption_context: EncryptionContext,
     /// Why it is from a copy.
-    pub instead_of: Option<KmsError>,
+    pub instead_of: Option<NotFromFile>,
+}
+
+/// A key whose file is not there, or cannot be read.
+pub struct UnreadKey {
+    /// Which.
+    pub name: KeyName,
+    /// Why.
+    pub error: KeyStoreError,
 }
 
 /// A key that cannot be used.
@@ -71,22 +95,23 @@ pub struct UnansweredKey<'a> {
 /// Loads key files. KMS is asked once for each key, until `deadline`; there is an answer for each name.
 pub fn load(files: &KeyFiles, kms: &dyn Kms, names: &[KeyName], deadline: Instant) -> LoadReport {
     let mut report = LoadReport::default();
-    let stored = read(files, names, &mut report);
+    let (stored, unread) = read(files, names);
     let unanswered = unwrap(files, kms, &stored.iter().collect::<Vec<_>>(), deadline, &mut report);
     unanswered.into_iter().for_each(|key| report.refuse(key.stored.name, key.failed()));
+    unwrap_copies_of(files, kms, unread, deadline, &mut report);
     report
 }
 
-/// Reads key files. Those that cannot be read are refused.
-pub fn read(files: &KeyFiles, names: &[KeyName], report: &mut LoadReport) -> Vec<StoredKey> {
-    let mut read = Vec::new();
+/// Reads key files. Answers also those that cannot be read.
+pub fn read(files: &KeyFiles, names: &[KeyName]) -> (Vec<StoredKey>, Vec<UnreadKey>) {
+    let (mut stored, mut unread) = (Vec::new(), Vec::new());
     for name in names.iter().copied() {
         match files.read(name) {
-            Ok(stored) => read.push(stored),
-            Err(error) => report.refuse(name, error),
+            Ok(file) => stored.push(file),
+            Err(error) => unread.push(UnreadKey { name, error }),
         }
     }
-    read
+    (stored, unread)
 }
 
 /// Asks KMS once for each key, until `deadline`. What it unwraps goes into secret memory at once. Answers what it did not
@@ -113,22 +138,78 @@ pub fn ask<'a>(
     let wrapped =
         stored.iter().map(|stored| stored.file.wrapped.clone().with_master_key(known_master_key(files, stored)));
     let wrapped: Vec<WrappedKey> = wrapped.collect();
-    let copies = copies::of(files, stored);
+    let copies = copies::of(files, stored.iter().map(|stored| stored.name));
     let until = if copies.is_empty() { deadline } else { halfway_to(deadline) };
     let answers = kms.decrypt_all(&wrapped, until);
     let mut unwrapped = Vec::new();
-    let mut unanswered = Vec::new();
-    for (stored, answer) in stored.iter().zip(answers) {
+    let (mut unanswered, mut lacking) = (Vec::new(), Vec::new());
+    for (stored, answer) in stored.iter().copied().zip(answers) {
+        let name = stored.name;
         match answer {
             Ok(plain) => {
-                let algorithm = stored.file.algorithm;
-                unwrapped.push(Unwrapped { stored, plain, algorithm, instead_of: None });
+                let (algorithm, wrapped) = (stored.file.algorithm, &stored.file.wrapped);
+                let encryption_context = wrapped.encryption_context().clone();
+                let stored = Some(stored);
+                unwrapped.push(Unwrapped { name, stored, plain, algorithm, encryption_context, instead_of: None });
+            }
+            Err(error) if error.class.may_be_of_the_master_key() && copies.contains_key(&name) => {
+                lacking.push(Lacking { name, key: UnansweredKey { stored, error }, passing: None });
             }
             Err(error) => unanswered.push(UnansweredKey { stored, error }),
         }
     }
-    let unanswered = copies::unwrap(kms, copies, unanswered, deadline, &mut unwrapped);
+    let (from_copies, not_found) = copies::unwrap(files, kms, &copies, lacking, deadline);
+    unanswered.extend(
+        not_found
+            .into_iter()
+            .map(|Lacking { key, passing, .. }| UnansweredKey { error: passing.unwrap_or(key.error), ..key }),
+    );
+    unwrapped.extend(from_copies.into_iter().map(|FromCopy { key: UnansweredKey { stored, error }, plain, copy }| {
+        // A file that is as the manifest knows it is not damaged, whatever KMS says of it.
+        let is_changed = files.entry(stored.name).is_some_and(|entry| !entry.is_of(&stored.contents));
+        let instead_of = match is_changed && error.class == Class::Corrupt {
+            true => NotFromFile::Damaged(error),
+            false => NotFromFile::MasterKey(error),
+        };
+        Unwrapped::from_copy(stored.name, Some(stored), plain, copy, instead_of)
+    }));
     (unwrapped, unanswered)
+}
+
+/// Keys whose files are gone or damaged, from copies: only such as the manifest knows. The others are refused.
+pub fn unwrap_copies_of(
+    files: &KeyFiles,
+    kms: &dyn Kms,
+    unread: Vec<UnreadKey>,
+    deadline: Instant,
+    report: &mut LoadReport,
+) {
+    let (unwrapped, lost) = ask_copies(files, kms, unread, deadline);
+    lost.into_iter().for_each(|UnreadKey { name, error }| report.refuse(name, error));
+    accept(files, &unwrapped, report);
+}
+
+/// The same, but the keys go nowhere. Answers also the others.
+pub fn ask_copies(
+    files: &KeyFiles,
+    kms: &dyn Kms,
+    unread: Vec<UnreadKey>,
+    deadline: Instant,
+) -> (Vec<Unwrapped<'static>>, Vec<UnreadKey>) {
+    if unread.is_empty() {
+        return (Vec::new(), unread);
+    }
+    let copies = copies::of(files, unread.iter().map(|unread| unread.name));
+    let (known, mut lost): (Vec<_>, Vec<_>) = unread.into_iter().partition(|key| files.is_recorded(key.name));
+    let lacking = known.into_iter().map(|key| Lacking { name: key.name, key, passing: None }).collect();
+    let (found, not_found) = copies::unwrap(files, kms, &copies, lacking, deadline);
+    lost.extend(not_found.into_iter().map(|lacking| lacking.key));
+    let unwrapped = found.into_iter().map(|FromCopy { key: UnreadKey { name, error }, plain, copy }| {
+        let reason = error.without_remedy();
+        let reason = reason.strip_prefix(&format!("{name}: ")).unwrap_or(&reason).to_owned();
+        Unwrapped::from_copy(name, None, plain, copy, NotFromFile::Unread(reason))
+    });
+    (unwrapped.collect(), lost)
 }
 
 /// What the manifest says, if that is about this file: one that was wrapped anew, and is not recorded yet, may be wrapped by a
@@ -153,10 +234,9 @@ fn accept(files: &KeyFiles, unwrapped: &[Unwrapped<'_>], report: &mut LoadReport
         match check(files, unwrapped, now) {
             Ok((entry, finding)) => {
                 secrets.push((unwrapped.plain.as_bytes(), unwrapped.algorithm));
-                let context = unwrapped.stored.file.wrapped.encryption_context().clone();
-                good.push((entry, context, finding, unwrapped.instead_of.clone()));
+                good.push((entry, unwrapped.encryption_context.clone(), finding, unwrapped.instead_of.clone()));
             }
-            Err(error) => report.refuse(unwrapped.stored.name, error),
+            Err(error) => report.refuse(unwrapped.name, error),
         }
     }
     match hide(&secrets) {
@@ -173,17 +253,53 @@ fn accept(files: &KeyFiles, unwrapped: &[Unwrapped<'_>], report: &mut LoadReport
 
 /// Checks the length, and compares with the manifest.
 pub fn check(files: &KeyFiles, unwrapped: &Unwrapped<'_>, now: SystemTime) -> Result<(Entry, Finding), KeyStoreError> {
-    let Unwrapped { stored, plain, algorithm, instead_of } = unwrapped;
-    let (name, bytes) = (stored.name, plain.as_bytes().len());
+    let Unwrapped { name, stored, plain, algorithm, instead_of, .. } = unwrapped;
+    let (name, bytes) = (*name, plain.as_bytes().len());
     if !DataKey::LENGTHS.contains(&bytes) {
         return Err(KeyStoreError::WrongLength { name, bytes });
     }
-    let entry = Entry::new(name, &stored.contents, *algorithm, Traits::of(plain), now);
+    let known = files.entry(name).filter(|_| instead_of.is_some());
+    let contents = match stored {
+        Some(stored) => &stored.contents[..],
+        None if known.is_some() => &[],
+        None => return Err(KeyStoreError::Gone(name, files.path_of(name))),
+    };
+    let entry = Entry::new(name, contents, *algorithm, Traits::of(plain), now);
     let finding = files.check(&entry)?;
     // That the copy is good says nothing about the key file: what the manifest says of that stays.
-    match files.entry(name).filter(|_| instead_of.is_some()) {
-        Some(known) => Ok((known, Finding::Same)),
+    match known {
+        Some(known) => Ok((known.found_again(), Finding::Same)),
         None => Ok((entry, finding)),
+    }
+}
+
+impl<'a> Unwrapped<'a> {
+    fn from_copy(
+        name: KeyName,
+        stored: Option<&'a StoredKey>,
+        plain: PlainKey,
+        copy: &KeyFile,
+        instead_of: NotFromFile,
+    ) -> Self {
+        let encryption_context = copy.wrapped.encryption_context().clone();
+        Self { name, stored, plain, algorithm: copy.algorithm, encryption_context, instead_of: Some(instead_of) }
+    }
+}
+
+impl NotFromFile {
+    /// Whether it is the file, which is gone or damaged; otherwise it is the master key that wraps it.
+    pub fn is_the_file(&self) -> bool {
+        !matches!(self, Self::MasterKey(_))
+    }
+}
+
+impl fmt::Display for NotFromFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MasterKey(error) => error.fmt(formatter),
+            Self::Damaged(error) => formatter.write_str(&error.what()),
+            Self::Unread(reason) => formatter.write_str(reason),
+        }
     }
 }
 
@@ -248,7 +364,7 @@ impl LoadReport {
             match files.check(&accepted.entry) {
                 Ok(finding) => {
                     match files.entry(accepted.entry.name).filter(|_| accepted.instead_of.is_some()) {
-                        Some(known) => (accepted.entry, accepted.finding) = (known, Finding::Same),
+                        Some(known) => (accepted.entry, accepted.finding) = (known.found_again(), Finding::Same),
                         None => accepted.finding = finding,
                     }
                     self.accepted.push(accepted);
@@ -256,6 +372,11 @@ impl LoadReport {
                 Err(error) => self.refuse(accepted.entry.name, error),
             }
         }
+    }
+
+    /// Keys whose files are gone or damaged, and that are used from copies.
+    pub fn without_file(&self) -> impl Iterator<Item = &AcceptedKey> {
+        self.accepted.iter().filter(|accepted| accepted.instead_of.as_ref().is_some_and(NotFromFile::is_the_file))
     }
 
     /// Takes back keys that were accepted.

@@ -25,12 +25,15 @@ mod backoff;
 mod copies;
 mod create;
 mod error;
+mod extra_copies;
+mod extra_master_keys;
 mod failpoints;
 mod figures;
 mod files;
 mod findings;
 mod first_keys;
 mod folder_errors;
+mod in_groups;
 mod key_locks;
 mod key_name;
 mod load;
@@ -63,11 +66,13 @@ mod version_list;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime};
 
 pub use allowed_key_ids::AllowedKeyIds;
 pub use background::{Background, Bell, Job};
 pub use error::KeyStoreError;
+pub use extra_master_keys::ExtraMasterKeys;
 pub use figures::Figures;
 pub use key_name::{KeyId, KeyName, KeyVersion};
 pub use master_keys::MasterKeysOfIds;
@@ -107,6 +112,8 @@ pub struct KeyStore {
     messages: Messages,
     locks: KeyLocks,
     failures: Arc<Backoff>,
+    /// Counts what may have changed which extra copies there are, other than their making in the background.
+    copies_changed: AtomicU64,
     figures: Arc<Figures>,
     /// On whose behalf the calling thread works.
     who: fn() -> String,
@@ -232,6 +239,7 @@ impl KeyStore {
         let settings = NewKeySettings {
             master_key: Some(configured.clone()),
             master_keys: MasterKeysOfIds::default(),
+            extra_master_keys: ExtraMasterKeys::default(),
             ..self.new_keys.settings()
         };
         let mut refused = self.load_found_under(&settings, &names, LONGEST_LOAD)?;
@@ -267,6 +275,9 @@ impl KeyStore {
         self.judge(configured, &mut report);
         let adoption = self.adopt(configured, &mut report, &[]);
         let published = self.publish(&report);
+        if !published.is_empty() {
+            self.bell.ring();
+        }
         report.accepted.retain(|accepted| published.contains(&accepted.entry.name));
         let (at_last, loaded): (Vec<_>, Vec<_>) =
             report.accepted.iter().partition(|accepted| self.failures.loaded(accepted.entry.name));
@@ -279,6 +290,7 @@ impl KeyStore {
         self.messages.loaded_at_last(&at_last);
         self.messages.untrusted(&report, &self.files.master_keys(), configured);
         self.messages.loaded_from_copies(&report);
+        self.note_loaded_from(&report);
         self.messages.adoption(self.files.path(), &adoption);
         Ok(report.refused)
     }
@@ -306,6 +318,8 @@ impl KeyStore {
         failpoint!("before_publish");
         self.published.publish(self.epoch, new.iter().map(|new| (new.name, new.key.clone())).collect());
         new.iter().for_each(|new| self.figures.known_versions().wrapped(new.name, &new.recipe.encryption_context));
+        // For their extra copies.
+        self.bell.ring();
         self.figures.note_memory(new.iter().all(|new| new.exposure.to_swap.is_none()));
         self.note_versions();
         new.iter().for_each(|new| self.messages.made(new, &self.files.path_of(new.name)));

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{AllowedKeyIds, KeyId, MasterKeysOfIds};
+use super::{AllowedKeyIds, ExtraMasterKeys, KeyId, MasterKeysOfIds};
 use crate::cipher::Algorithm;
 use crate::kms::{EncryptionContext, KeySpec, MasterKeyId};
 
@@ -19,6 +19,8 @@ pub struct NewKeySettings {
     pub master_key: Option<MasterKeyId>,
     /// Wrap the keys of certain ids.
     pub master_keys: MasterKeysOfIds,
+    /// Wrap copies of the keys of all ids that have no master key of their own.
+    pub extra_master_keys: ExtraMasterKeys,
     /// Is bound into the wrapped keys, with the key id; nothing is if it is empty.
     pub encryption_context: EncryptionContext,
     /// The length of new keys.
@@ -32,7 +34,9 @@ pub struct NewKeySettings {
 pub struct Recipe {
     /// Wraps it. Without one, it is not made.
     pub master_key: Option<MasterKeyId>,
-    /// Is bound into the wrapped key.
+    /// Wrap copies of it. `None`: it is not known here which do.
+    pub extra_master_keys: Option<Vec<MasterKeyId>>,
+    /// Is bound into the wrapped keys.
     pub encryption_context: EncryptionContext,
     /// Its length.
     pub spec: KeySpec,
@@ -46,6 +50,12 @@ impl NewKeySettings {
         self.master_keys.of(id).or(self.master_key.as_ref())
     }
 
+    /// The master keys that wrap copies of the keys of an id. None, if the id has a master key of its own: who takes that away
+    /// means that nobody is to unwrap the keys any more.
+    pub fn extra_master_keys_of(&self, id: KeyId) -> &[MasterKeyId] {
+        if self.master_keys.of(id).is_some() { &[] } else { self.extra_master_keys.all() }
+    }
+
     /// Whether keys can be made, of some ids at least.
     pub(super) fn has_master_key(&self) -> bool {
         self.master_key.is_some() || self.master_keys.all().next().is_some()
@@ -54,6 +64,7 @@ impl NewKeySettings {
     fn recipe_for(&self, id: KeyId) -> Recipe {
         Recipe {
             master_key: self.master_key_of(id).cloned(),
+            extra_master_keys: Some(self.extra_master_keys_of(id).to_vec()),
             encryption_context: self.encryption_context.with_key_id(id.value()),
             spec: self.spec,
             algorithm: self.algorithm,
@@ -78,6 +89,11 @@ impl NewKeys {
 
     pub(super) fn recipe_for(&self, id: KeyId) -> Recipe {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).recipe_for(id)
+    }
+
+    /// The master keys that wrap copies of the keys of an id.
+    pub(super) fn extra_master_keys_of(&self, id: KeyId) -> Vec<MasterKeyId> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).extra_master_keys_of(id).to_vec()
     }
 
     pub(super) fn allows(&self, id: KeyId) -> bool {

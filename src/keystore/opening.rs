@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::background::Bell;
@@ -105,6 +106,7 @@ impl KeyStore {
             locks: KeyLocks::default(),
             figures: Arc::new(Figures::new(published, failures.clone())),
             failures,
+            copies_changed: AtomicU64::default(),
             who,
             first_keys: FirstKeys::new(is_starting, startup_timeout),
             rotation_period: RotationPeriod::new(datadir),
@@ -116,7 +118,7 @@ impl KeyStore {
         let now = SystemTime::now();
         store.note_versions();
         store.figures.note_loaded();
-        store.figures.readiness().checked(now, true);
+        store.figures.readiness().checked(now, store.findings.summary().would_start);
         store.figures.readiness().set_master_key(store.new_keys.settings().has_master_key());
         store.figures.started(began.elapsed());
         Ok(store)
@@ -134,7 +136,7 @@ impl KeyStore {
         messages.survey(files.path(), &survey, |name| files.path_of(name));
         let configured = self.new_keys.settings();
         let judge = |report: &mut _| self.judge(&configured, report);
-        let mut report = start::load_all(files, &*self.kms, &survey.present, &mut patience, judge)?;
+        let mut report = start::load_all(files, &*self.kms, &survey.to_load(), &mut patience, judge)?;
         // It may have gone while KMS was waited for. What else is wrong with it, shows when the keys are adopted.
         let _ = patience.read(|| files.refresh())?;
         for name in survey.confirm_left_behind(&report) {
@@ -143,7 +145,7 @@ impl KeyStore {
         messages.left_behind(&survey);
         let adoption = self.adopt(&configured, &mut report, &survey.left_behind);
         start::check_any_is_usable(files, &survey, &report)?;
-        if survey.present.is_empty() {
+        if survey.present.is_empty() && survey.copied.is_empty() {
             return Ok(());
         }
         self.publish(&report);
@@ -165,6 +167,7 @@ impl KeyStore {
         }
         messages.adoption(files.path(), &adoption);
         messages.loaded_from_copies(&report);
+        self.note_loaded_from(&report);
         let is_from_its_file = |accepted: &AcceptedKey| accepted.instead_of.is_none();
         self.figures.readiness().set_fully_wrapped(report.accepted.iter().all(is_from_its_file));
         if *role == Role::Server {

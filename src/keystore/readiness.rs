@@ -12,8 +12,10 @@ struct State {
     all_are_loaded: bool,
     /// Whether the last check could unwrap all key files. The start is one.
     all_were_unwrapped: bool,
-    /// Whether the last check could do so with every master key that a version is to be wrapped under.
+    /// Whether it did so from the key files, and not from copies.
     all_were_fully_wrapped: bool,
+    /// Whether every version has a copy under each extra master key that is to wrap one.
+    has_all_copies: bool,
     has_master_key: bool,
     last_key_was_made: bool,
     /// Whether KMS would have made a key when it was last asked.
@@ -29,6 +31,7 @@ impl Default for Readiness {
             all_are_loaded: false,
             all_were_unwrapped: true,
             all_were_fully_wrapped: true,
+            has_all_copies: true,
             has_master_key: false,
             last_key_was_made: true,
             kms_makes_keys: true,
@@ -56,7 +59,7 @@ impl Readiness {
     /// only from another copy.
     pub fn is_fully_wrapped(&self) -> bool {
         let state = self.state();
-        state.is_ready() && state.all_were_fully_wrapped
+        state.is_ready() && state.all_were_fully_wrapped && state.has_all_copies
     }
 
     /// When all key files were last unwrapped: by a check, or by the start.
@@ -87,6 +90,11 @@ impl Readiness {
     /// Whether every version was found to be so. To be called by the start, and by whatever checks or changes it.
     pub fn set_fully_wrapped(&self, all_were: bool) {
         self.state().all_were_fully_wrapped = all_were;
+    }
+
+    /// Whether every version has a copy under each extra master key that is to wrap one.
+    pub fn set_has_all_copies(&self, it_has: bool) {
+        self.state().has_all_copies = it_has;
     }
 
     /// Whether all versions that there should be are loaded, `now`.

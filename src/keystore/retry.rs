@@ -46,9 +46,10 @@ impl Job for Retry {
 
 impl Retry {
     /// What is due, and has a file that is worth asking KMS about.
-    fn read(&mut self, now: Instant) -> Vec<(KeyName, [u8; 32])> {
+    fn read(&mut self, now: Instant) -> Vec<(KeyName, Option<[u8; 32]>)> {
         let store = &self.store;
         let mut found = Vec::new();
+        let with_copies = store.files.with_copies().unwrap_or_default();
         for name in store.failures.due(now) {
             if store.published.with_key(name, |_| ()).is_some() {
                 store.failures.loaded(name);
@@ -56,11 +57,13 @@ impl Retry {
                 continue;
             }
             match store.files.read(name) {
+                // Another copy may work though this file does not.
+                _ if with_copies.contains(&name) => found.push((name, None)),
                 Ok(stored) => {
                     let digest = Sha256::digest(&stored.contents).into();
                     match self.useless.get(&name) {
                         Some(useless) if *useless == digest => store.failures.postpone(name, now),
-                        _ => found.push((name, digest)),
+                        _ => found.push((name, Some(digest))),
                     }
                 }
                 Err(error) => store.failed_again(name, &error),
@@ -70,7 +73,7 @@ impl Retry {
     }
 
     /// Keys of one master key mostly fail together.
-    fn by_master_key(&self, names: Vec<(KeyName, [u8; 32])>) -> Vec<Vec<(KeyName, [u8; 32])>> {
+    fn by_master_key(&self, names: Vec<(KeyName, Option<[u8; 32]>)>) -> Vec<Vec<(KeyName, Option<[u8; 32]>)>> {
         let mut groups: BTreeMap<Option<String>, Vec<_>> = BTreeMap::new();
         for found in names {
             groups.entry(self.store.files.master_key(found.0)).or_default().push(found);
@@ -80,7 +83,7 @@ impl Retry {
 
     /// Tries a few of the keys of one master key, and the others if one of these works: a thousand keys whose master key
     /// is disabled are not a thousand calls a minute.
-    fn try_group(&mut self, mut names: Vec<(KeyName, [u8; 32])>, now: Instant) {
+    fn try_group(&mut self, mut names: Vec<(KeyName, Option<[u8; 32]>)>, now: Instant) {
         fastrand::shuffle(&mut names);
         let mut others = names.split_off(names.len().min(SAMPLE));
         others.sort_unstable();
@@ -92,7 +95,7 @@ impl Retry {
     }
 
     /// Answers whether one of them was loaded.
-    fn ask(&mut self, names: &[(KeyName, [u8; 32])], now: Instant) -> bool {
+    fn ask(&mut self, names: &[(KeyName, Option<[u8; 32]>)], now: Instant) -> bool {
         if names.is_empty() {
             return false;
         }
@@ -105,9 +108,11 @@ impl Retry {
         let errors: BTreeMap<KeyName, &KeyStoreError> = refused.iter().map(|key| (key.name, &key.error)).collect();
         for (name, digest) in names {
             match errors.get(name) {
-                Some(error) if error.is_final_for_this_file() => self.useless.insert(*name, *digest),
-                _ => self.useless.remove(name),
-            };
+                Some(error) if error.is_final_for_this_file() => {
+                    digest.map(|digest| self.useless.insert(*name, digest));
+                }
+                _ => drop(self.useless.remove(name)),
+            }
         }
         refused.len() < names.len()
     }

@@ -1,9 +1,15 @@
 //! Wraps key versions that exist anew, under the master key that is configured now. The data key is in memory, so KMS need not
 //! unwrap what is in the key file: the master key that wraps it may be disabled, deleted or out of reach.
+//!
+//! So are its copies under the extra master keys. Those under other master keys, which are no longer configured, are dropped, but
+//! only after the key file and all copies that are to be there have been proven.
 
+use std::borrow::Borrow;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::files::{Entry, KeyFile, KeyFiles, Traits};
+use super::files::{Adding, Entry, KeyFile, KeyFiles, Traits};
+use super::in_groups::{self, LONGEST_HOLD};
 use super::load::LoadReport;
 use super::new_keys::Recipe;
 use super::tries::Tries;
@@ -21,8 +27,20 @@ pub struct Rewrapped {
     pub before: Option<String>,
 }
 
+/// A key version that KMS has wrapped anew, and proven. Nothing is written yet.
+struct Wrapped {
+    name: KeyName,
+    /// What the key file held before KMS was asked.
+    held: Option<Vec<u8>>,
+    contents: Vec<u8>,
+    entry: Entry,
+    encryption_context: EncryptionContext,
+    /// All that there are to be. `None`: those that are there stay.
+    copies: Option<Vec<WrappedKey>>,
+}
+
 /// Wraps a key version anew. The new wrapped key is proven, by unwrapping it, before the key file is touched, and what the file
-/// held is kept beside it. A key file that is gone or damaged is made whole. The caller holds the lock of the key id.
+/// held is kept beside it. A key file that is gone or damaged is made whole.
 pub fn rewrap(
     files: &KeyFiles,
     kms: &dyn Kms,
@@ -30,29 +48,65 @@ pub fn rewrap(
     name: KeyName,
     key: &DataKey,
 ) -> Result<Rewrapped, KeyStoreError> {
+    check_can_replace(files)?;
+    Wrapped::ask_kms(files, kms, recipe, name, key)?.write(files, &files.begin_adding()?)
+}
+
+/// KMS is not asked for what cannot be stored. The lock is not kept: others may need it while KMS is asked.
+fn check_can_replace(files: &KeyFiles) -> Result<(), KeyStoreError> {
     files.refresh()?;
     files.check_may_add()?;
-    check_is_accepted(files, name)?;
-    let master_key = recipe.master_key.as_ref().ok_or(KeyStoreError::NoMasterKey(name))?;
-    // KMS is not asked for what cannot be stored. The lock is not kept: others may need it while KMS is asked.
-    drop(files.begin_adding()?);
-    let held = files.contents(name)?;
-    let (wrapped, traits) = wrap(kms, master_key, &recipe.encryption_context, name, key.as_bytes())?;
-    let now = SystemTime::now();
-    let contents = KeyFile { algorithm: key.algorithm(), wrapped }.to_bytes(name, now)?;
-    let entry = Entry::new(name, &contents, key.algorithm(), traits, now);
-    let adding = files.begin_adding()?;
-    // What the manifest on the disk says of the key, and of whether it may encrypt, was asked once more under the lock.
-    files.check(&entry)?;
-    check_is_accepted(files, name)?;
-    let before = files.master_key(name);
-    let is_older_kept = adding.replace(name, held.as_deref(), &contents)?;
-    let former = match is_older_kept {
-        true => files.entry(name).and_then(|entry| entry.former_master_key().map(str::to_owned)),
-        false => before.clone(),
-    };
-    let entry = entry.with_former_master_key(former);
-    Ok(Rewrapped { entry, encryption_context: recipe.encryption_context.clone(), before })
+    files.begin_adding().map(drop)
+}
+
+impl Wrapped {
+    /// Wraps a key version anew, with its copies. Writes nothing.
+    fn ask_kms(
+        files: &KeyFiles,
+        kms: &dyn Kms,
+        recipe: &Recipe,
+        name: KeyName,
+        key: &DataKey,
+    ) -> Result<Self, KeyStoreError> {
+        check_is_accepted(files, name)?;
+        let master_key = recipe.master_key.as_ref().ok_or(KeyStoreError::NoMasterKey(name))?;
+        let held = files.contents(name)?;
+        let encryption_context = recipe.encryption_context.clone();
+        let (wrapped, traits) = wrap(kms, master_key, &encryption_context, name, key.as_bytes())?;
+        let others = recipe.extra_master_keys.as_ref().map(|extra| {
+            extra.iter().filter(|extra| traits.master_key() != Some(extra.as_str())).map(|extra| {
+                let failed = |error| KeyStoreError::ExtraCopy { name, arn: extra.to_string(), error: Box::new(error) };
+                Ok(wrap(kms, extra, &encryption_context, name, key.as_bytes()).map_err(failed)?.0)
+            })
+        });
+        let copies = others.map(Iterator::collect::<Result<Vec<_>, KeyStoreError>>).transpose()?;
+        let now = SystemTime::now();
+        let contents = KeyFile { algorithm: key.algorithm(), wrapped }.to_bytes(name, now)?;
+        let entry = Entry::new(name, &contents, key.algorithm(), traits, now);
+        Ok(Self { name, held, contents, entry, encryption_context, copies })
+    }
+
+    /// What the file held is kept beside it. A key file that is gone or damaged is made whole.
+    fn write(self, files: &KeyFiles, adding: &Adding<'_>) -> Result<Rewrapped, KeyStoreError> {
+        let Self { name, held, contents, entry, encryption_context, copies } = self;
+        // What the manifest on the disk says of the key, and of whether it may encrypt, was asked once more under the lock.
+        files.check(&entry)?;
+        check_is_accepted(files, name)?;
+        let before = files.master_key(name);
+        // Copies that are there come first: whenever this stops, the key can be unwrapped as before, or anew.
+        if let Some(copies) = copies.as_ref().filter(|copies| !copies.is_empty()) {
+            adding.add_extra_copies(name, entry.algorithm(), copies)?;
+        }
+        let is_older_kept = adding.replace(name, held.as_deref(), &contents)?;
+        if let Some(copies) = copies {
+            adding.replace_extra_copies(name, entry.algorithm(), &copies)?;
+        }
+        let former = match is_older_kept {
+            true => files.entry(name).and_then(|entry| entry.former_master_key().map(str::to_owned)),
+            false => before.clone(),
+        };
+        Ok(Rewrapped { entry: entry.with_former_master_key(former), encryption_context, before })
+    }
 }
 
 /// Has KMS wrap a key, and proves, by unwrapping it, that the key can be had back.
@@ -65,6 +119,7 @@ pub fn wrap(
 ) -> Result<(WrappedKey, Traits), KeyStoreError> {
     let failed = |error| KeyStoreError::Kms(name, error);
     let wrapped = kms.encrypt(master_key, key, encryption_context).map_err(failed)?;
+    let wrapped = wrapped.with_master_key(Some(master_key.clone()));
     let plain = kms.decrypt(&wrapped).map_err(failed)?;
     match plain.as_bytes() == key {
         true => Ok((wrapped, Traits::of(&plain))),
@@ -80,39 +135,89 @@ fn check_is_accepted(files: &KeyFiles, name: KeyName) -> Result<(), KeyStoreErro
     }
 }
 
+/// A re-wrap of many key versions.
+struct Rewrap<'a> {
+    store: &'a KeyStore,
+    tries: Tries<'a>,
+    done: Vec<Rewrapped>,
+    longest_hold: Duration,
+}
+
+impl Rewrap<'_> {
+    /// Asks KMS for a group. Takes no lock of a key id: to hold those of many keys while KMS is asked for each would hold up
+    /// their callers. A file that changes meanwhile is left alone.
+    fn ask_kms(&mut self, group: &[KeyName]) -> Vec<(KeyId, Wrapped)> {
+        let store = self.store;
+        let mut all = Vec::new();
+        let mut is_prepared = false;
+        for name in group.iter().copied() {
+            let recipe = store.new_keys.recipe_for(name.id);
+            let master_key = recipe.master_key.as_ref();
+            if !self.tries.may_try(master_key) {
+                continue;
+            }
+            if waits::must_end() {
+                self.tries.end(KeyStoreError::GivenUp(name.id));
+                continue;
+            }
+            if !std::mem::replace(&mut is_prepared, true)
+                && let Err(error) = check_can_replace(&store.files)
+            {
+                self.tries.end(error);
+                continue;
+            }
+            let key = store.published.with_key(name, DataKey::clone).ok_or(KeyStoreError::NotInMemory(name));
+            let wrapped = key.and_then(|key| Wrapped::ask_kms(&store.files, &*store.kms, &recipe, name, &key));
+            match wrapped.map_err(|error| given_up(name.id, error)) {
+                Ok(wrapped) => {
+                    self.tries.answered(master_key);
+                    all.push((name.id, wrapped));
+                }
+                Err(error) => self.tries.failed(master_key, error),
+            }
+        }
+        all
+    }
+
+    /// Writes the files of a group, and records them.
+    fn write(&mut self, group: Vec<(KeyId, Wrapped)>) {
+        let files = &self.store.files;
+        let done = &mut self.done;
+        let (mut recorded, mut recorded_at) = (done.len(), Instant::now());
+        let take = || Ok((files.begin_adding()?, ()));
+        in_groups::store_all(group, self.longest_hold, &mut self.tries, take, |adding, (), _, wrapped| {
+            done.push(wrapped.write(files, adding)?);
+            // A start after a crash finds in the manifest where each key file is to be unwrapped, but for the last few.
+            if recorded_at.elapsed() >= RECORDED_EVERY {
+                self.store.record_rewrapped(&done[recorded..], || Ok(adding));
+                (recorded, recorded_at) = (done.len(), Instant::now());
+            }
+            Ok(())
+        });
+        self.store.record_rewrapped(&done[recorded..], || files.begin_adding());
+    }
+}
+
 impl KeyStore {
     /// Wraps all versions of a key anew, or of all keys, under the master keys that are configured now; those that fail do not
     /// keep the others from being tried, unless these would fail like it. The data keys stay as they are. Answers how many
     /// versions there are.
     pub fn rewrap(&self, only: Option<KeyId>) -> Result<usize, KeyStoreError> {
+        self.rewrap_holding(only, LONGEST_HOLD)
+    }
+
+    pub(super) fn rewrap_holding(&self, only: Option<KeyId>, longest_hold: Duration) -> Result<usize, KeyStoreError> {
         if self.role == Role::Backup {
             return Err(KeyStoreError::BackupRewrapsNothing);
         }
         let names = verify::needed(&self.files, only)?;
         let told = |error: &KeyStoreError| self.messages.not_rewrapped(error);
-        let mut tries = Tries::new(&told);
-        let mut done = Vec::new();
-        let (mut recorded, mut recorded_at) = (0, Instant::now());
-        for name in names.iter().copied() {
-            let recipe = self.new_keys.recipe_for(name.id);
-            let master_key = recipe.master_key.as_ref();
-            if !tries.may_try(master_key) {
-                continue;
-            }
-            match self.rewrap_one(name, &recipe) {
-                Ok(rewrapped) => {
-                    tries.answered(master_key);
-                    done.push(rewrapped);
-                }
-                Err(error) => tries.failed(master_key, error),
-            }
-            // A start after a crash finds in the manifest where each key file is to be unwrapped, but for the last few.
-            if recorded_at.elapsed() >= RECORDED_EVERY {
-                self.record_rewrapped(done.get(recorded..).unwrap_or_default());
-                (recorded, recorded_at) = (done.len(), Instant::now());
-            }
+        let mut rewrap = Rewrap { store: self, tries: Tries::new(&told), done: Vec::new(), longest_hold };
+        for group in in_groups::groups(&names) {
+            let wrapped = rewrap.ask_kms(group);
+            rewrap.write(wrapped);
         }
-        self.record_rewrapped(done.get(recorded..).unwrap_or_default());
+        let Rewrap { tries, done, .. } = rewrap;
         self.messages.rewrapped(&done);
         for rewrapped in &done {
             self.figures.known_versions().wrapped(rewrapped.entry.name, &rewrapped.encryption_context);
@@ -125,6 +230,9 @@ impl KeyStore {
         if only.is_none() && result.is_ok() {
             self.figures.readiness().set_fully_wrapped(true);
         }
+        // What there are copies of may have changed.
+        self.copies_changed.fetch_add(1, Ordering::Relaxed);
+        self.bell.ring();
         let count = names.len();
         result.map(|()| count).map_err(|error| match error {
             KeyStoreError::Several { of, skipped, first, .. } => {
@@ -134,15 +242,6 @@ impl KeyStore {
             }
             error => error,
         })
-    }
-
-    fn rewrap_one(&self, name: KeyName, recipe: &Recipe) -> Result<Rewrapped, KeyStoreError> {
-        if waits::must_end() {
-            return Err(KeyStoreError::GivenUp(name.id));
-        }
-        let _lock = self.locks.lock(name.id).ok_or(KeyStoreError::GivenUp(name.id))?;
-        let key = self.published.with_key(name, DataKey::clone).ok_or(KeyStoreError::NotInMemory(name))?;
-        rewrap(&self.files, &*self.kms, recipe, name, &key).map_err(|error| given_up(name.id, error))
     }
 
     /// At a good start, what was kept of before a re-wrap is of no use any more: the key files themselves have proven good.
@@ -159,13 +258,17 @@ impl KeyStore {
     }
 
     /// If it fails, the manifest is brought up to date at the next start: it knows the data keys.
-    fn record_rewrapped(&self, done: &[Rewrapped]) {
+    fn record_rewrapped<'a, A: Borrow<Adding<'a>>>(
+        &self,
+        done: &[Rewrapped],
+        adding: impl FnOnce() -> Result<A, KeyStoreError>,
+    ) {
         let entries: Vec<Entry> = done.iter().map(|rewrapped| rewrapped.entry.clone()).collect();
         if entries.is_empty() {
             return;
         }
         self.files.note(entries.clone());
-        if let Err(error) = self.files.begin_adding().and_then(|adding| adding.record(entries)) {
+        if let Err(error) = adding().and_then(|adding| adding.borrow().record(entries)) {
             self.messages.rewrap_not_recorded(&error);
         }
     }

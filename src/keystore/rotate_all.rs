@@ -1,18 +1,17 @@
 //! New versions of all keys.
 //!
-//! To look what there is, in the folder and in the manifest, takes a time that grows with the number of keys. So it is not
-//! done for each key: the keys are taken in groups, of which there are a few, however many keys there are. For each group,
-//! KMS is asked for all its keys, and no lock is held meanwhile. Then their files are written under one lock of the folder;
-//! their numbers depend on what lies in the folder and stands in the manifest since that is held.
+//! They are made in groups (`in_groups.rs`). The numbers depend on what lies in the folder and stands in the manifest since its
+//! lock is held.
 //!
 //! What was generated and is not written when the server ends, or the statement is killed, never was: no number is lost,
 //! and no data.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::create::{Generated, Maker, NewVersion};
-use super::files::{Adding, KeyFiles};
+use super::files::KeyFiles;
+use super::in_groups::{self, LONGEST_HOLD};
 use super::new_keys::Recipe;
 use super::published::PublishedKeys;
 use super::tries::Tries;
@@ -41,13 +40,6 @@ pub struct Rotation<'a> {
 /// The highest version of each key that has a file.
 type InFolder = BTreeMap<KeyId, KeyVersion>;
 
-/// The lock of the folder is held.
-struct Hold<'a> {
-    adding: Adding<'a>,
-    in_folder: InFolder,
-    until: Instant,
-}
-
 impl<'a> Rotation<'a> {
     /// `failed` is told of each failure.
     pub fn new(maker: Maker<'a>, published: &'a PublishedKeys, failed: &'a dyn Fn(&KeyStoreError)) -> Self {
@@ -67,7 +59,7 @@ impl<'a> Rotation<'a> {
         ids: &[KeyId],
         recipe_for: impl Fn(KeyId) -> Recipe,
     ) -> (Vec<NewVersion>, Result<(), KeyStoreError>) {
-        for group in ids.chunks(ids.len().div_ceil(GROUPS).max(1)) {
+        for group in in_groups::groups(ids) {
             let generated = self.generate(group, &recipe_for);
             self.store(generated);
         }
@@ -95,7 +87,7 @@ impl<'a> Rotation<'a> {
                 }
             }
             let Some(in_folder) = &in_folder else { continue };
-            let name = self.next_version(id, in_folder);
+            let name = next_version(self.maker.files(), self.published, id, in_folder);
             match name.and_then(|name| self.maker.ask_kms(recipe, name)).map_err(|error| given_up(id, error)) {
                 Ok(generated) => {
                     self.tries.answered(master_key.as_ref());
@@ -118,59 +110,36 @@ impl<'a> Rotation<'a> {
 
     /// Writes the files of a group.
     fn store(&mut self, generated: Vec<(KeyId, Generated)>) {
-        let mut hold = None;
-        let mut rest = generated.into_iter();
-        let mut is_first = true;
-        while let Some((id, generated)) = rest.next() {
-            let stored = match waits::must_end() && !is_first {
-                true => Err(KeyStoreError::GivenUp(id)),
-                false => self.store_one(&mut hold, id, generated),
-            };
-            is_first = false;
-            match stored {
-                Ok(new) => self.made.push(new),
-                // Also where it could not be had.
-                Err(error) if hold.is_none() => self.tries.end(error),
-                Err(error) => self.tries.failed_to_store(error),
-            }
-            if self.tries.no_more_can_be_stored() {
-                self.tries.skip(rest.len());
-                return;
-            }
-        }
-    }
-
-    fn store_one(
-        &self,
-        hold: &mut Option<Hold<'a>>,
-        id: KeyId,
-        generated: Generated,
-    ) -> Result<NewVersion, KeyStoreError> {
-        if hold.take_if(|hold| Instant::now() >= hold.until).is_some() && !waits::pause(PAUSE) {
-            return Err(KeyStoreError::GivenUp(id));
-        }
-        let hold = match hold {
-            Some(hold) => hold,
-            None => hold.insert(self.hold()?),
+        let (files, published) = (self.maker.files(), self.published);
+        let take = || {
+            let adding = files.begin_adding()?;
+            // The lock is held now: from here on only somebody who copies files in, and does not ask for it, adds any. His
+            // are not overwritten.
+            Ok((adding, in_folder(files)?))
         };
-        let name = self.next_version(id, &hold.in_folder)?;
-        generated.write(&hold.adding, name)
+        let made = &mut self.made;
+        in_groups::store_all(
+            generated,
+            self.longest_hold,
+            &mut self.tries,
+            take,
+            |adding, in_folder, id, generated| {
+                let name = next_version(files, published, id, in_folder)?;
+                made.push(generated.write(adding, name)?);
+                Ok(())
+            },
+        );
     }
+}
 
-    fn hold(&self) -> Result<Hold<'a>, KeyStoreError> {
-        let files = self.maker.files();
-        let adding = files.begin_adding()?;
-        // The lock is held now: from here on only somebody who copies files in, and does not ask for it, adds any. His are
-        // not overwritten.
-        let in_folder = in_folder(files)?;
-        Ok(Hold { adding, in_folder, until: Instant::now() + self.longest_hold })
-    }
-
-    fn next_version(&self, id: KeyId, in_folder: &InFolder) -> Result<KeyName, KeyStoreError> {
-        let in_folder = in_folder.get(&id).copied();
-        let version = rotate::version_after(self.maker.files(), self.published, in_folder, id)?;
-        Ok(KeyName { id, version })
-    }
+fn next_version(
+    files: &KeyFiles,
+    published: &PublishedKeys,
+    id: KeyId,
+    in_folder: &InFolder,
+) -> Result<KeyName, KeyStoreError> {
+    let version = rotate::version_after(files, published, in_folder.get(&id).copied(), id)?;
+    Ok(KeyName { id, version })
 }
 
 fn in_folder(files: &KeyFiles) -> Result<InFolder, KeyStoreError> {
@@ -210,13 +179,3 @@ impl KeyStore {
         rotated.map(|()| ids.len())
     }
 }
-
-/// The more there are, the less is lost when a rotation is interrupted; but for each the folder is listed and the manifest
-/// read, twice.
-const GROUPS: usize = 16;
-
-/// A fraction of what another server waits for the lock: see `files/lock.rs`.
-const LONGEST_HOLD: Duration = Duration::from_secs(2);
-
-/// Longer than another server that waits for the lock of the folder pauses.
-const PAUSE: Duration = Duration::from_millis(20);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::files::{Entry, KeyFiles, StoredKey};
-use super::load::{self, LoadReport, UnansweredKey};
+use super::load::{self, LoadReport, UnansweredKey, UnreadKey};
 use super::pauses::Patience;
 use super::{KeyId, KeyName, KeyStoreError};
 use crate::kms::{AtStart, Kms, KmsError};
@@ -14,6 +14,8 @@ use crate::waits;
 pub struct Survey {
     /// All that has the name of a key file, in order.
     pub present: Vec<KeyName>,
+    /// What the manifest knows of and has no key file, but another copy.
+    pub copied: Vec<KeyName>,
     /// What the manifest knows of, but the folder does not hold, in order.
     pub missing: Vec<KeyName>,
     /// What is missing too, but was left behind when the datadir was copied, and is not needed. Marked as such.
@@ -23,6 +25,18 @@ pub struct Survey {
 }
 
 impl Survey {
+    /// What is to be loaded, in order.
+    pub fn to_load(&self) -> Vec<KeyName> {
+        let mut names = [&self.present[..], &self.copied].concat();
+        names.sort_unstable();
+        names
+    }
+
+    /// How many versions there should be.
+    pub fn count(&self) -> usize {
+        self.present.len() + self.copied.len() + self.missing.len()
+    }
+
     /// Now that the keys are loaded: a version is not needed only if one of the same key may encrypt without it. Answers what
     /// is missed after all.
     pub fn confirm_left_behind(&mut self, report: &LoadReport) -> Vec<KeyName> {
@@ -44,9 +58,11 @@ pub fn survey(files: &KeyFiles) -> Result<Survey, KeyStoreError> {
     let mut left_behind = files.left_behind(&missing, &present);
     // In the same order.
     missing.retain(|name| left_behind.binary_search_by_key(name, |entry| entry.name).is_err());
+    let with_copies = if missing.is_empty() { BTreeSet::new() } else { files.with_copies()? };
+    let copied = missing.extract_if(.., |name| with_copies.contains(name)).collect();
     let has_newly_left_behind = left_behind.iter().any(|entry| !entry.is_left_behind);
     left_behind.iter_mut().for_each(|entry| entry.is_left_behind = true);
-    Ok(Survey { present, missing, left_behind, has_newly_left_behind })
+    Ok(Survey { present, copied, missing, left_behind, has_newly_left_behind })
 }
 
 /// Loads key files. What a key's failure means, its class says: see [`AtStart`]. What is waited for is tried again until
@@ -64,7 +80,7 @@ pub fn load_all(
     judge: impl Fn(&mut LoadReport),
 ) -> Result<LoadReport, KeyStoreError> {
     let mut report = LoadReport::default();
-    let stored = read(files, names, patience, &mut report)?;
+    let (stored, unread) = read(files, names, patience)?;
     let mut open: Vec<&StoredKey> = stored.iter().collect();
     let mut before: BTreeMap<KeyName, KmsError> = BTreeMap::new();
     while !open.is_empty() {
@@ -87,30 +103,33 @@ pub fn load_all(
         open = waiting.iter().map(|waiting| waiting.stored).collect();
         before = waiting.into_iter().map(|waiting| (waiting.stored.name, waiting.error)).collect();
     }
+    // By now, KMS answers if it is going to.
+    let deadline = patience.until().max(Instant::now() + SHORTEST_ROUND);
+    load::unwrap_copies_of(files, kms, unread, deadline, &mut report);
+    judge(&mut report);
     Ok(report)
 }
 
-/// Reads key files. Those that cannot be read are refused; a folder that does not answer is waited for.
+/// Reads key files. A folder that does not answer is waited for.
 fn read(
     files: &KeyFiles,
     names: &[KeyName],
     patience: &mut Patience<'_>,
-    report: &mut LoadReport,
-) -> Result<Vec<StoredKey>, KeyStoreError> {
-    let mut stored = Vec::new();
+) -> Result<(Vec<StoredKey>, Vec<UnreadKey>), KeyStoreError> {
+    let (mut stored, mut unread) = (Vec::new(), Vec::new());
     for name in names.iter().copied() {
         match patience.read(|| files.read(name))? {
             Ok(file) => stored.push(file),
-            Err(error) => report.refuse(name, error),
+            Err(error) => unread.push(UnreadKey { name, error }),
         }
     }
-    Ok(stored)
+    Ok((stored, unread))
 }
 
 /// Fails if no key version can be used, but at most to read, although there is or was one: a server that went on would call each of its tables
 /// corrupted.
 pub fn check_any_is_usable(files: &KeyFiles, survey: &Survey, report: &LoadReport) -> Result<(), KeyStoreError> {
-    let of = survey.present.len() + survey.missing.len();
+    let of = survey.count();
     if of == 0 || report.has_usable() {
         return Ok(());
     }

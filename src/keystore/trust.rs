@@ -49,6 +49,15 @@ fn names(configured: &MasterKeyId, arn: &str) -> bool {
         || without_region(configured) == without_region(arn)
 }
 
+/// Whether this is the ARN of a master key, with its region and account.
+pub fn is_key_arn(name: &str) -> bool {
+    let parts: Vec<&str> = name.split(':').collect();
+    let [arn, partition, service, region, account, key] = parts[..] else { return false };
+    let is_number = !account.is_empty() && account.bytes().all(|byte| byte.is_ascii_digit());
+    let has_id = key.strip_prefix("key/").is_some_and(|id| !id.is_empty() && !id.contains('/'));
+    (arn, service) == ("arn", "kms") && !partition.is_empty() && !region.is_empty() && is_number && has_id
+}
+
 /// Whether two ARNs are of the same master key.
 pub fn is_same_master_key(one: &str, other: &str) -> bool {
     without_region(one) == without_region(other)

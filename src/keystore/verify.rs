@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use subtle::ConstantTimeEq;
 
 use super::files::KeyFiles;
-use super::load::{self, LoadReport, Unwrapped};
+use super::load::{self, NotFromFile, Unwrapped};
 use super::{DataKey, KeyId, KeyName, KeyStoreError};
 use crate::kms::{AtStart, Class, Kms, KmsError};
 
@@ -25,7 +25,7 @@ pub struct Verified {
 pub enum Verdict {
     /// From its key file.
     Good,
-    /// From another copy only, and why KMS did not unwrap the key file.
+    /// From another copy only, and why KMS did not unwrap the key file, though that is as it should be.
     FromCopy(KmsError),
     /// Not at all.
     Failed(KeyStoreError),
@@ -82,20 +82,21 @@ fn once(
     names: &[KeyName],
     deadline: Instant,
 ) -> (Vec<Verified>, Vec<KeyName>) {
-    let mut unread = LoadReport::default();
-    let stored = load::read(files, names, &mut unread);
-    let (unwrapped, unanswered) = load::ask(files, kms, &stored.iter().collect::<Vec<_>>(), deadline);
+    let (stored, unread) = load::read(files, names);
+    let (mut unwrapped, unanswered) = load::ask(files, kms, &stored.iter().collect::<Vec<_>>(), deadline);
+    let (from_copies, unread) = load::ask_copies(files, kms, unread, deadline);
+    unwrapped.extend(from_copies);
     let now = SystemTime::now();
     let of_unwrapped = unwrapped.iter().map(|unwrapped| {
-        let verdict = match (compare(files, in_memory, unwrapped, now), &unwrapped.instead_of) {
+        let verdict = match (compare(files, in_memory, unwrapped, now), unwrapped.instead_of.clone()) {
             (Err(error), _) => Verdict::Failed(error),
-            (Ok(()), Some(error)) => Verdict::FromCopy(error.clone()),
+            (Ok(()), Some(instead_of)) => Verdict::of_copy(unwrapped.name, instead_of),
             (Ok(()), None) => Verdict::Good,
         };
-        (unwrapped.stored.name, verdict)
+        (unwrapped.name, verdict)
     });
     let of_unanswered = unanswered.into_iter().map(|key| (key.stored.name, Verdict::Failed(key.failed())));
-    let of_unread = unread.refused.into_iter().map(|refused| (refused.name, Verdict::Failed(refused.error)));
+    let of_unread = unread.into_iter().map(|unread| (unread.name, Verdict::Failed(unread.error)));
     let verdicts = of_unwrapped.chain(of_unanswered).chain(of_unread);
     let verified: Vec<Verified> =
         verdicts.map(|(name, verdict)| Verified { name, master_key: files.master_key(name), verdict }).collect();
@@ -114,7 +115,7 @@ fn compare(
     unwrapped: &Unwrapped<'_>,
     now: SystemTime,
 ) -> Result<(), KeyStoreError> {
-    let (name, algorithm) = (unwrapped.stored.name, unwrapped.algorithm);
+    let (name, algorithm) = (unwrapped.name, unwrapped.algorithm);
     load::check(files, unwrapped, now)?;
     match in_memory(name) {
         Some(key) if !bool::from(key.as_bytes().ct_eq(unwrapped.plain.as_bytes())) => {
@@ -122,6 +123,16 @@ fn compare(
         }
         Some(key) if key.algorithm() != algorithm => Err(KeyStoreError::OtherAlgorithm(name, algorithm)),
         _ => Ok(()),
+    }
+}
+
+impl Verdict {
+    /// Of a version that was unwrapped from a copy.
+    pub fn of_copy(name: KeyName, instead_of: NotFromFile) -> Self {
+        match instead_of {
+            NotFromFile::MasterKey(error) => Self::FromCopy(error),
+            instead_of => Self::Failed(KeyStoreError::OnlyCopy { name, reason: instead_of.to_string() }),
+        }
     }
 }
 

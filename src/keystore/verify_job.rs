@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::background::Job;
 use super::findings::{News, Scope};
+use super::load::{AcceptedKey, LoadReport};
 use super::verify::{self, About, Round, Verdict, Verified};
 use super::{DataKey, KeyId, KeyName, KeyStore, Role, trust};
 use crate::kms::{KmsError, MasterKeyId};
@@ -52,7 +53,8 @@ struct Work {
 impl VerifyJob {
     /// The start was the first check, at `now`.
     pub fn new(store: Arc<KeyStore>, now: Instant) -> Self {
-        Self { store, last_all: now, last_sample: now, next_open: now, part: some_part(), work: None }
+        let part = some_part();
+        Self { store, last_all: now, last_sample: now, next_open: now + AGAIN.mul_f64(part), part, work: None }
     }
 }
 
@@ -163,6 +165,19 @@ impl KeyStore {
     pub(super) fn proven(&self, names: impl Iterator<Item = KeyName>) {
         let good = names.map(|name| Verified { name, master_key: self.files.master_key(name), verdict: Verdict::Good });
         self.take_verified(good.collect(), Scope { is_all: false, was_asked_for: true });
+    }
+
+    /// What was loaded from a copy is a problem of the next start, of which the log says so already.
+    pub(super) fn note_loaded_from(&self, report: &LoadReport) {
+        let verified = report.accepted.iter().map(|AcceptedKey { entry, instead_of, .. }| Verified {
+            name: entry.name,
+            master_key: self.files.master_key(entry.name),
+            verdict: instead_of.clone().map_or(Verdict::Good, |instead_of| Verdict::of_copy(entry.name, instead_of)),
+        });
+        let mut news =
+            self.findings.verified(verified.collect(), Scope { is_all: false, was_asked_for: true }, |_| false);
+        news.retain(|news| matches!(news, News::IsOver(_)));
+        self.tell_restart(&news, false);
     }
 
     /// Answers whether all is done.

@@ -68,8 +68,8 @@ struct Known {
     entries: Arc<Vec<Entry>>,
     last_verified: BTreeMap<KeyName, SystemTime>,
     contexts: BTreeMap<KeyName, EncryptionContext>,
-    /// Those with another copy than the one in their key file.
-    with_copy: BTreeSet<KeyName>,
+    /// How many other copies than the one in the key file there are.
+    copies: BTreeMap<KeyName, usize>,
 }
 
 impl KnownVersions {
@@ -78,9 +78,9 @@ impl KnownVersions {
         self.known().entries = Arc::new(entries);
     }
 
-    /// The versions that have another copy than the one in their key file.
-    pub(super) fn set_copies(&self, names: impl IntoIterator<Item = KeyName>) {
-        self.known().with_copy = names.into_iter().collect();
+    /// How many other copies than the one in the key file there are.
+    pub(super) fn set_copies(&self, copies: BTreeMap<KeyName, usize>) {
+        self.known().copies = copies;
     }
 
     /// KMS has unwrapped at that time what is in the file of a version.
@@ -131,7 +131,7 @@ impl KnownVersions {
                 created: entry.and_then(Entry::created),
                 created_by: entry.map_or_else(String::new, |entry| entry.created_by().to_owned()),
                 master_key: entry.and_then(|entry| entry.master_key().map(str::to_owned)),
-                wraps: usize::from(has_file) + usize::from(known.with_copy.contains(&name)),
+                wraps: usize::from(has_file) + known.copies.get(&name).copied().unwrap_or(0),
                 encryption_context: known.contexts.get(&name).cloned(),
                 last_verified: known.last_verified.get(&name).copied(),
                 error: failed.filter(|_| state.has_error()).map(|failed| failed.error.clone()),

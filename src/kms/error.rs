@@ -56,9 +56,14 @@ impl KmsError {
         format!("{} {}", self.class, self.code.as_deref().unwrap_or_default())
     }
 
-    fn message(&self) -> String {
+    /// What has failed, without why and what to do.
+    pub(crate) fn what(&self) -> String {
         let code = self.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
-        let what = format!("KMS {} failed: {}{code}", self.call, self.class);
+        format!("KMS {} failed: {}{code}", self.call, self.class)
+    }
+
+    fn message(&self) -> String {
+        let what = self.what();
         let remedy = self.class.remedy(self.call);
         let reason = self.detail.trim_end_matches('.');
         let told = telling_part(reason, FIRST_PART.saturating_sub(what.len() + remedy.len() + ": . .".len()));

@@ -154,7 +154,7 @@ impl fmt::Display for KeySpec {
 }
 
 /// Names a KMS key: a key id, a key ARN, `alias/NAME` or the ARN of an alias.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MasterKeyId(String);
 
 impl MasterKeyId {

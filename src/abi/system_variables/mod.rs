@@ -42,7 +42,7 @@ use super::bindings as c;
 use super::plugin;
 use super::server_writable::ServerWritable;
 use crate::cipher::Algorithm;
-use crate::keystore::{AllowedKeyIds, KeyStore, MasterKeysOfIds, NewKeySettings};
+use crate::keystore::{AllowedKeyIds, ExtraMasterKeys, KeyStore, MasterKeysOfIds, NewKeySettings};
 use crate::kms::aws::{Endpoints, parse_regions, sdk_log};
 use crate::kms::{EncryptionContext, KeySpec, MasterKeyId};
 
@@ -61,6 +61,14 @@ system_variables! {
             100-199=arn:aws:kms:eu-west-1:111122223333:key/..; 200=alias/tenant-b",
         meaning: parse_master_keys,
         on_set: OnSet::Call(SetText { change: change_master_keys, empty: "leaves all keys to aws_key_management_master_key_id" }),
+    }
+
+    EXTRA_MASTER_KEY_IDS: Text<ExtraMasterKeys> {
+        name: c"extra_master_key_ids",
+        comment: c"ARNs of KMS keys, separated by commas, that wrap copies of all data keys as well, except of key ids that \
+            have a master key of their own. A start uses a copy if the master key cannot be used. If empty, no copies are made",
+        meaning: parse_extra_master_keys,
+        on_set: OnSet::Call(SetText { change: change_extra_master_keys, empty: "makes no more copies" }),
     }
 
     ENCRYPTION_CONTEXT: Text<EncryptionContext> {
@@ -238,6 +246,16 @@ fn parse_master_keys(text: &OsStr) -> Result<MasterKeysOfIds, String> {
     })
 }
 
+fn parse_extra_master_keys(text: &OsStr) -> Result<ExtraMasterKeys, String> {
+    let list = text.to_string_lossy();
+    ExtraMasterKeys::parse(&list).map_err(|part| {
+        format!(
+            "'{part}' in aws_key_management_extra_master_key_ids is no ARN of a KMS key; it must be a list such as \
+             arn:aws:kms:eu-west-1:111122223333:key/..,arn:aws:kms:.., or empty"
+        )
+    })
+}
+
 fn parse_encryption_context(text: &OsStr) -> Result<EncryptionContext, String> {
     let list = text.to_string_lossy();
     EncryptionContext::parse(&list).map_err(|wrong| {
@@ -286,6 +304,11 @@ fn change_master_key(master_key: Option<MasterKeyId>) {
 
 fn change_master_keys(master_keys: MasterKeysOfIds) {
     change_settings(|settings| settings.master_keys = master_keys);
+    try_again();
+}
+
+fn change_extra_master_keys(extra: ExtraMasterKeys) {
+    change_settings(|settings| settings.extra_master_keys = extra);
     try_again();
 }
 

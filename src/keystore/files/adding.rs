@@ -1,8 +1,10 @@
 //! Files that are added, replaced and removed: only under the lock of the folder.
 
 use super::lock::FolderLock;
-use super::{Entry, KeyFiles, Place};
+use super::{Entry, ExtraCopies, KeyFiles, Place};
+use crate::cipher::Algorithm;
 use crate::keystore::{KeyName, KeyStoreError};
+use crate::kms::WrappedKey;
 
 /// The right to add files, which one server at a time has. Whoever has it knows what the manifest on the disk says.
 pub struct Adding<'a> {
@@ -69,6 +71,38 @@ impl Adding<'_> {
         }
         self.files.folder.remove_before_rewrap(&names)?;
         Ok(names.len())
+    }
+
+    /// Adds copies of a key version, each in place of one that the same master key wraps.
+    pub fn add_extra_copies(
+        &self,
+        name: KeyName,
+        algorithm: Algorithm,
+        copies: &[WrappedKey],
+    ) -> Result<(), KeyStoreError> {
+        let folder = &self.files.folder;
+        let there = folder.read_extra_copies(name)?.filter(|there| there.algorithm() == algorithm);
+        let mut all = there.unwrap_or_else(|| ExtraCopies::new(name, algorithm));
+        all.add(copies);
+        folder.write_extra_copies(&all)
+    }
+
+    /// Puts these copies of a key version in the place of all that there are.
+    pub fn replace_extra_copies(
+        &self,
+        name: KeyName,
+        algorithm: Algorithm,
+        copies: &[WrappedKey],
+    ) -> Result<(), KeyStoreError> {
+        let folder = &self.files.folder;
+        // Those of a later version of the plugin are left alone.
+        folder.read_extra_copies(name)?;
+        if copies.is_empty() {
+            return folder.remove_extra_copies(name);
+        }
+        let mut all = ExtraCopies::new(name, algorithm);
+        all.add(copies);
+        folder.write_extra_copies(&all)
     }
 
     /// Lets the datadir remember that its keys lie here. There are some.

@@ -81,12 +81,20 @@ impl KeyFolder {
     }
 
     fn names_with(&self, prefix: &str) -> Result<Vec<KeyName>, KeyStoreError> {
+        self.names_of(|name| name.starts_with(prefix).then(|| KeyName::parse(name))?)
+    }
+
+    /// The folders to read from.
+    pub(super) fn folders(&self) -> impl Iterator<Item = &PathBuf> {
+        [Some(&self.path), self.also.as_ref()].into_iter().flatten()
+    }
+
+    /// The keys of whose files' names `parse` says so, in order.
+    pub(super) fn names_of(&self, parse: impl Fn(&str) -> Option<KeyName>) -> Result<Vec<KeyName>, KeyStoreError> {
         let mut names = Vec::new();
-        for folder in [Some(&self.path), self.also.as_ref()].into_iter().flatten() {
+        for folder in self.folders() {
             let listed = self.disk.list(folder).map_err(|error| failed("list", folder, error))?;
-            let wanted =
-                listed.iter().filter_map(|listed| listed.name.to_str().filter(|name| name.starts_with(prefix)));
-            names.extend(wanted.filter_map(KeyName::parse));
+            names.extend(listed.iter().filter_map(|listed| parse(listed.name.to_str()?)));
         }
         names.sort_unstable();
         names.dedup();
@@ -155,13 +163,29 @@ impl KeyFolder {
 
     /// Makes sure that key files which were found here, and their names, are on the disk. Answers those for which it failed.
     pub fn sync(&self, names: &[KeyName]) -> Vec<(KeyName, KeyStoreError)> {
-        let paths: Vec<PathBuf> = names.iter().map(|name| self.path_of(*name)).collect();
+        let paths = names.iter().map(|name| (*name, self.path_of(*name))).collect::<Vec<_>>();
+        self.sync_paths(&paths)
+    }
+
+    /// The same for whatever there is of the files of keys that were loaded from a copy.
+    pub fn sync_copies(&self, names: &[KeyName]) -> Vec<(KeyName, KeyStoreError)> {
+        let mut paths = Vec::new();
+        for name in names {
+            let files = [name.file_name(), name.file_name_extra(), name.file_name_before_rewrap()];
+            let files = files.iter().flat_map(|file| self.folders().map(move |folder| folder.join(file)));
+            paths.extend(files.filter(|path| self.disk.kind(path).is_ok()).map(|path| (*name, path)));
+        }
+        self.sync_paths(&paths)
+    }
+
+    fn sync_paths(&self, named: &[(KeyName, PathBuf)]) -> Vec<(KeyName, KeyStoreError)> {
+        let paths: Vec<PathBuf> = named.iter().map(|(_, path)| path.clone()).collect();
         let synced = self.disk.sync_files(&paths);
         let folders: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
         let folders: BTreeMap<&Path, io::Result<()>> =
             folders.into_iter().map(|folder| (folder, self.disk.sync_folder(folder))).collect();
         let mut failures = Vec::new();
-        for ((name, path), synced) in names.iter().zip(&paths).zip(synced) {
+        for ((name, path), synced) in named.iter().zip(synced) {
             let folder = path.parent().and_then(|folder| folders.get(folder)?.as_ref().err());
             if let Err(error) = synced {
                 failures.push((*name, failed("sync key file", path, error)));

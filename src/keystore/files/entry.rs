@@ -82,6 +82,16 @@ impl Entry {
         self
     }
 
+    /// The same, but neither left behind nor retired.
+    pub fn found_again(self) -> Self {
+        Self { is_left_behind: false, is_retired: false, ..self }
+    }
+
+    /// Whether this is the data key that it is about.
+    pub fn is_key(&self, plain: &PlainKey) -> bool {
+        self.key_check == key_check(plain.as_bytes())
+    }
+
     /// The ARN of the master key that wraps what is kept of before a re-wrap, as far as it is known.
     pub fn former_master_key(&self) -> Option<&str> {
         self.former_master_key.as_deref()

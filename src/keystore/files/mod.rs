@@ -6,6 +6,7 @@ mod disk;
 mod documents;
 mod durable_files;
 mod entry;
+mod extra_copies;
 mod file_lock;
 mod inventory;
 mod json;
@@ -30,6 +31,7 @@ pub use disk::Disk;
 #[cfg(all(test, not(feature = "model")))]
 pub use disk::{Kind, Listed, LockFile, NewFile};
 pub use entry::{Entry, Traits};
+pub use extra_copies::ExtraCopies;
 pub use inventory::FoundManifest;
 pub use key_file::KeyFile;
 pub use limits::may_pass;
@@ -37,6 +39,7 @@ pub use manifest::Finding;
 pub use system_disk::SystemDisk;
 
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
+use crate::kms::MasterKeyId;
 use durable_files::KeyFolder;
 use inventory::{Ask, Inventory, Place};
 use memory::Memory;
@@ -169,9 +172,18 @@ impl KeyFiles {
         self.folder.kept_before_rewrap()
     }
 
-    /// What a key file said before a re-wrap, if that is kept and can be read.
+    /// What a key file said before a re-wrap, if that is kept and can be read, with the master key that wraps it, as far as it
+    /// is known.
     pub fn before_rewrap(&self, name: KeyName) -> Option<KeyFile> {
-        KeyFile::parse(name, &self.folder.read_before_rewrap(name)?).ok()
+        let contents = self.folder.read_before_rewrap(name)?;
+        let KeyFile { algorithm, wrapped } = KeyFile::parse(name, &contents).ok()?;
+        let entry = self.entry(name);
+        let arn = entry.as_ref().and_then(|entry| match entry.is_of(&contents) {
+            // The re-wrap has not been recorded yet.
+            true => entry.master_key(),
+            false => entry.former_master_key(),
+        });
+        Some(KeyFile { algorithm, wrapped: wrapped.with_master_key(arn.and_then(MasterKeyId::parse)) })
     }
 
     /// What the manifest knows of a key version.
@@ -194,8 +206,32 @@ impl KeyFiles {
     pub fn other_names(&self) -> Result<Vec<String>, KeyStoreError> {
         let mut names = self.folder.all_names()?;
         let needed = [manifest::FILE_NAME, memory::DATADIR_FILE, memory::FOLDER_FILE, lock::LOCK_FILE];
-        names.retain(|name| !needed.contains(&name.as_str()) && KeyName::parse(name).is_none());
+        let is_needed = |name: &str| {
+            needed.contains(&name) || KeyName::parse(name).is_some() || KeyName::parse_extra(name).is_some()
+        };
+        names.retain(|name| !is_needed(name));
         Ok(names)
+    }
+
+    /// The versions of which there may be other copies than the key file, in order.
+    pub fn with_copies(&self) -> Result<BTreeSet<KeyName>, KeyStoreError> {
+        Ok(self.folder.with_extra_copies()?.into_iter().chain(self.kept_before_rewrap()?).collect())
+    }
+
+    /// The path of the file with other copies of a key version, if there is one: under extra master keys, or of before a re-wrap.
+    pub fn path_of_copy(&self, name: KeyName) -> Result<Option<PathBuf>, KeyStoreError> {
+        let is_there = |names: Vec<KeyName>| names.binary_search(&name).is_ok();
+        let file_name = match () {
+            () if is_there(self.folder.with_extra_copies()?) => Some(name.file_name_extra()),
+            () if is_there(self.kept_before_rewrap()?) => Some(name.file_name_before_rewrap()),
+            () => None,
+        };
+        Ok(file_name.map(|file_name| self.path().join(file_name)))
+    }
+
+    /// Copies of a key version that more master keys wrap; `None` if there are none, or if they are damaged as a whole.
+    pub fn extra_copies(&self, name: KeyName) -> Result<Option<ExtraCopies>, KeyStoreError> {
+        self.folder.read_extra_copies(name)
     }
 
     /// Compares a key file with what is known of it. Fails if it holds another key.
@@ -299,6 +335,11 @@ impl KeyFiles {
     /// Makes sure that key files which were found here, and not made, are on the disk. Answers those for which it failed.
     pub fn sync(&self, names: &[KeyName]) -> Vec<(KeyName, KeyStoreError)> {
         self.folder.sync(names)
+    }
+
+    /// The same for keys that were loaded from copies.
+    pub fn sync_copies(&self, names: &[KeyName]) -> Vec<(KeyName, KeyStoreError)> {
+        self.folder.sync_copies(names)
     }
 
     /// Removes temporary files that a stopped server left behind. Answers how many.

@@ -36,11 +36,7 @@ impl KeyFolder {
 
     /// The versions whose old key file is kept, in order.
     pub fn kept_before_rewrap(&self) -> Result<Vec<KeyName>, KeyStoreError> {
-        let listed = self.disk.list(&self.path).map_err(|error| failed("list", &self.path, error))?;
-        let mut names: Vec<KeyName> =
-            listed.iter().filter_map(|listed| KeyName::parse_before_rewrap(listed.name.to_str()?)).collect();
-        names.sort_unstable();
-        Ok(names)
+        self.names_of(KeyName::parse_before_rewrap)
     }
 
     /// What a key file held before it was re-wrapped, if that is kept.

@@ -77,7 +77,7 @@ impl Messages {
         for name in &survey.missing {
             self.not_loaded(&KeyStoreError::Gone(*name, path_of(*name)));
         }
-        if survey.present.is_empty() {
+        if survey.present.is_empty() && survey.copied.is_empty() {
             let next = if survey.missing.is_empty() { "; otherwise, a key is made when it is first used" } else { "" };
             self.0.note(&format!(
                 "no key files in {}. If this server has encrypted data, stop it and restore its aws-kms-key.* files, \
@@ -116,7 +116,7 @@ impl Messages {
         self.0.note(&format!(
             "loaded {} of {} key versions ({keys} keys) from {} in {:.1} s",
             report.accepted.len(),
-            survey.present.len() + survey.missing.len(),
+            survey.count(),
             folder.display(),
             took.as_secs_f32()
         ));

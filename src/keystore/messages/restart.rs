@@ -61,6 +61,12 @@ impl Messages {
                 name.file_name(),
                 name.id
             )),
+            Problem::CopiedFile(name) => self.0.error(&format!(
+                "a restart would find {name} only in a copy that another master key wraps. SET GLOBAL \
+                 aws_key_management_rewrap_key = {} makes its file {} anew. What is wrong: {why}",
+                name.id,
+                name.file_name()
+            )),
             Problem::Copies(arn) => self.0.warning(&format!(
                 "a restart would find {} key version(s) only in copies that another master key wraps: {} does not unwrap their \
                  key files any more. {why}",
@@ -80,6 +86,7 @@ fn over_text(problem: &Problem) -> String {
         Problem::Asking => "a restart could ask KMS".to_owned(),
         Problem::MasterKey(arn) => format!("a restart would find the key versions of {}", master_key(arn.as_deref())),
         Problem::File(name) => format!("a restart would find {name}"),
+        Problem::CopiedFile(name) => format!("a restart would find {name} in its file"),
         Problem::Copies(arn) => {
             format!("a restart would find the key versions of {} in their files", master_key(arn.as_deref()))
         }

@@ -1,24 +1,46 @@
 //! Keys that are wrapped anew, and those that were loaded from other copies than their key files.
 
 use super::{MOST_LINES, Messages};
-use crate::keystore::KeyStoreError;
 use crate::keystore::load::{AcceptedKey, LoadReport};
 use crate::keystore::rewrap::Rewrapped;
+use crate::keystore::{KeyName, KeyStoreError};
+use crate::kms::MasterKeyId;
 
 impl Messages {
-    /// Keys whose files KMS did not unwrap, though it did so with a copy.
+    /// Keys whose files KMS did not unwrap, or that are gone, though it unwrapped a copy.
     pub fn loaded_from_copies(&self, report: &LoadReport) {
+        for AcceptedKey { entry, instead_of, .. } in report.without_file() {
+            let reason = instead_of.as_ref().map(ToString::to_string).unwrap_or_default();
+            let (name, id) = (entry.name, entry.name.id);
+            self.0.error(&format!(
+                "{name} has no key file that can be used, and is used from a copy that another master key wraps: {reason}. SET \
+                 GLOBAL aws_key_management_rewrap_key = {id} makes the key file anew"
+            ));
+        }
         let from_copies = report.accepted.iter().filter_map(|accepted| Some((accepted, accepted.instead_of.as_ref()?)));
-        let from_copies: Vec<_> = from_copies.collect();
-        for (AcceptedKey { entry, .. }, error) in from_copies.iter().take(MOST_LINES) {
+        let from_copies: Vec<_> = from_copies.filter(|(_, instead_of)| !instead_of.is_the_file()).collect();
+        for (AcceptedKey { entry, .. }, reason) in from_copies.iter().take(MOST_LINES) {
             self.0.warning(&format!(
-                "{} is used from a copy that another master key wraps, since its key file could not be unwrapped: {error}",
+                "{} is used from a copy that another master key wraps, since its key file could not be unwrapped: {reason}",
                 entry.name
             ));
         }
         if from_copies.len() > MOST_LINES {
             self.0.warning(&format!("{} more key versions are used from copies", from_copies.len() - MOST_LINES));
         }
+    }
+
+    /// Copies under an extra master key cannot be made: once, until they can.
+    pub fn extra_copies_not_made(&self, name: KeyName, master_key: &MasterKeyId, error: &KeyStoreError) {
+        self.0.warning(&format!(
+            "{name}, and perhaps others, has no copy yet under the extra master key {master_key}, and only its key file: {error}. \
+             It is tried again in the background"
+        ));
+    }
+
+    /// They could be made at last.
+    pub fn extra_copies_made(&self, master_key: &MasterKeyId) {
+        self.0.note(&format!("all keys have their copies under the extra master key {master_key} now"));
     }
 
     /// Key versions that were re-wrapped.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{NOT_TRUSTED, OpenFolder};
 use crate::cipher::Algorithm;
+use crate::keystore::files::KeyFiles;
 use crate::keystore::{KeyId, KeyName, KeyStoreError, start};
 
 /// All that a folder holds.
@@ -36,6 +37,8 @@ pub struct Listed {
     pub encryption_context: BTreeMap<String, String>,
     /// Whether what its file held before a re-wrap is kept beside it.
     pub is_kept_before_rewrap: bool,
+    /// The ARNs of the master keys that wrap copies of it, which lie beside its file.
+    pub extra_master_keys: Vec<String>,
 }
 
 /// How a key file is, as far as it can be told without KMS.
@@ -88,7 +91,7 @@ pub fn list(folder: &OpenFolder) -> Result<Listing, KeyStoreError> {
     let files = &folder.files;
     let survey = start::survey(files)?;
     let kept: BTreeSet<KeyName> = files.kept_before_rewrap()?.into_iter().collect();
-    let mut names: BTreeSet<KeyName> = survey.present.iter().copied().chain(survey.missing).collect();
+    let mut names: BTreeSet<KeyName> = survey.to_load().into_iter().chain(survey.missing).collect();
     names.extend(survey.left_behind.iter().map(|entry| entry.name));
     names.extend(files.retired());
     let left_behind: BTreeSet<KeyName> = survey.left_behind.into_iter().map(|entry| entry.name).collect();
@@ -112,6 +115,7 @@ pub fn list(folder: &OpenFolder) -> Result<Listing, KeyStoreError> {
                 format: None,
                 encryption_context: BTreeMap::new(),
                 is_kept_before_rewrap: kept.contains(&name),
+                extra_master_keys: extra_master_keys(files, name),
             };
             if !is_present(name) {
                 let is_missing = listed.state == State::Missing;
@@ -160,6 +164,12 @@ fn reason(state: State) -> Option<&'static str> {
 }
 
 /// The highest version of each key that may encrypt new data.
+fn extra_master_keys(files: &KeyFiles, name: KeyName) -> Vec<String> {
+    let copies = files.extra_copies(name).ok().flatten();
+    let copies = copies.iter().flat_map(|copies| copies.all());
+    copies.filter_map(|copy| Some(copy.wrapped.master_key()?.to_string())).collect()
+}
+
 fn mark_latest(versions: &mut [Listed]) {
     let mut latest: BTreeMap<KeyId, usize> = BTreeMap::new();
     for (place, listed) in versions.iter().enumerate() {

@@ -115,6 +115,7 @@ fn no_settings() -> super::NewKeySettings {
     super::NewKeySettings {
         master_key: None,
         master_keys: super::MasterKeysOfIds::default(),
+        extra_master_keys: super::ExtraMasterKeys::default(),
         encryption_context: EncryptionContext::default(),
         spec: KeySpec::Aes256,
         algorithm: Algorithm::AesCbc,
@@ -125,6 +126,7 @@ fn no_settings() -> super::NewKeySettings {
 fn recipe(master_key: &MasterKeyId, encryption_context: EncryptionContext) -> super::new_keys::Recipe {
     super::new_keys::Recipe {
         master_key: Some(master_key.clone()),
+        extra_master_keys: None,
         encryption_context,
         spec: KeySpec::Aes256,
         algorithm: Algorithm::AesCbc,

@@ -14,6 +14,9 @@ pub fn retire(folder: &OpenFolder, names: &[KeyName]) -> Result<(), KeyStoreErro
         if files.contents(name)?.is_some() {
             return Err(OfflineError::StillThere(name, files.path_of(name)).into());
         }
+        if let Some(path) = files.path_of_copy(name)? {
+            return Err(OfflineError::StillThere(name, path).into());
+        }
         if !files.is_recorded(name) {
             return Err(OfflineError::NothingToRetire(name).into());
         }

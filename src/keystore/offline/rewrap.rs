@@ -32,13 +32,13 @@ pub fn rewrap(
     let files = &folder.files;
     let mut survey = start::survey(files)?;
     let is_wanted = |name: &KeyName| only.is_none_or(|id| name.id == id);
-    if let (Some(id), false) = (only, survey.present.iter().chain(&survey.missing).any(is_wanted)) {
+    if let (Some(id), false) = (only, survey.to_load().iter().chain(&survey.missing).any(is_wanted)) {
         return Err(KeyStoreError::NoSuchKey(id));
     }
     // KMS is not asked for what cannot be stored.
     drop(files.begin_adding()?);
     // All of them, for the manifest: see below.
-    let mut report = load::load(files, kms, &survey.present, Instant::now() + time);
+    let mut report = load::load(files, kms, &survey.to_load(), Instant::now() + time);
     // The settings are not known here. So what a server has not trusted stays so, and what it has not seen yet is left to it.
     let accepted = std::mem::take(&mut report.accepted);
     let (mut not_seen, mut not_trusted) = (Vec::new(), Vec::new());
@@ -68,10 +68,8 @@ pub fn rewrap(
     for accepted in report.accepted.into_iter().filter(|accepted| is_wanted(&accepted.entry.name)) {
         let name = accepted.entry.name;
         let rewrapped = if accepted.entry.is_trusted {
-            let context = files.read(name).map(|stored| stored.file.wrapped.encryption_context().clone());
-            context.and_then(|context| {
-                crate::keystore::rewrap::rewrap(files, kms, &recipe(master_key, context), name, &accepted.key)
-            })
+            let recipe = recipe(master_key, accepted.encryption_context);
+            crate::keystore::rewrap::rewrap(files, kms, &recipe, name, &accepted.key)
         } else {
             Err(KeyStoreError::NotAccepted(name))
         };

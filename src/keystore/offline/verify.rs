@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{NOT_TRUSTED, OpenFolder, no_settings};
 use crate::keystore::files::Finding;
 use crate::keystore::{KeyName, KeyStoreError, load, start};
-use crate::kms::{AtStart, Class, Kms, KmsError};
+use crate::kms::{AtStart, Class, Kms};
 
 /// What came of all key versions.
 pub struct Verification {
@@ -38,8 +38,9 @@ pub enum Found {
     LeftBehind,
     /// KMS unwraps it, but it encrypts nothing new: its master key is not known here.
     NotTrusted,
-    /// KMS does not unwrap the key file, for this reason, but what the file held before it was re-wrapped.
-    OnlyBeforeRewrap(KmsError),
+    /// The key cannot be had from the key file, for this reason, but from a copy that another master key wraps: one under an extra
+    /// master key, or what the file held before it was re-wrapped.
+    OnlyCopy(String),
     /// It cannot be used.
     Wrong(KeyStoreError),
     /// Nothing can be said: KMS could not be reached, or there are no credentials that it accepts.
@@ -65,7 +66,7 @@ impl Found {
             Self::New => "new",
             Self::LeftBehind => "left behind",
             Self::NotTrusted => "not trusted",
-            Self::OnlyBeforeRewrap(_) => "only the copy of before a re-wrap",
+            Self::OnlyCopy(_) => "only a copy",
             Self::Unanswered(_) => "no answer",
             Self::Wrong(error) => match error {
                 KeyStoreError::Gone(..) => "missing",
@@ -94,9 +95,9 @@ impl Found {
                     .to_owned(),
             ),
             Self::NotTrusted => Some(NOT_TRUSTED.to_owned()),
-            Self::OnlyBeforeRewrap(error) => Some(format!(
-                "KMS does not unwrap the key file, but it does unwrap what the file held before it was re-wrapped, which is kept \
-                 beside it: {error}"
+            Self::OnlyCopy(reason) => Some(format!(
+                "it cannot be had from its key file, but from a copy beside it that another master key wraps; rewrap makes the key \
+                 file anew: {reason}"
             )),
             Self::Wrong(error) | Self::Unanswered(error) => Some(error.to_string()),
         }
@@ -107,8 +108,7 @@ impl Verification {
     /// What there is to say of all of them.
     pub fn verdict(&self) -> Verdict {
         let has = |what: fn(&Found) -> bool| self.versions.iter().any(|version| what(&version.found));
-        let is_wrong =
-            |found: &Found| matches!(found, Found::NotTrusted | Found::OnlyBeforeRewrap(_) | Found::Wrong(_));
+        let is_wrong = |found: &Found| matches!(found, Found::NotTrusted | Found::OnlyCopy(_) | Found::Wrong(_));
         match () {
             () if self.versions.is_empty() || has(is_wrong) => Verdict::Wrong,
             () if has(|found| matches!(found, Found::Unanswered(_))) => Verdict::Unanswered,
@@ -142,7 +142,7 @@ impl Verification {
 pub fn verify(folder: &OpenFolder, kms: &dyn Kms, time: Duration) -> Result<Verification, KeyStoreError> {
     let files = &folder.files;
     let mut survey = start::survey(files)?;
-    let mut report = load::load(files, kms, &survey.present, Instant::now() + time);
+    let mut report = load::load(files, kms, &survey.to_load(), Instant::now() + time);
     report.judge(files, &no_settings());
     survey.confirm_left_behind(&report);
     let mut versions: BTreeMap<KeyName, Verified> = BTreeMap::new();
@@ -151,7 +151,7 @@ pub fn verify(folder: &OpenFolder, kms: &dyn Kms, time: Duration) -> Result<Veri
     };
     for accepted in report.accepted {
         let found = match accepted.instead_of {
-            Some(error) => Found::OnlyBeforeRewrap(error),
+            Some(instead_of) => Found::OnlyCopy(instead_of.to_string()),
             None if !accepted.entry.is_trusted || files.is_trusted(accepted.entry.name) == Some(false) => {
                 Found::NotTrusted
             }

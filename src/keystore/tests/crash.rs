@@ -69,8 +69,9 @@ fn check_whole(folder: &Path, old: &[u8], may_be: &[u32]) -> KeyVersion {
     let loud = |line: &&String| !line.starts_with("note: ");
     assert_eq!(setup.log.0.lock().expect("log").iter().find(loud), None);
     let expected: Vec<String> = (1..=latest.value()).map(|number| format!("aws-kms-key.1.{number}")).collect();
-    let files: Vec<String> =
-        files_in(folder).into_iter().filter(|file| ![LOCK, MANIFEST, FOLDER_ID].contains(&file.as_str())).collect();
+    let files = files_in(folder).into_iter().filter(|file| ![LOCK, MANIFEST, FOLDER_ID].contains(&file.as_str()));
+    // Copies are no leftovers.
+    let files: Vec<String> = files.filter(|file| !file.ends_with(".extra")).collect();
     assert_eq!(files, expected, "leftovers");
     latest
 }
@@ -115,7 +116,8 @@ fn a_server_that_is_killed_at_any_step_of_a_re_wrap_has_the_old_file_or_the_new_
         store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(NEW));
     };
     if let Some((folder, step)) = in_child() {
-        let (step, passes) = step.split_once(' ').expect("a step and a number");
+        let with_copies = step.ends_with('x');
+        let (step, passes) = step.trim_end_matches('x').split_once(' ').expect("a step and a number");
         let left = AtomicUsize::new(passes.parse().expect("a number"));
         let (store, _setup) = open(&folder);
         let kill = move || {
@@ -125,15 +127,25 @@ fn a_server_that_is_killed_at_any_step_of_a_re_wrap_has_the_old_file_or_the_new_
         };
         fail::cfg_callback(step, kill).expect("a failpoint");
         under_new(&store);
+        if with_copies {
+            let extra = extra_master_keys::list(&[extra_master_keys::ONE]);
+            store.new_keys().change(|settings| settings.extra_master_keys = extra);
+        }
         store.rewrap(None).expect("re-wrapped");
         return;
     }
-    for (step, passes) in REWRAP_STEPS.iter().flat_map(|step| [(step, 1), (step, 2), (step, 3)]) {
+    // With copies, their file is written before what is kept, and after the key file.
+    let times = |with_copies: bool| if with_copies { 1..=5 } else { 1..=3 };
+    let all =
+        [false, true].into_iter().flat_map(|with_copies| times(with_copies).map(move |passes| (with_copies, passes)));
+    for (step, (with_copies, passes)) in
+        REWRAP_STEPS.iter().flat_map(|step| all.clone().map(move |which| (step, which)))
+    {
         let folder = tempfile::tempdir().expect("folder");
         let (store, _setup) = open(folder.path());
         store.latest_or_new(id(1)).expect("new");
         let old = key(&store, 1, 1).expect("the key");
-        let output = child(NAME, &[], folder.path(), &format!("{step} {passes}"));
+        let output = child(NAME, &[], folder.path(), &format!("{step} {passes}{}", if with_copies { "x" } else { "" }));
         let is_passed = *step != "after_old_copy" || passes == 1;
         assert_eq!(output.status.signal(), is_passed.then_some(9), "{step} {passes}: {}", said(&output));
         // What is kept of before is removed by the start that proves the key file.

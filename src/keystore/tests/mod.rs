@@ -6,6 +6,7 @@ mod copied;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod encryption_context;
+mod extra_master_keys;
 mod faulty_disk;
 mod figures;
 mod first_keys;
@@ -70,6 +71,7 @@ impl Setup {
         let settings = NewKeySettings {
             master_key: MasterKeyId::parse("alias/test"),
             master_keys: MasterKeysOfIds::default(),
+            extra_master_keys: ExtraMasterKeys::default(),
             encryption_context: EncryptionContext::default(),
             spec: KeySpec::Aes128,
             algorithm: Algorithm::AesCbc,

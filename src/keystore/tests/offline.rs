@@ -176,7 +176,7 @@ fn a_key_file_that_only_its_copy_stands_in_for_is_no_good_one() {
     setup.put("aws-kms-key.7.2", b"garbage");
     let verification = setup.verified();
     assert_eq!(verification.verdict(), Verdict::Wrong);
-    assert!(matches!(verification.versions[2].found, Found::OnlyBeforeRewrap(_)));
+    assert!(matches!(verification.versions[2].found, Found::OnlyCopy(_)));
 }
 
 #[test]

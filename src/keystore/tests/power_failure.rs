@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 
+use super::super::extra_copies::MakeExtraCopies;
 use super::super::files::Disk;
+use super::extra_master_keys::{ONE, list};
 use super::lossy_disk::{Faults, LossyDisk, PowerFailure, Spared};
 use super::*;
 
@@ -125,8 +127,10 @@ impl Story {
         };
         let found = published(store.published);
         let log = std::mem::take(&mut *setup.log.0.lock().expect("log"));
-        let is_expected =
-            |line: &String| line.starts_with("note: ") || line.contains("there is no manifest") || is_copy_lost(line);
+        let is_expected = |line: &String| {
+            let is_from_copy = self.is_copied && line.contains("key 1 version 1 has no key file that can be used");
+            line.starts_with("note: ") || line.contains("there is no manifest") || is_copy_lost(line) || is_from_copy
+        };
         if let Some(line) = log.iter().find(|line| !is_expected(line)) {
             return Err(line.clone());
         }
@@ -221,6 +225,46 @@ fn file_restored() -> Story {
     Story { before, since: copy_in_key_1, is_copied: true, ..STORY }
 }
 
+/// Copies under an extra master key are made, and made anew with the key file; at the end, they are dropped.
+fn extra_copies() -> Story {
+    let work = |store: &KeyStore, disk: &LossyDisk| {
+        let set = |arns: &[&str]| store.new_keys().change(|settings| settings.extra_master_keys = list(arns));
+        let setup = Setup::new();
+        let other = Arc::new(try_open(disk, &setup, Box::leak(Box::default())).expect("open"));
+        other.new_keys().change(|settings| settings.extra_master_keys = list(&[ONE]));
+        assert_eq!(MakeExtraCopies::new(other).run(Instant::now()), None);
+        set(&[ONE]);
+        assert_eq!(store.rewrap(None).expect("re-wrapped"), 1);
+        set(&[]);
+        assert_eq!(store.rewrap(None).expect("re-wrapped"), 1);
+    };
+    Story { work, ..rotation() }
+}
+
+/// The key file is made of garbage by somebody, and the key is used from its copy; what it goes on with is on the disk.
+fn copy_of_a_damaged_file() -> Story {
+    let before = |disk: &LossyDisk| {
+        let setup = Setup::new();
+        let store = Arc::new(try_open(disk, &setup, Box::leak(Box::default())).expect("open"));
+        store.latest_or_new(id(1)).expect("new");
+        store.new_keys().change(|settings| settings.extra_master_keys = list(&[ONE]));
+        assert_eq!(MakeExtraCopies::new(store).run(Instant::now()), None);
+    };
+    let since = |disk: &LossyDisk| {
+        let path = Path::new("/keys/aws-kms-key.1.1.extra");
+        let (copies, _) = disk.read(path, u64::MAX).expect("copies");
+        ["/keys/aws-kms-key.1.1", "/keys/aws-kms-key.1.1.extra"].iter().for_each(|path| {
+            disk.remove(Path::new(path)).expect("remove");
+        });
+        disk.power_comes_back(Spared { names: true, contents: true });
+        disk.copy_in("/keys/aws-kms-key.1.1.extra", &copies);
+    };
+    let work = |store: &KeyStore, _: &LossyDisk| {
+        assert_eq!(store.rewrap(None).expect("re-wrapped"), 1);
+    };
+    Story { before, since, work, is_copied: true, ..STORY }
+}
+
 fn without_a_manifest(story: Story) -> Story {
     Story { faults: Faults { manifest_stays: true, ..story.faults }, ..story }
 }
@@ -232,6 +276,8 @@ fn what_was_published_is_whole_after_a_power_failure_at_any_step() {
         first_key_at_the_second_try,
         rotation,
         re_wrap,
+        extra_copies,
+        copy_of_a_damaged_file,
         file_found_at_start,
         file_found_later,
         file_restored,

@@ -122,7 +122,11 @@ fn a_key_that_is_used_from_the_old_file_does_not_make_the_manifest_vouch_for_the
     let manifest = entries(&setup);
     let store = setup.open_under_new();
     assert_eq!(keys(&store), before);
-    assert!(setup.log.has("key 7 version 1 is used from a copy") && !setup.log.has("adopted"), "{:?}", setup.log.0);
+    assert!(
+        setup.log.has("key 7 version 1 has no key file that can be used") && !setup.log.has("adopted"),
+        "{:?}",
+        setup.log.0
+    );
     assert_eq!(entries(&setup), manifest);
     fs::remove_file(setup.folder.path().join(FILE)).expect("remove");
     setup.put(FILE, &good);

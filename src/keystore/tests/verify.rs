@@ -271,8 +271,12 @@ fn a_version_of_another_algorithm_than_its_damaged_file_names_is_found_in_its_co
     remove(&setup, "aws-kms-key.7.1");
     setup.put("aws-kms-key.7.1", b"garbage");
     let asked = store.verify(Some(id(7)));
-    assert!(asked.result.is_ok(), "{:?}", asked.lines);
-    assert!(asked.lines.iter().any(|line| line.contains("only from a copy")), "{:?}", asked.lines);
+    let error = asked.result.expect_err("a damaged file").to_string();
+    assert!(error.contains("key 7 version 1 is only in a copy") && error.contains("damaged"), "{error}");
+    assert!(!store.figures().readiness().restart_is_ready() && store.rewrap(Some(id(7))).is_ok());
+    assert!(
+        store.verify(Some(id(7))).result.is_ok() && setup.log.has("a restart would find key 7 version 1 in its file")
+    );
 }
 
 #[test]

@@ -53,6 +53,9 @@ fn text(listing: &Listing, remarks: &[String]) -> String {
         if listed.is_kept_before_rewrap {
             text += &format!("{}: what its file held before a re-wrap is kept beside it\n", listed.name);
         }
+        if !listed.extra_master_keys.is_empty() {
+            text += &format!("{}: copies of it are wrapped by {}\n", listed.name, listed.extra_master_keys.join(", "));
+        }
     }
     text += &lines(remarks);
     if !listing.other_files.is_empty() {
@@ -92,6 +95,7 @@ fn json(folder: &OpenFolder, listing: &Listing, remarks: &[String]) -> Value {
                 "master_key": listed.master_key,
                 "encryption_context": listed.encryption_context,
                 "is_kept_before_rewrap": listed.is_kept_before_rewrap,
+                "extra_master_keys": listed.extra_master_keys,
             })
         })
         .collect();

@@ -1,0 +1,225 @@
+//! Copies of the keys under the extra master keys are made in the background, so that no statement that makes a key waits for
+//! another region.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::background::Job;
+use super::files::Entry;
+use super::{DataKey, ExtraMasterKeys, KeyName, KeyStore, KeyStoreError, MasterKeysOfIds, Role, rewrap};
+use crate::kms::{MasterKeyId, WrappedKey};
+use crate::waits;
+
+/// Makes what is missing.
+pub struct MakeExtraCopies {
+    store: Arc<KeyStore>,
+    /// Versions that are known to have all their copies, as long as `under` is as it is.
+    complete: BTreeSet<KeyName>,
+    under: Under,
+    /// Master keys under which copies could not be made, or not be written.
+    failing: BTreeMap<MasterKeyId, Failing>,
+}
+
+/// What it depends on which copies there are to be.
+#[derive(Default, PartialEq)]
+struct Under {
+    extra_master_keys: ExtraMasterKeys,
+    master_keys: MasterKeysOfIds,
+    changes: u64,
+}
+
+struct Failing {
+    pause: Duration,
+    next_try: Instant,
+}
+
+/// A copy that is missing.
+type Missing = (KeyName, MasterKeyId);
+
+impl MakeExtraCopies {
+    pub fn new(store: Arc<KeyStore>) -> Self {
+        Self { store, complete: BTreeSet::new(), under: Under::default(), failing: BTreeMap::new() }
+    }
+}
+
+impl Job for MakeExtraCopies {
+    fn name(&self) -> &'static str {
+        "make copies of keys under the extra master keys"
+    }
+
+    fn run(&mut self, now: Instant) -> Option<Instant> {
+        let store = self.store.clone();
+        if store.role == Role::Backup {
+            return None;
+        }
+        let settings = store.new_keys.settings();
+        let under = Under {
+            extra_master_keys: settings.extra_master_keys,
+            master_keys: settings.master_keys,
+            changes: store.copies_changed.load(Ordering::Relaxed),
+        };
+        if under != self.under {
+            self.complete.clear();
+            // What is not wanted any more does not fail any more; and who has changed the settings wants to see what comes of it.
+            self.failing.retain(|key, _| under.extra_master_keys.all().contains(key));
+            self.failing.values_mut().for_each(|failing| failing.next_try = now);
+            self.under = under;
+        }
+        let missing = self.missing();
+        let are_all_there = self.make(&missing, now);
+        if !missing.is_empty() {
+            store.note_copies();
+        }
+        if waits::must_end() {
+            return None;
+        }
+        store.figures.readiness().set_has_all_copies(are_all_there);
+        if are_all_there { None } else { self.failing.values().map(|failing| failing.next_try).min() }
+    }
+}
+
+impl MakeExtraCopies {
+    /// Those of keys that may encrypt: what has turned up here is not wrapped by a master key of this server.
+    fn missing(&mut self) -> Vec<Missing> {
+        let store = &self.store;
+        let mut missing = Vec::new();
+        if self.under.extra_master_keys.all().is_empty() {
+            return missing;
+        }
+        for name in store.files.recorded() {
+            let is_usable = || store.published.with_key(name, |_| ()).is_some();
+            if self.complete.contains(&name) || store.files.is_trusted(name) != Some(true) || !is_usable() {
+                continue;
+            }
+            let wanted = store.new_keys.extra_master_keys_of(name.id);
+            let wraps_the_file = store.files.master_key(name);
+            // One of a later version of the plugin is left alone; what cannot be read fails when it is written.
+            let copies = store.files.extra_copies(name).ok().flatten();
+            let before = missing.len();
+            let is_there = |key: &MasterKeyId| {
+                wraps_the_file.as_deref() == Some(key.as_str()) || copies.as_ref().is_some_and(|copies| copies.has(key))
+            };
+            missing.extend(wanted.into_iter().filter(|key| !is_there(key)).map(|key| (name, key)));
+            if missing.len() == before {
+                self.complete.insert(name);
+            }
+        }
+        missing
+    }
+
+    /// Answers whether all could be made.
+    fn make(&mut self, missing: &[Missing], now: Instant) -> bool {
+        let mut are_all_there = true;
+        for key in self.under.extra_master_keys.all().to_vec() {
+            let of_key: Vec<KeyName> = missing.iter().filter(|(_, of)| *of == key).map(|(name, _)| *name).collect();
+            if self.failing.get(&key).is_some_and(|failing| failing.next_try > now) {
+                are_all_there &= of_key.is_empty();
+                continue;
+            }
+            let failed = self.make_under(&key, &of_key);
+            if waits::must_end() {
+                return false;
+            }
+            are_all_there &= failed.is_none();
+            self.note(key, failed, now);
+        }
+        are_all_there
+    }
+
+    /// Answers the last failure, if any. A master key under which two fail one after the other is not asked for the others.
+    fn make_under(&self, key: &MasterKeyId, names: &[KeyName]) -> Option<(KeyName, KeyStoreError)> {
+        let mut last_failure = None;
+        let mut in_a_row = 0;
+        for group in names.chunks(GROUP) {
+            let mut made = Vec::new();
+            for name in group.iter().copied() {
+                if waits::must_end() || in_a_row == MOST_IN_A_ROW {
+                    break;
+                }
+                match self.store.make_copy(name, key) {
+                    Ok(copy) => {
+                        in_a_row = 0;
+                        made.push((name, copy));
+                    }
+                    Err(error) => {
+                        in_a_row += 1;
+                        last_failure = Some((name, error));
+                    }
+                }
+            }
+            if let Some((name, _)) = made.first()
+                && let Err(error) = self.store.write_copies(&made)
+            {
+                return Some((*name, error));
+            }
+        }
+        last_failure
+    }
+
+    /// One warning when it begins, and one note when it is over.
+    fn note(&mut self, key: MasterKeyId, failed: Option<(KeyName, KeyStoreError)>, now: Instant) {
+        let messages = &self.store.messages;
+        let Some((name, error)) = failed else {
+            if self.failing.remove(&key).is_some() {
+                messages.extra_copies_made(&key);
+            }
+            return;
+        };
+        let before = self.failing.remove(&key);
+        if before.is_none() {
+            messages.extra_copies_not_made(name, &key, &error);
+        }
+        let pause = before.map_or(FIRST_PAUSE, |before| (before.pause * 2).min(LONGEST_PAUSE));
+        let jitter = pause.mul_f64(fastrand::f64() / 4.0);
+        let next_try = now + pause + jitter;
+        self.failing.insert(key, Failing { pause, next_try });
+    }
+}
+
+impl KeyStore {
+    /// The job of this key store: see `MakeExtraCopies`.
+    pub fn extra_copies_job(self: &Arc<Self>) -> Box<dyn Job> {
+        Box::new(MakeExtraCopies::new(self.clone()))
+    }
+
+    /// Writes nothing.
+    fn make_copy(&self, name: KeyName, master_key: &MasterKeyId) -> Result<Copy, KeyStoreError> {
+        let key = self.published.with_key(name, DataKey::clone).ok_or(KeyStoreError::NotInMemory(name))?;
+        let context = self.new_keys.recipe_for(name.id).encryption_context;
+        let (wrapped, traits) = rewrap::wrap(&*self.kms, master_key, &context, name, key.as_bytes())?;
+        let entry = Entry::new(name, &[], key.algorithm(), traits, SystemTime::now());
+        Ok(Copy { wrapped, entry })
+    }
+
+    /// Under one lock of the folder, which the number of copies keeps short.
+    fn write_copies(&self, made: &[(KeyName, Copy)]) -> Result<(), KeyStoreError> {
+        let adding = self.files.begin_adding()?;
+        for (name, Copy { wrapped, entry }) in made {
+            // The manifest on the disk was asked anew: it may know another key, or one that is not to be trusted.
+            self.files.check(entry)?;
+            let wanted = self.new_keys.extra_master_keys_of(name.id);
+            let is_wanted = wanted.iter().any(|key| Some(key) == wrapped.master_key());
+            if is_wanted && self.files.is_trusted(*name) != Some(false) {
+                adding.add_extra_copies(*name, entry.algorithm(), std::slice::from_ref(wrapped))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A copy that was proven.
+struct Copy {
+    wrapped: WrappedKey,
+    /// Tells whether the manifest knows the same key.
+    entry: Entry,
+}
+
+/// How many are written under one lock of the folder.
+const GROUP: usize = 32;
+
+const MOST_IN_A_ROW: usize = 2;
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
