@@ -206,16 +206,6 @@ pub enum KeyStoreError {
         /// Why it is not in its key file.
         reason: String,
     },
-    /// A copy of a key under an extra master key could not be made.
-    #[error("{name}: no copy of it could be made under the extra master key {arn}: {error}")]
-    ExtraCopy {
-        /// The key.
-        name: KeyName,
-        /// The ARN of the master key.
-        arn: String,
-        /// Why not.
-        error: Box<KeyStoreError>,
-    },
     /// mariadb-backup was to re-wrap keys.
     #[error("mariadb-backup re-wraps no keys")]
     BackupRewrapsNothing,

@@ -1,10 +1,11 @@
 //! Wraps key versions that exist anew, under the master key that is configured now. The data key is in memory, so KMS need not
 //! unwrap what is in the key file: the master key that wraps it may be disabled, deleted or out of reach.
 //!
-//! So are its copies under the extra master keys. Those under other master keys, which are no longer configured, are dropped, but
-//! only after the key file and all copies that are to be there have been proven.
+//! So are its copies under the extra master keys. One that cannot be made is a warning. Copies under other master keys, which are
+//! no longer configured, are dropped, but only after the key file and all copies that are to be there have been proven.
 
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -35,9 +36,14 @@ struct Wrapped {
     contents: Vec<u8>,
     entry: Entry,
     encryption_context: EncryptionContext,
-    /// All that there are to be. `None`: those that are there stay.
-    copies: Option<Vec<WrappedKey>>,
+    copies: Vec<WrappedKey>,
+    /// Whether these are all that there are to be.
+    has_all_copies: bool,
+    without_copy: Vec<WithoutCopy>,
 }
+
+/// An extra master key under which a copy could not be made, and why.
+type WithoutCopy = (MasterKeyId, KeyStoreError);
 
 /// Wraps a key version anew. The new wrapped key is proven, by unwrapping it, before the key file is touched, and what the file
 /// held is kept beside it. A key file that is gone or damaged is made whole.
@@ -49,7 +55,7 @@ pub fn rewrap(
     key: &DataKey,
 ) -> Result<Rewrapped, KeyStoreError> {
     check_can_replace(files)?;
-    Wrapped::ask_kms(files, kms, recipe, name, key)?.write(files, &files.begin_adding()?)
+    Wrapped::ask_kms(files, kms, recipe, name, key, |_| true)?.write(files, &files.begin_adding()?)
 }
 
 /// KMS is not asked for what cannot be stored. The lock is not kept: others may need it while KMS is asked.
@@ -60,45 +66,54 @@ fn check_can_replace(files: &KeyFiles) -> Result<(), KeyStoreError> {
 }
 
 impl Wrapped {
-    /// Wraps a key version anew, with its copies. Writes nothing.
+    /// Wraps a key version anew, with its copies under those of the extra master keys that are `worth_asking`. That one of them
+    /// fails does not keep the key from being wrapped anew: it may be the rescue. Writes nothing.
     fn ask_kms(
         files: &KeyFiles,
         kms: &dyn Kms,
         recipe: &Recipe,
         name: KeyName,
         key: &DataKey,
+        worth_asking: impl Fn(&MasterKeyId) -> bool,
     ) -> Result<Self, KeyStoreError> {
         check_is_accepted(files, name)?;
         let master_key = recipe.master_key.as_ref().ok_or(KeyStoreError::NoMasterKey(name))?;
         let held = files.contents(name)?;
         let encryption_context = recipe.encryption_context.clone();
         let (wrapped, traits) = wrap(kms, master_key, &encryption_context, name, key.as_bytes())?;
-        let others = recipe.extra_master_keys.as_ref().map(|extra| {
-            extra.iter().filter(|extra| traits.master_key() != Some(extra.as_str())).map(|extra| {
-                let failed = |error| KeyStoreError::ExtraCopy { name, arn: extra.to_string(), error: Box::new(error) };
-                Ok(wrap(kms, extra, &encryption_context, name, key.as_bytes()).map_err(failed)?.0)
-            })
-        });
-        let copies = others.map(Iterator::collect::<Result<Vec<_>, KeyStoreError>>).transpose()?;
+        let (mut copies, mut without_copy) = (Vec::new(), Vec::new());
+        let mut has_all_copies = recipe.extra_master_keys.is_some();
+        let extra = recipe.extra_master_keys.iter().flatten();
+        for extra in extra.filter(|extra| traits.master_key() != Some(extra.as_str())) {
+            if !worth_asking(extra) {
+                has_all_copies = false;
+                continue;
+            }
+            match wrap(kms, extra, &encryption_context, name, key.as_bytes()) {
+                Ok((copy, _)) => copies.push(copy),
+                Err(error) => without_copy.push((extra.clone(), error)),
+            }
+        }
+        has_all_copies &= without_copy.is_empty();
         let now = SystemTime::now();
         let contents = KeyFile { algorithm: key.algorithm(), wrapped }.to_bytes(name, now)?;
         let entry = Entry::new(name, &contents, key.algorithm(), traits, now);
-        Ok(Self { name, held, contents, entry, encryption_context, copies })
+        Ok(Self { name, held, contents, entry, encryption_context, copies, has_all_copies, without_copy })
     }
 
     /// What the file held is kept beside it. A key file that is gone or damaged is made whole.
     fn write(self, files: &KeyFiles, adding: &Adding<'_>) -> Result<Rewrapped, KeyStoreError> {
-        let Self { name, held, contents, entry, encryption_context, copies } = self;
+        let Self { name, held, contents, entry, encryption_context, copies, has_all_copies, .. } = self;
         // What the manifest on the disk says of the key, and of whether it may encrypt, was asked once more under the lock.
         files.check(&entry)?;
         check_is_accepted(files, name)?;
         let before = files.master_key(name);
         // Copies that are there come first: whenever this stops, the key can be unwrapped as before, or anew.
-        if let Some(copies) = copies.as_ref().filter(|copies| !copies.is_empty()) {
-            adding.add_extra_copies(name, entry.algorithm(), copies)?;
+        if !copies.is_empty() {
+            adding.add_extra_copies(name, entry.algorithm(), &copies)?;
         }
         let is_older_kept = adding.replace(name, held.as_deref(), &contents)?;
-        if let Some(copies) = copies {
+        if has_all_copies {
             adding.replace_extra_copies(name, entry.algorithm(), &copies)?;
         }
         let former = match is_older_kept {
@@ -140,6 +155,8 @@ struct Rewrap<'a> {
     store: &'a KeyStore,
     tries: Tries<'a>,
     done: Vec<Rewrapped>,
+    /// How many copies in a row could not be made under an extra master key.
+    failed_copies: BTreeMap<MasterKeyId, usize>,
     longest_hold: Duration,
 }
 
@@ -167,16 +184,33 @@ impl Rewrap<'_> {
                 continue;
             }
             let key = store.published.with_key(name, DataKey::clone).ok_or(KeyStoreError::NotInMemory(name));
-            let wrapped = key.and_then(|key| Wrapped::ask_kms(&store.files, &*store.kms, &recipe, name, &key));
+            let worth_asking =
+                |extra: &MasterKeyId| self.failed_copies.get(extra).is_none_or(|&failed| failed < MOST_IN_A_ROW);
+            let wrapped =
+                key.and_then(|key| Wrapped::ask_kms(&store.files, &*store.kms, &recipe, name, &key, worth_asking));
             match wrapped.map_err(|error| given_up(name.id, error)) {
                 Ok(wrapped) => {
                     self.tries.answered(master_key);
+                    self.note_copies(&wrapped);
                     all.push((name.id, wrapped));
                 }
                 Err(error) => self.tries.failed(master_key, error),
             }
         }
         all
+    }
+
+    fn note_copies(&mut self, Wrapped { name, copies, without_copy, .. }: &Wrapped) {
+        for made in copies.iter().filter_map(WrappedKey::master_key) {
+            self.failed_copies.remove(made);
+        }
+        for (extra, error) in without_copy {
+            let failed = self.failed_copies.entry(extra.clone()).or_default();
+            *failed += 1;
+            if *failed == 1 {
+                self.store.messages.extra_copies_not_made(*name, extra, error);
+            }
+        }
     }
 
     /// Writes the files of a group, and records them.
@@ -212,7 +246,13 @@ impl KeyStore {
         }
         let names = verify::needed(&self.files, only)?;
         let told = |error: &KeyStoreError| self.messages.not_rewrapped(error);
-        let mut rewrap = Rewrap { store: self, tries: Tries::new(&told), done: Vec::new(), longest_hold };
+        let mut rewrap = Rewrap {
+            store: self,
+            tries: Tries::new(&told),
+            done: Vec::new(),
+            failed_copies: BTreeMap::new(),
+            longest_hold,
+        };
         for group in in_groups::groups(&names) {
             let wrapped = rewrap.ask_kms(group);
             rewrap.write(wrapped);
@@ -273,6 +313,9 @@ impl KeyStore {
         }
     }
 }
+
+/// An extra master key under which two copies fail one after the other is not asked for the others: the background does that.
+const MOST_IN_A_ROW: usize = 2;
 
 /// Of a re-wrap of many versions.
 const RECORDED_EVERY: Duration = Duration::from_secs(1);
