@@ -2,7 +2,7 @@
 //! the disk, and the manifest and the datadir's memory are brought up to date.
 
 use super::files::{Entry, KeyFiles};
-use super::load::{AcceptedKey, LoadReport};
+use super::load_report::{AcceptedKey, LoadReport};
 use super::{KeyName, KeyStoreError, NewKeySettings};
 
 /// Why something could not be written down: no reason to refuse a key.

@@ -44,6 +44,19 @@ pub fn of(files: &KeyFiles, names: impl IntoIterator<Item = KeyName>) -> Copies 
     of_names.filter(|(_, copies): &(_, Vec<_>)| !copies.is_empty()).collect()
 }
 
+/// The copies of these keys under extra master keys.
+pub fn under_extra_master_keys<'a>(
+    files: &'a KeyFiles,
+    names: &'a [KeyName],
+) -> impl Iterator<Item = (KeyName, KeyFile)> + 'a {
+    let with_copies = files.with_extra_copies().unwrap_or_default();
+    let with_copies = names.iter().filter(move |name| with_copies.binary_search(name).is_ok());
+    with_copies.flat_map(|name| {
+        let extra = files.extra_copies(*name).ok().flatten();
+        extra.map(|extra| extra.all().map(|copy| (*name, copy)).collect::<Vec<_>>()).unwrap_or_default()
+    })
+}
+
 /// Asks KMS to unwrap copies of keys, one after the other, until one holds the key. Each round gets its share of the time: a
 /// region that does not answer leaves some for the next. Answers what was unwrapped, and what was not.
 pub fn unwrap<'c, T>(
@@ -80,13 +93,13 @@ pub fn unwrap<'c, T>(
 }
 
 /// Until when the first of so many rounds may take.
-fn share_of(deadline: Instant, rounds: usize) -> Instant {
+pub fn share_of(deadline: Instant, rounds: usize) -> Instant {
     let left = deadline.saturating_duration_since(Instant::now());
     Instant::now() + left.checked_div(u32::try_from(rounds).unwrap_or(u32::MAX)).unwrap_or(Duration::ZERO)
 }
 
-/// Whoever can put a file here can put one that holds another key: it is not used, and the next one may be.
-fn is_right(files: &KeyFiles, name: KeyName, algorithm: Algorithm, plain: &PlainKey) -> bool {
+/// Whether a copy holds the key. Whoever can put a file here can put one that holds another key: it is not used, and the next one may be.
+pub fn is_right(files: &KeyFiles, name: KeyName, algorithm: Algorithm, plain: &PlainKey) -> bool {
     let is_known = |entry: super::files::Entry| entry.is_key(plain) && entry.algorithm() == algorithm;
     DataKey::LENGTHS.contains(&plain.as_bytes().len()) && files.entry(name).is_none_or(is_known)
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::verify::{About, Verdict, Verified};
+use super::verify::{About, CheckedCopy, CopyFailure, Verdict, Verified};
 use super::{KeyName, KeyStoreError};
 use crate::kms::KmsError;
 
@@ -16,6 +16,10 @@ struct State {
     /// What is wrong, by version, with its master key.
     failing: BTreeMap<KeyName, (Option<String>, Trouble)>,
     from_copies: BTreeMap<KeyName, (Option<String>, Trouble)>,
+    /// Copies under extra master keys that are of no use, by version and ARN.
+    bad_copies: BTreeMap<(KeyName, String), Trouble>,
+    /// Rounds in a row in which KMS did not answer for an extra master key.
+    extra_without_answer: BTreeMap<String, usize>,
     /// Versions of which nothing is known, since KMS could not be asked, and why.
     unknown: BTreeMap<KeyName, KmsError>,
     /// Rounds in a row in which KMS did not answer.
@@ -45,6 +49,8 @@ pub enum Problem {
     CopiedFile(KeyName),
     /// A master key, which unwraps nothing, so that other copies are used.
     Copies(Option<String>),
+    /// An extra master key, under which copies are of no use.
+    Extra(String),
     /// A master key under which no key can be made.
     NewKeys(String),
 }
@@ -99,8 +105,9 @@ impl Findings {
             let names: BTreeSet<KeyName> = verified.iter().map(|verified| verified.name).collect();
             state.keep_only(|name| names.contains(name));
         }
+        state.take_copies(&verified);
         let (mut without_answer, mut has_answer) = (false, false);
-        for Verified { name, master_key, verdict } in verified {
+        for Verified { name, master_key, verdict, .. } in verified {
             let about = match &verdict {
                 Verdict::Failed(error) => Some(About::of(error)),
                 _ => None,
@@ -176,6 +183,11 @@ impl Findings {
         names.copied().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// The versions that a start would not find in their files, and why.
+    pub fn unready(&self) -> BTreeMap<KeyName, String> {
+        self.state().failing.iter().map(|(name, (_, trouble))| (*name, trouble.text.clone())).collect()
+    }
+
     /// Whether anything is to be checked again before long.
     pub fn is_open(&self) -> bool {
         let state = self.state();
@@ -186,10 +198,11 @@ impl Findings {
     /// What all that comes to.
     pub fn summary(&self) -> Summary {
         let state = self.state();
-        let is_about_start = |problem: &Problem| !matches!(problem, Problem::Copies(_) | Problem::NewKeys(_));
+        let is_about_start =
+            |problem: &Problem| !matches!(problem, Problem::Copies(_) | Problem::Extra(_) | Problem::NewKeys(_));
         Summary {
             would_start: !state.told.keys().any(is_about_start),
-            is_fully_wrapped: match state.from_copies.is_empty() {
+            is_fully_wrapped: match state.from_copies.is_empty() && state.bad_copies.is_empty() {
                 true => state.has_seen_all.then_some(true),
                 false => Some(false),
             },
@@ -213,6 +226,37 @@ impl State {
         self.failing.retain(|name, _| is_needed(name));
         self.from_copies.retain(|name, _| is_needed(name));
         self.unknown.retain(|name, _| is_needed(name));
+        self.bad_copies.retain(|(name, _), _| is_needed(name));
+    }
+
+    fn take_copies(&mut self, verified: &[Verified]) {
+        let (mut with_answer, mut without_answer) = (BTreeSet::new(), BTreeMap::new());
+        for (name, copies) in verified.iter().filter_map(|verified| Some((verified.name, verified.copies.as_ref()?))) {
+            let is_there = |arn: &String| copies.iter().any(|copy| copy.master_key == *arn);
+            let is_silent = |arn: &String| self.extra_without_answer.contains_key(arn);
+            self.bad_copies.retain(|(of, arn), _| *of != name || (!is_there(arn) && is_silent(arn)));
+            for CheckedCopy { master_key, failed } in copies {
+                match failed {
+                    Some(CopyFailure::Kms(error)) if About::of_class(error.class) == About::NoAnswer => {
+                        without_answer.insert(master_key.clone(), (name, error.clone()));
+                        continue;
+                    }
+                    Some(failure) => {
+                        self.bad_copies.insert((name, master_key.clone()), Trouble::of_copy(failure));
+                    }
+                    None => {}
+                }
+                with_answer.insert(master_key);
+            }
+        }
+        self.extra_without_answer.retain(|arn, _| !with_answer.contains(arn));
+        for (arn, (name, error)) in without_answer {
+            let rounds = self.extra_without_answer.entry(arn.clone()).or_default();
+            *rounds += 1;
+            if *rounds >= ROUNDS_WITHOUT_ANSWER {
+                self.bad_copies.insert((name, arn), Trouble::of_kms(&error));
+            }
+        }
     }
 
     /// What is wrong now, against what is in the log.
@@ -247,6 +291,9 @@ impl State {
         for (master_key, trouble) in self.from_copies.values() {
             problems.entry(Problem::Copies(master_key.clone())).or_insert_with(|| trouble.clone());
         }
+        for ((_, arn), trouble) in &self.bad_copies {
+            problems.entry(Problem::Extra(arn.clone())).or_insert_with(|| trouble.clone());
+        }
         let making = self.making.iter();
         problems.extend(making.map(|(master_key, trouble)| (Problem::NewKeys(master_key.clone()), trouble.clone())));
         problems
@@ -266,6 +313,16 @@ impl Trouble {
             error => {
                 let has_copy = matches!(error, KeyStoreError::OnlyCopy { .. });
                 Self { kind: error.kind(), text: error.without_remedy(), is_of_kms: false, has_copy }
+            }
+        }
+    }
+
+    fn of_copy(failure: &CopyFailure) -> Self {
+        match failure {
+            CopyFailure::Kms(error) => Self::of_kms(error),
+            CopyFailure::OtherKey => {
+                let text = "They hold another key, or none".to_owned();
+                Self { kind: text.clone(), text, is_of_kms: false, has_copy: false }
             }
         }
     }

@@ -12,7 +12,7 @@ use super::files::{Disk, Folders, FoundManifest, KeyFiles, SystemDisk};
 use super::findings::Findings;
 use super::first_keys::FirstKeys;
 use super::key_locks::KeyLocks;
-use super::load::{AcceptedKey, RefusedKey};
+use super::load_report::{AcceptedKey, RefusedKey};
 use super::messages::Messages;
 use super::pauses::Patience;
 use super::rotation_period::RotationPeriod;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::background::Job;
-use super::load::RefusedKey;
+use super::load_report::RefusedKey;
 use super::{KeyName, KeyStore, KeyStoreError};
 use crate::kms::AtStart;
 use crate::waits;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::files::{Adding, Entry, KeyFile, KeyFiles, Traits};
 use super::in_groups::{self, LONGEST_HOLD};
-use super::load::LoadReport;
+use super::load_report::LoadReport;
 use super::new_keys::Recipe;
 use super::tries::Tries;
 use super::{DataKey, KeyId, KeyName, KeyStore, KeyStoreError, Role, given_up, verify};
@@ -222,7 +222,7 @@ impl Rewrap<'_> {
         in_groups::store_all(group, self.longest_hold, &mut self.tries, take, |adding, (), _, wrapped| {
             done.push(wrapped.write(files, adding)?);
             // A start after a crash finds in the manifest where each key file is to be unwrapped, but for the last few.
-            if recorded_at.elapsed() >= RECORDED_EVERY {
+            if recorded_at.elapsed() >= self.longest_hold / 2 {
                 self.store.record_rewrapped(&done[recorded..], || Ok(adding));
                 (recorded, recorded_at) = (done.len(), Instant::now());
             }
@@ -316,6 +316,3 @@ impl KeyStore {
 
 /// An extra master key under which two copies fail one after the other is not asked for the others: the background does that.
 const MOST_IN_A_ROW: usize = 2;
-
-/// Of a re-wrap of many versions.
-const RECORDED_EVERY: Duration = Duration::from_secs(1);

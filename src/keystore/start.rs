@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::files::{Entry, KeyFiles, StoredKey};
-use super::load::{self, LoadReport, UnansweredKey, UnreadKey};
+use super::load::{self, UnansweredKey, UnreadKey};
+use super::load_report::LoadReport;
 use super::pauses::Patience;
 use super::{KeyId, KeyName, KeyStoreError};
 use crate::kms::{AtStart, Kms, KmsError};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -29,8 +29,8 @@ pub(super) struct TestKms {
     pub(super) wraps_another_key: AtomicBool,
     /// By which master key each key was said to be wrapped that was to be unwrapped, in order.
     pub(super) asked_where: Mutex<Vec<Option<String>>>,
-    /// ARNs of master keys that are disabled, for every call.
-    pub(super) disabled: Mutex<BTreeSet<String>>,
+    /// ARNs of master keys that fail, for every call.
+    pub(super) failing: Mutex<BTreeMap<String, Class>>,
 }
 
 impl TestKms {
@@ -57,18 +57,22 @@ impl TestKms {
 
     /// Disables a master key, by its ARN, or enables it again.
     pub(super) fn disable(&self, master_key: &str, is_disabled: bool) {
-        let mut disabled = self.disabled.lock().expect("disabled");
-        if is_disabled {
-            disabled.insert(master_key.to_owned())
-        } else {
-            disabled.remove(master_key)
+        self.set_failing(master_key, is_disabled.then_some(Class::Disabled));
+    }
+
+    /// Lets all calls with a master key, by its ARN, fail, or none.
+    pub(super) fn set_failing(&self, master_key: &str, class: Option<Class>) {
+        let mut failing = self.failing.lock().expect("failing");
+        match class {
+            Some(class) => failing.insert(master_key.to_owned(), class),
+            None => failing.remove(master_key),
         };
     }
 
     fn check_enabled(&self, call: Call, master_key: &str) -> Result<(), KmsError> {
-        match self.disabled.lock().expect("disabled").contains(master_key) {
-            true => Err(failed(call, Class::Disabled)),
-            false => Ok(()),
+        match self.failing.lock().expect("failing").get(master_key) {
+            Some(class) => Err(failed(call, *class)),
+            None => Ok(()),
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::NewKeySettings;
 use super::files::{Finding, KeyFiles};
-use super::load::AcceptedKey;
+use super::load_report::AcceptedKey;
 use crate::kms::MasterKeyId;
 
 /// What is known of master keys: from the manifest, which has those of all key versions that were made or accepted here,

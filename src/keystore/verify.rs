@@ -6,10 +6,11 @@ use std::time::{Instant, SystemTime};
 
 use subtle::ConstantTimeEq;
 
-use super::files::KeyFiles;
+use super::copies;
+use super::files::{KeyFile, KeyFiles};
 use super::load::{self, NotFromFile, Unwrapped};
 use super::{DataKey, KeyId, KeyName, KeyStoreError};
-use crate::kms::{AtStart, Class, Kms, KmsError};
+use crate::kms::{AtStart, Class, Kms, KmsError, WrappedKey};
 
 /// What came of one key version.
 pub struct Verified {
@@ -19,6 +20,25 @@ pub struct Verified {
     pub master_key: Option<String>,
     /// What came of it.
     pub verdict: Verdict,
+    /// What came of its copies under extra master keys. `None` if they were not checked.
+    pub copies: Option<Vec<CheckedCopy>>,
+}
+
+/// A copy of a key under an extra master key.
+pub struct CheckedCopy {
+    /// The ARN of the master key.
+    pub master_key: String,
+    /// Why it is of no use, if it is not.
+    pub failed: Option<CopyFailure>,
+}
+
+/// Why a copy is of no use.
+#[derive(Clone, Debug)]
+pub enum CopyFailure {
+    /// KMS does not unwrap it.
+    Kms(KmsError),
+    /// It holds another key.
+    OtherKey,
 }
 
 /// Whether a start would find a key version.
@@ -56,13 +76,15 @@ pub fn needed(files: &KeyFiles, only: Option<KeyId>) -> Result<Vec<KeyName>, Key
     }
 }
 
-/// Reads these key files and has KMS unwrap them, until `deadline`. There is an answer for each name, in order.
+/// Reads these key files and has KMS unwrap them, until `deadline`, and their copies under those of the extra master keys that are
+/// worth it. There is an answer for each name, in order.
 pub fn verify(
     files: &KeyFiles,
     kms: &dyn Kms,
     in_memory: &dyn Fn(KeyName) -> Option<DataKey>,
     names: &[KeyName],
     deadline: Instant,
+    is_worth_asking: &dyn Fn(&str) -> bool,
 ) -> Vec<Verified> {
     let (mut verified, changed) = once(files, kms, in_memory, names, deadline);
     if !changed.is_empty() {
@@ -71,7 +93,46 @@ pub fn verify(
         verified.extend(once(files, kms, in_memory, &changed, deadline).0);
     }
     verified.sort_by_key(|verified| verified.name);
+    if Instant::now() >= deadline {
+        return verified;
+    }
+    let mut copies = check_copies(files, kms, names, deadline, is_worth_asking);
+    for verified in &mut verified {
+        verified.copies = Some(copies.remove(&verified.name).unwrap_or_default());
+    }
     verified
+}
+
+fn check_copies(
+    files: &KeyFiles,
+    kms: &dyn Kms,
+    names: &[KeyName],
+    deadline: Instant,
+    is_worth_asking: &dyn Fn(&str) -> bool,
+) -> BTreeMap<KeyName, Vec<CheckedCopy>> {
+    let mut of_master_keys: BTreeMap<String, Vec<(KeyName, KeyFile)>> = BTreeMap::new();
+    for (name, copy) in copies::under_extra_master_keys(files, names) {
+        if let Some(arn) = copy.wrapped.master_key().map(ToString::to_string).filter(|arn| is_worth_asking(arn)) {
+            of_master_keys.entry(arn).or_default().push((name, copy));
+        }
+    }
+    let mut checked: BTreeMap<KeyName, Vec<CheckedCopy>> = BTreeMap::new();
+    let mut rounds = of_master_keys.len();
+    for (master_key, copies) in of_master_keys {
+        let wrapped: Vec<WrappedKey> = copies.iter().map(|(_, copy)| copy.wrapped.clone()).collect();
+        // One that does not answer leaves some time for the others.
+        let answers = kms.decrypt_all(&wrapped, copies::share_of(deadline, rounds));
+        rounds -= 1;
+        for ((name, copy), answer) in copies.into_iter().zip(answers) {
+            let failed = match answer {
+                Ok(plain) if copies::is_right(files, name, copy.algorithm, &plain) => None,
+                Ok(_) => Some(CopyFailure::OtherKey),
+                Err(error) => Some(CopyFailure::Kms(error)),
+            };
+            checked.entry(name).or_default().push(CheckedCopy { master_key: master_key.clone(), failed });
+        }
+    }
+    checked
 }
 
 /// Answers also which of the files that failed are others by now.
@@ -99,7 +160,7 @@ fn once(
     let of_unread = unread.into_iter().map(|unread| (unread.name, Verdict::Failed(unread.error)));
     let verdicts = of_unwrapped.chain(of_unanswered).chain(of_unread);
     let verified: Vec<Verified> =
-        verdicts.map(|(name, verdict)| Verified { name, master_key: files.master_key(name), verdict }).collect();
+        verdicts.map(|(name, verdict)| Verified::new(name, files.master_key(name), verdict)).collect();
     let is_another = |name: KeyName| {
         let before = stored.iter().find(|stored| stored.name == name);
         before.is_some_and(|before| files.contents(name).is_ok_and(|now| now.as_ref() != Some(&before.contents)))
@@ -123,6 +184,19 @@ fn compare(
         }
         Some(key) if key.algorithm() != algorithm => Err(KeyStoreError::OtherAlgorithm(name, algorithm)),
         _ => Ok(()),
+    }
+}
+
+impl Verified {
+    /// What came of a version whose copies were not checked.
+    pub fn new(name: KeyName, master_key: Option<String>, verdict: Verdict) -> Self {
+        Self { name, master_key, verdict, copies: None }
+    }
+}
+
+impl CopyFailure {
+    fn is_of_the_master_key(&self) -> bool {
+        matches!(self, Self::Kms(error) if About::of_class(error.class) != About::File)
     }
 }
 
@@ -161,13 +235,15 @@ impl About {
 pub struct Round {
     left: Vec<KeyName>,
     done: Vec<Verified>,
+    /// Extra master keys that have unwrapped nothing: their other copies would fail likewise.
+    failed_extra: BTreeSet<String>,
 }
 
 impl Round {
     /// Of these, in this order.
     pub fn new(mut names: Vec<KeyName>) -> Self {
         names.reverse();
-        Self { left: names, done: Vec::new() }
+        Self { left: names, done: Vec::new(), failed_extra: BTreeSet::new() }
     }
 
     /// Checks a few, until `deadline`. Answers whether there are more.
@@ -180,7 +256,11 @@ impl Round {
     ) -> bool {
         let mut names = self.left.split_off(self.left.len().saturating_sub(STEP));
         names.reverse();
-        let verified = verify(files, kms, in_memory, &names, deadline);
+        let is_worth_asking = |extra: &str| !self.failed_extra.contains(extra);
+        let verified = verify(files, kms, in_memory, &names, deadline, &is_worth_asking);
+        let copies = verified.iter().flat_map(|verified| verified.copies.iter().flatten());
+        let failed = copies.filter(|copy| copy.failed.as_ref().is_some_and(CopyFailure::is_of_the_master_key));
+        self.failed_extra.extend(failed.map(|copy| copy.master_key.clone()));
         self.leave_out(files, &verified);
         self.done.extend(verified);
         !self.left.is_empty()
@@ -217,11 +297,10 @@ impl Round {
         };
         for name in std::mem::take(&mut self.left) {
             match alike(name) {
-                Some(error) => self.done.push(Verified {
-                    name,
-                    master_key: files.master_key(name),
-                    verdict: Verdict::Failed(KeyStoreError::Kms(name, error)),
-                }),
+                Some(error) => {
+                    let verdict = Verdict::Failed(KeyStoreError::Kms(name, error));
+                    self.done.push(Verified::new(name, files.master_key(name), verdict));
+                }
                 None => self.left.push(name),
             }
         }

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::background::Job;
+use super::files::Entry;
 use super::findings::{News, Scope};
-use super::load::{AcceptedKey, LoadReport};
+use super::load_report::{AcceptedKey, LoadReport};
 use super::verify::{self, About, Round, Verdict, Verified};
 use super::{DataKey, KeyId, KeyName, KeyStore, Role, trust};
 use crate::kms::{KmsError, MasterKeyId};
@@ -163,16 +164,18 @@ impl KeyStore {
 
     /// Of these, each has been proven to be good.
     pub(super) fn proven(&self, names: impl Iterator<Item = KeyName>) {
-        let good = names.map(|name| Verified { name, master_key: self.files.master_key(name), verdict: Verdict::Good });
+        let good = names.map(|name| Verified {
+            copies: Some(Vec::new()),
+            ..Verified::new(name, self.files.master_key(name), Verdict::Good)
+        });
         self.take_verified(good.collect(), Scope { is_all: false, was_asked_for: true });
     }
 
     /// What was loaded from a copy is a problem of the next start, of which the log says so already.
     pub(super) fn note_loaded_from(&self, report: &LoadReport) {
-        let verified = report.accepted.iter().map(|AcceptedKey { entry, instead_of, .. }| Verified {
-            name: entry.name,
-            master_key: self.files.master_key(entry.name),
-            verdict: instead_of.clone().map_or(Verdict::Good, |instead_of| Verdict::of_copy(entry.name, instead_of)),
+        let verified = report.accepted.iter().map(|AcceptedKey { entry: Entry { name, .. }, instead_of, .. }| {
+            let verdict = instead_of.clone().map_or(Verdict::Good, |instead_of| Verdict::of_copy(*name, instead_of));
+            Verified::new(*name, self.files.master_key(*name), verdict)
         });
         let mut news =
             self.findings.verified(verified.collect(), Scope { is_all: false, was_asked_for: true }, |_| false);
@@ -243,6 +246,7 @@ impl KeyStore {
         if let Some(is_fully_wrapped) = summary.is_fully_wrapped {
             readiness.set_fully_wrapped(is_fully_wrapped);
         }
+        self.figures.known_versions().set_unready(self.findings.unready());
         self.messages.restart_news(news, |arn| self.wrapped_by(arn));
     }
 

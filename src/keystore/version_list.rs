@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::backoff::{Backoff, FailedVersion};
 use super::files::Entry;
-use super::load::AcceptedKey;
+use super::load_report::AcceptedKey;
 use super::{DataKey, KeyName, PublishedKeys};
 use crate::cipher::Algorithm;
 use crate::kms::EncryptionContext;
@@ -37,7 +37,7 @@ pub struct ListedVersion {
     pub encryption_context: Option<EncryptionContext>,
     /// When KMS last unwrapped what is in its file.
     pub last_verified: Option<SystemTime>,
-    /// Why it cannot be used.
+    /// Why it cannot be used, or a restart would not find it.
     pub error: Option<String>,
 }
 
@@ -46,6 +46,8 @@ pub struct ListedVersion {
 pub enum VersionState {
     /// It can.
     Ok,
+    /// It can, but a restart would not find it in its file, as a check has found.
+    Unready,
     /// It can be read with, but encrypts nothing new: it turned up under a master key that nobody knew here.
     NotTrusted,
     /// Its file is there, and it could not be loaded.
@@ -70,6 +72,8 @@ struct Known {
     contexts: BTreeMap<KeyName, EncryptionContext>,
     /// How many other copies than the one in the key file there are.
     copies: BTreeMap<KeyName, usize>,
+    /// What a start would not find, and why.
+    unready: BTreeMap<KeyName, String>,
 }
 
 impl KnownVersions {
@@ -81,6 +85,11 @@ impl KnownVersions {
     /// How many other copies than the one in the key file there are.
     pub(super) fn set_copies(&self, copies: BTreeMap<KeyName, usize>) {
         self.known().copies = copies;
+    }
+
+    /// What a start would not find, and why.
+    pub(super) fn set_unready(&self, unready: BTreeMap<KeyName, String>) {
+        self.known().unready = unready;
     }
 
     /// KMS has unwrapped at that time what is in the file of a version.
@@ -117,7 +126,11 @@ impl KnownVersions {
             let latest = published.latest(name.id);
             let is_trusted =
                 latest.is_some_and(|latest| latest >= name.version) && entry.is_none_or(|entry| entry.is_trusted);
-            let state = VersionState::of(key_bits.is_some(), is_trusted, entry, failed);
+            let unready = known.unready.get(&name);
+            let state = match VersionState::of(key_bits.is_some(), is_trusted, entry, failed) {
+                VersionState::Ok if unready.is_some() => VersionState::Unready,
+                state => state,
+            };
             let has_file = !matches!(state, VersionState::Missing | VersionState::LeftBehind);
             ListedVersion {
                 name,
@@ -134,7 +147,11 @@ impl KnownVersions {
                 wraps: usize::from(has_file) + known.copies.get(&name).copied().unwrap_or(0),
                 encryption_context: known.contexts.get(&name).cloned(),
                 last_verified: known.last_verified.get(&name).copied(),
-                error: failed.filter(|_| state.has_error()).map(|failed| failed.error.clone()),
+                error: match state {
+                    VersionState::Failed | VersionState::Missing => failed.map(|failed| failed.error.clone()),
+                    VersionState::Unready => unready.cloned(),
+                    _ => None,
+                },
             }
         });
         listed.collect()
@@ -155,9 +172,5 @@ impl VersionState {
             Some(_) => Self::Failed,
             None => Self::NotLoaded,
         }
-    }
-
-    fn has_error(self) -> bool {
-        matches!(self, Self::Failed | Self::Missing)
     }
 }

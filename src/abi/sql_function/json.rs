@@ -56,6 +56,7 @@ fn row(version: &ListedVersion) -> Row<'_> {
 fn state(state: VersionState) -> &'static str {
     match state {
         VersionState::Ok => "ok",
+        VersionState::Unready => "unready",
         VersionState::NotTrusted => "not trusted",
         VersionState::Failed => "failed",
         VersionState::Missing => "missing",

@@ -218,6 +218,11 @@ impl KeyFiles {
         Ok(self.folder.with_extra_copies()?.into_iter().chain(self.kept_before_rewrap()?).collect())
     }
 
+    /// The versions of which there may be copies under extra master keys, in order.
+    pub fn with_extra_copies(&self) -> Result<Vec<KeyName>, KeyStoreError> {
+        self.folder.with_extra_copies()
+    }
+
     /// The path of the file with other copies of a key version, if there is one: under extra master keys, or of before a re-wrap.
     pub fn path_of_copy(&self, name: KeyName) -> Result<Option<PathBuf>, KeyStoreError> {
         let is_there = |names: Vec<KeyName>| names.binary_search(&name).is_ok();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::adopt::Adoption;
 use super::create::NewVersion;
 use super::files::{Finding, FoundManifest};
-use super::load::{AcceptedKey, LoadReport, RefusedKey};
+use super::load_report::{AcceptedKey, LoadReport, RefusedKey};
 use super::start::Survey;
 use super::{KeyName, KeyStoreError, NewKeySettings};
 use crate::kms::{KmsError, MasterKeyId};

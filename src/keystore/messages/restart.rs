@@ -3,7 +3,7 @@
 
 use super::{MOST_LINES, Messages};
 use crate::keystore::findings::{News, Problem, Trouble};
-use crate::keystore::verify::{Verdict, Verified};
+use crate::keystore::verify::{CopyFailure, Verdict, Verified};
 
 impl Messages {
     /// What has changed. `wraps` answers how many versions a master key wraps.
@@ -73,6 +73,10 @@ impl Messages {
                 wraps(arn.as_deref()),
                 master_key(arn.as_deref())
             )),
+            Problem::Extra(arn) => self.0.warning(&format!(
+                "copies of keys under the extra master key {arn} are of no use any more. The key files are as they should be. SET \
+                 GLOBAL aws_key_management_rewrap_key = -1 makes the copies anew, once the master key works. {why}"
+            )),
             Problem::NewKeys(name) => {
                 self.0.warning(&format!("no new key could be made under master key {name}. {why}"));
             }
@@ -90,14 +94,15 @@ fn over_text(problem: &Problem) -> String {
         Problem::Copies(arn) => {
             format!("a restart would find the key versions of {} in their files", master_key(arn.as_deref()))
         }
+        Problem::Extra(arn) => format!("copies of keys under the extra master key {arn} can be used"),
         Problem::NewKeys(name) => format!("new keys could be made under master key {name}"),
     }
 }
 
 /// What is said of one version to who has asked.
 pub fn verified_text(verified: &Verified) -> String {
-    let Verified { name, master_key: arn, verdict } = verified;
-    match verdict {
+    let Verified { name, master_key: arn, verdict, copies } = verified;
+    let text = match verdict {
         Verdict::Good => format!("{name}: good, wrapped by {}", master_key(arn.as_deref())),
         Verdict::FromCopy(error) => format!("{name}: only from a copy that another master key wraps: {error}"),
         Verdict::Failed(error) => {
@@ -105,7 +110,16 @@ pub fn verified_text(verified: &Verified) -> String {
             // Most of these begin with the key's name.
             if text.contains(&name.to_string()) { text } else { format!("{name}: {text}") }
         }
-    }
+    };
+    let bad = copies.iter().flatten().filter_map(|copy| Some((&copy.master_key, copy.failed.as_ref()?)));
+    let bad = bad.map(|(arn, failure)| match failure {
+        CopyFailure::Kms(error) => format!("; its copy under the extra master key {arn} is of no use: {error}"),
+        CopyFailure::OtherKey => format!("; its copy under the extra master key {arn} holds another key, or none"),
+    });
+    let good = copies.iter().flatten().filter(|copy| copy.failed.is_none()).count();
+    let good =
+        (good > 0).then(|| format!("; {good} good cop{} under extra master keys", if good == 1 { "y" } else { "ies" }));
+    text + &bad.chain(good).collect::<String>()
 }
 
 fn master_key(arn: Option<&str>) -> String {

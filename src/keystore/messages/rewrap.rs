@@ -1,7 +1,7 @@
 //! Keys that are wrapped anew, and those that were loaded from other copies than their key files.
 
 use super::{MOST_LINES, Messages};
-use crate::keystore::load::{AcceptedKey, LoadReport};
+use crate::keystore::load_report::{AcceptedKey, LoadReport};
 use crate::keystore::rewrap::Rewrapped;
 use crate::keystore::{KeyName, KeyStoreError};
 use crate::kms::MasterKeyId;

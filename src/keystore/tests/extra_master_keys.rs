@@ -393,3 +393,54 @@ fn an_extra_master_key_that_fails_holds_up_no_rescue_and_is_asked_twice_only() {
     assert_eq!(setup.copies(COPIES), [ONE, TWO], "the older copy stays");
     assert_eq!(setup.log().iter().filter(|line| line.starts_with("warning")).count(), 1);
 }
+
+#[test]
+fn a_copy_that_is_of_no_use_any_more_is_found_by_a_check_told_once_and_does_not_keep_a_restart_from_working() {
+    let (setup, store, _) = used();
+    let verify = |store: &Arc<KeyStore>| store.verify(None);
+    let readiness = || (store.figures().readiness().restart_is_ready(), store.figures().readiness().is_fully_wrapped());
+    let warnings = || setup.log().into_iter().filter(|line| line.starts_with("warning")).collect::<Vec<_>>();
+    let told = verify(&store).lines;
+    assert!(told.iter().any(
+        |line| line.starts_with("key 7 version 1: good") && line.ends_with("2 good copies under extra master keys")
+    ));
+    assert_eq!((readiness(), warnings()), ((true, true), vec![]));
+    // The master key does not unwrap it.
+    setup.kms.disable(TWO, true);
+    let told = verify(&store);
+    assert!(told.result.is_ok() && told.lines.iter().any(|line| line.contains(TWO) && line.contains("1 good copy")));
+    let warned = warnings();
+    assert!(
+        warned.len() == 1 && warned[0].contains(&format!("under the extra master key {TWO} are of no use")),
+        "{warned:?}"
+    );
+    assert_eq!(readiness(), (true, false));
+    verify(&store);
+    assert_eq!(warnings(), [""; 0], "it is known");
+    setup.kms.disable(TWO, false);
+    verify(&store);
+    assert!(setup.log().iter().any(|line| line.contains(&format!("{TWO} can be used again"))));
+    assert_eq!(readiness(), (true, true));
+    // It holds another key.
+    let mut copies: serde_json::Value = serde_json::from_slice(&read(&setup, COPIES)).expect("JSON");
+    // `other:` and 16 times 7.
+    copies["wraps"][0]["ciphertext"] = "b3RoZXI6BwcHBwcHBwcHBwcHBwcHBw==".into();
+    setup.remove(COPIES);
+    setup.put(COPIES, copies.to_string().as_bytes());
+    assert!(verify(&store).lines.iter().any(|line| line.contains(ONE) && line.contains("holds another key")));
+    assert_eq!((readiness(), warnings().len()), ((true, false), 1));
+    store.rewrap(Some(id(7))).expect("re-wrapped");
+    assert_eq!((readiness(), warnings()), ((true, true), vec![]));
+    assert_eq!(setup.copies(COPIES), [ONE, TWO]);
+    // No answer for once says nothing of it.
+    setup.kms.set_failing(TWO, Some(Class::Transient));
+    for _ in 0..2 {
+        verify(&store);
+        assert_eq!((readiness(), warnings()), ((true, true), vec![]));
+    }
+    verify(&store);
+    assert_eq!((readiness(), warnings().len()), ((true, false), 1));
+    setup.kms.set_failing(TWO, None);
+    verify(&store);
+    assert_eq!((readiness(), warnings().len()), ((true, true), 0));
+}

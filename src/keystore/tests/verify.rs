@@ -116,6 +116,9 @@ fn a_file_that_is_lost_damaged_or_exchanged_is_told_once_and_once_that_it_is_who
         assert!(line.starts_with("error: a restart would not find key 2 version 1. It is in memory"), "{line}");
         assert!(line.contains(what) && line.contains("aws_key_management_rewrap_key = 2"), "{line}");
         assert!(!is_ready(&store) && store.figures().readiness().unready_since().is_some());
+        let listed = &store.figures().version_list()[1];
+        assert_eq!((listed.name, listed.state), (KeyName::new(2, 1).expect("a name"), VersionState::Unready));
+        assert!(listed.error.as_ref().is_some_and(|error| error.contains(what)), "{:?}", listed.error);
         run(&mut job, begun + DAY + MINUTES);
         run(&mut job, begun + DAY * 2);
         assert_eq!(lines(&setup), [""; 0], "it is known");
@@ -127,6 +130,7 @@ fn a_file_that_is_lost_damaged_or_exchanged_is_told_once_and_once_that_it_is_who
         run(&mut job, begun + DAY * 2 + MINUTES);
         assert_eq!(only_line(&setup), "note: a restart would find key 2 version 1 again");
         assert!(is_ready(&store) && store.figures().readiness().unready_since().is_none());
+        assert!(store.figures().version_list().iter().all(|listed| listed.state == VersionState::Ok));
         run(&mut job, begun + DAY * 3);
         assert_eq!(lines(&setup), [""; 0]);
     }
@@ -340,7 +344,7 @@ fn what_a_file_holds_is_compared_with_the_key_in_memory_and_not_only_with_the_ma
     let verify = |in_memory| {
         let key = store.published.with_key(in_memory, DataKey::clone);
         let deadline = Instant::now() + Duration::from_secs(5);
-        let mut verified = verify::verify(&store.files, &*store.kms, &|_| key.clone(), &[one], deadline);
+        let mut verified = verify::verify(&store.files, &*store.kms, &|_| key.clone(), &[one], deadline, &|_| true);
         verified.remove(0).verdict
     };
     assert!(matches!(verify(one), verify::Verdict::Good));
