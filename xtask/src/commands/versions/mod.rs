@@ -63,6 +63,7 @@ fn exercise(rig: &Rig, release: &Release) -> Result<()> {
         "performance_schema shows of the rotations: {}",
         rotations.trim()
     );
+    check_keys_in_sql(rig, &server)?;
     check_roles(rig, release)?;
     server.stop()
 }
@@ -83,6 +84,28 @@ fn check_status(rig: &Rig, server: &Server<'_>, rotations: &str) -> Result<()> {
         ensure!(values == [keys.as_str(), rotations, "ON", "0"], "{from} shows {values:?} of:\n{shown}");
         let all = server.sql(STATUS_ROWS)?;
         ensure!(all.trim() == shown.lines().count().to_string(), "information_schema has {} of:\n{shown}", all.trim());
+    }
+    Ok(())
+}
+
+/// The file of statements can be run twice; the function lists the versions in each version of the server, and the views, which
+/// need JSON_TABLE, where there is that. After a restart they are still there.
+fn check_keys_in_sql(rig: &Rig, server: &Server<'_>) -> Result<()> {
+    server.sql(KEYS_IN_SQL)?;
+    server.sql(KEYS_IN_SQL)?;
+    let files = paths::names_in(&rig.home.data())?;
+    let versions = files.iter().filter(|file| file.starts_with("aws-kms-key.") && file.ends_with(['1', '2'])).count();
+    let listed = server.sql("SELECT JSON_VALID(aws_key_management_keys()), JSON_LENGTH(aws_key_management_keys())")?;
+    ensure!(listed.trim() == format!("1\t{versions}"), "the function lists {} of {versions} versions", listed.trim());
+    let has_views = server.sql("SELECT COUNT(*) FROM information_schema.VIEWS WHERE TABLE_NAME LIKE 'aws_key%'")?;
+    let has_json_table = server.sql("/*M!100600 SELECT 2 */; /*!50000 SELECT 0 */")?;
+    let expected = has_json_table.lines().next().unwrap_or_default();
+    ensure!(has_views.trim() == expected, "there are {} views, and not {expected}", has_views.trim());
+    if expected == "2" {
+        let latest = server.sql(LATEST_OF_SEVEN)?;
+        ensure!(latest.trim() == "2\tok\tAES_CBC\troot@localhost\t1", "the view says of key 7: {}", latest.trim());
+        let used = server.sql(USE_OF_ONE)?;
+        ensure!(used.trim() == "1", "the view of the usage says of key 1: {}", used.trim());
     }
     Ok(())
 }
@@ -112,6 +135,13 @@ fn check_roles(rig: &Rig, release: &Release) -> Result<()> {
 }
 
 const UNKNOWN: &str = "this process is not known as a MariaDB server";
+
+const KEYS_IN_SQL: &str = include_str!("../../../../sql/aws_key_management.sql");
+
+const LATEST_OF_SEVEN: &str = "SELECT KEY_VERSION, STATE, ALGORITHM, CREATED_BY, WRAPS \
+    FROM sys.aws_key_management_key_versions WHERE KEY_ID = 7 AND IS_LATEST";
+
+const USE_OF_ONE: &str = "SELECT TABLESPACES > 0 FROM sys.aws_key_management_key_usage WHERE KEY_ID = 1";
 
 const PLUGIN: &str = "SELECT PLUGIN_STATUS, PLUGIN_TYPE, PLUGIN_MATURITY FROM information_schema.PLUGINS \
                       WHERE PLUGIN_NAME = 'aws_key_management'";
