@@ -19,6 +19,8 @@ mod memory;
 mod offline;
 mod planted;
 mod power_failure;
+mod repair;
+mod repair_interrupted;
 mod retry;
 mod rewrap;
 mod rotate;

@@ -2,6 +2,7 @@
 
 pub mod import;
 pub mod list;
+pub mod repair;
 pub mod retire;
 pub mod rewrap;
 pub mod verify;
@@ -67,17 +68,19 @@ fn lines(remarks: &[String]) -> String {
 
 /// Opens a folder to change something in it. `datadir` is the server's, if the folder is not.
 fn open_to_write(folder: &Path, datadir: Option<&Path>) -> anyhow::Result<OpenFolder> {
-    let datadir = match datadir {
-        Some(datadir) => datadir,
-        None if is_datadir(folder) => folder,
-        None => {
-            return Err(WrongUsage(format!(
-                "{} is no datadir of a server. If it is the folder of aws_key_management_keyfile_dir, name the server's datadir \
-                 with --datadir",
-                folder.display()
-            ))
-            .into());
-        }
-    };
-    Ok(OpenFolder::to_write(folder, datadir)?)
+    Ok(OpenFolder::to_write(folder, datadir_of(folder, datadir)?)?)
+}
+
+/// The server's datadir: what is given, or else the folder itself.
+fn datadir_of<'a>(folder: &'a Path, datadir: Option<&'a Path>) -> anyhow::Result<&'a Path> {
+    match datadir {
+        Some(datadir) => Ok(datadir),
+        None if is_datadir(folder) => Ok(folder),
+        None => Err(WrongUsage(format!(
+            "{} is no datadir of a server. If it is the folder of aws_key_management_keyfile_dir, name the server's datadir \
+             with --datadir",
+            folder.display()
+        ))
+        .into()),
+    }
 }
