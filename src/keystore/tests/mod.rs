@@ -20,6 +20,7 @@ mod offline;
 mod planted;
 mod power_failure;
 mod repair;
+mod repair_files;
 mod repair_interrupted;
 mod retry;
 mod rewrap;

@@ -30,7 +30,7 @@ fn read_on(disk: &LossyDisk, file: &str) -> Option<Vec<u8>> {
 }
 
 fn all_contents(disk: &LossyDisk) -> Vec<Vec<u8>> {
-    let of = |folder: &str| {
+    let of = |folder: &'static str| {
         let listed = disk.list(Path::new(folder)).expect("list");
         listed.into_iter().filter_map(move |it| Some(disk.read(&Path::new(folder).join(it.name), u64::MAX).ok()?.0))
     };
@@ -124,7 +124,8 @@ impl Story {
             disk.set_faults(Faults { power_fails_at: Some(step), ..faults.clone() });
             let work = || repair(&disk, &(self.statement)());
             let is_through = match catch_unwind(AssertUnwindSafe(work)) {
-                Ok(is_done) => is_done,
+                Ok(true) => true,
+                Ok(false) => return Err(format!("not repaired at step {step}")),
                 Err(end) if end.is::<PowerFailure>() => false,
                 Err(panic) => resume_unwind(panic),
             };

@@ -61,7 +61,9 @@ struct Sorted {
     to_record: Vec<Entry>,
     /// Proven to be as the manifest says, with a copy beside them.
     with_copies: Vec<Entry>,
-    /// The manifest does not know them, and the operator has said nothing.
+    /// Proven, not known to the manifest, and under a master key that the operator has not named.
+    not_named: Vec<Entry>,
+    /// The manifest does not know them, and the next start decides.
     new: Vec<KeyName>,
     /// At fault, with what they hold.
     at_fault: Vec<(KeyName, KeyStoreError)>,
@@ -167,6 +169,7 @@ impl Examining<'_> {
                 Err(error) => self.add_error(stored.name, &error),
             }
         }
+        self.not_named(&mut sorted);
         let missing = survey.missing.iter().map(|name| (*name, KeyStoreError::Gone(*name, self.files.path_of(*name))));
         sorted.at_fault.extend(missing);
         sorted.at_fault.sort_by_key(|(name, _)| *name);
@@ -177,8 +180,8 @@ impl Examining<'_> {
         let name = entry.name;
         let is_named = self.statement.names(&entry);
         match self.files.is_trusted(name) {
-            None if !is_named && self.is_known(&entry) => sorted.new.push(name),
-            Some(false) | None if !is_named => self.not_trusted(&entry),
+            None if !is_named => sorted.not_named.push(entry),
+            Some(false) if !is_named => self.not_trusted(&entry),
             Some(true) if finding == files::Finding::Rewrapped => {
                 let found = "its file is another than the one that the manifest knows, and holds the same key";
                 self.add(Some(name), found, By::NextStart, "recorded");
@@ -206,8 +209,20 @@ impl Examining<'_> {
         }
     }
 
-    fn is_known(&self, entry: &Entry) -> bool {
-        entry.master_key().is_some_and(|arn| self.files.master_keys().contains(arn))
+    /// Proven, not known to the manifest, and under a master key that the operator has not named.
+    fn not_named(&mut self, sorted: &mut Sorted) {
+        let known = self.folders.master_keys_with(&sorted.to_record);
+        for entry in std::mem::take(&mut sorted.not_named) {
+            let arn = entry.master_key().unwrap_or("an unknown master key");
+            if known.contains(arn) {
+                sorted.new.push(entry.name);
+                continue;
+            }
+            let found = format!("its file is wrapped by {arn}, which neither the manifest nor you name");
+            let remedy = "it is not recorded. If that is your master key, name it with --trust-master-key; otherwise find out who has \
+                          put the file here";
+            self.add(Some(entry.name), found, By::Operator, remedy);
+        }
     }
 
     fn not_trusted(&mut self, entry: &Entry) {
@@ -230,9 +245,7 @@ impl Examining<'_> {
         let names: Vec<KeyName> = entries.iter().map(|entry| entry.name).collect();
         let recorded = match names.is_empty() {
             true => String::new(),
-            false => {
-                format!("; with these, which KMS has unwrapped, under the master keys that you name: {}", list(&names))
-            }
+            false => format!(": {}, which KMS has unwrapped, under master keys that you name", list(&names)),
         };
         let found = match self.folders.manifest() {
             WholeManifest::Good => {
@@ -241,7 +254,7 @@ impl Examining<'_> {
                 if !entries.is_empty() {
                     entries.extend(self.left_behind(survey));
                     let found = "the manifest does not know key files, or does not trust them".to_owned();
-                    let remedy = format!("they are recorded{recorded}");
+                    let remedy = format!("recorded as trusted{recorded}");
                     self.add_step(None, found, remedy, Step::Manifest(entries));
                 }
                 return true;
@@ -269,8 +282,9 @@ impl Examining<'_> {
             self.add(None, found, By::Operator, remedy);
             return false;
         }
-        let remedy =
-            format!("it is made anew, of the {read} entries that can still be read{recorded}. What was there is kept");
+        let of =
+            format!("made anew of {read} entries that can still be read, and of {} key files{recorded}", names.len());
+        let remedy = format!("{of}. What is there is kept under another name");
         self.add_step(None, found, remedy, Step::Manifest(entries));
         self.new_ones(new);
         self.unreadable(survey, &names);
