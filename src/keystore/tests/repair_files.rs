@@ -43,6 +43,18 @@ fn a_key_file_that_is_gone_damaged_or_exchanged_gets_the_copy_that_kms_has_prove
 }
 
 #[test]
+fn a_version_that_is_not_trusted_stays_so_when_its_copy_takes_its_place() {
+    let setup = used();
+    setup.put("aws-kms-key.1.5", &[b"other:", &[9; 16][..]].concat());
+    drop(setup.restart());
+    let path = |file: &str| setup.folder.path().join(file);
+    fs::rename(path("aws-kms-key.1.5"), path("aws-kms-key.1.5.before-rewrap")).expect("rename");
+    setup.repaired(&Statement::default());
+    assert!(path("aws-kms-key.1.5").exists());
+    assert_eq!(setup.restart().published.latest(id(1)), Some(version(1)));
+}
+
+#[test]
 fn a_copy_that_is_not_proven_takes_no_place() {
     let setup = re_wrapped();
     remove(&setup, "aws-kms-key.7.2");

@@ -31,11 +31,14 @@ fn remarks(folder: &OpenFolder, is_empty: bool) -> Result<Vec<String>, KeyStoreE
     remarks.extend(match folder.manifest() {
         ManifestState::Good { unreadable: 0 } => None,
         ManifestState::Missing if is_empty => None,
-        ManifestState::Missing => Some("there is no manifest: that a key file is missing cannot be noticed (verify --no-manifest accepts that)".to_owned()),
+        ManifestState::Missing => Some(
+            "there is no manifest: that a key file is missing cannot be noticed (verify --no-manifest accepts that)"
+                .to_owned(),
+        ),
         ManifestState::Good { unreadable } => Some(format!("{unreadable} entries of the manifest cannot be read")),
         ManifestState::Damaged(reason) => Some(format!(
-            "the manifest is damaged ({reason}): that a key file is missing cannot be noticed. The next start of the server puts \
-             it aside and makes it anew"
+            "the manifest is damaged ({reason}): that a key file is missing cannot be noticed. `repair` keeps what can \
+             still be read of it; otherwise the next start of the server puts it aside and makes it anew"
         )),
         ManifestState::Newer(format) => {
             Some(format!("the manifest has format {format}: a later version of this tool reads it"))
