@@ -110,12 +110,7 @@ pub fn ask<'a>(
     for (stored, answer) in stored.iter().copied().zip(answers) {
         let name = stored.name;
         match answer {
-            Ok(plain) => {
-                let (algorithm, wrapped) = (stored.file.algorithm, &stored.file.wrapped);
-                let encryption_context = wrapped.encryption_context().clone();
-                let stored = Some(stored);
-                unwrapped.push(Unwrapped { name, stored, plain, algorithm, encryption_context, instead_of: None });
-            }
+            Ok(plain) => unwrapped.push(Unwrapped::from_file(stored, plain)),
             Err(error) if error.class.may_be_of_the_master_key() && copies.contains_key(&name) => {
                 lacking.push(Lacking { name, key: UnansweredKey { stored, error }, passing: None });
             }
@@ -238,6 +233,14 @@ pub fn check(files: &KeyFiles, unwrapped: &Unwrapped<'_>, now: SystemTime) -> Re
 }
 
 impl<'a> Unwrapped<'a> {
+    /// A key that is in its key file.
+    pub fn from_file(stored: &'a StoredKey, plain: PlainKey) -> Self {
+        let KeyFile { algorithm, wrapped } = &stored.file;
+        let encryption_context = wrapped.encryption_context().clone();
+        let (name, algorithm) = (stored.name, *algorithm);
+        Self { name, stored: Some(stored), plain, algorithm, encryption_context, instead_of: None }
+    }
+
     fn from_copy(
         name: KeyName,
         stored: Option<&'a StoredKey>,

@@ -43,7 +43,7 @@ impl<'a> KnownMasterKeys<'a> {
 }
 
 /// Whether the setting is this key's id or ARN. What an alias stands for, only KMS knows.
-fn names(configured: &MasterKeyId, arn: &str) -> bool {
+pub fn names(configured: &MasterKeyId, arn: &str) -> bool {
     let configured = configured.as_str();
     arn.rsplit_once(":key/").is_some_and(|(_, id)| id == configured)
         || without_region(configured) == without_region(arn)

@@ -16,6 +16,8 @@ pub enum Ending {
     Usage = 2,
     /// KMS said nothing of the keys.
     Unanswered = 3,
+    /// There is something to repair, and nothing has changed.
+    ToRepair = 4,
 }
 
 /// The command is wrong, in a way that only shows when the files are looked at.

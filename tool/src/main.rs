@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::commands::{import, list, retire, rewrap, verify};
+use self::commands::{import, list, repair, retire, rewrap, verify};
 use self::ending::Ending;
 
 /// Looks after the key files of aws_key_management, without a server
@@ -33,6 +33,8 @@ enum Command {
     Import(import::Options),
     /// Wraps all keys anew, under another master key
     Rewrap(rewrap::Options),
+    /// Puts right what a start of the server refuses or complains of; says first what it is going to do
+    Repair(repair::Options),
     /// Takes key versions that nothing needs any more off the list of those that have to be there
     Retire(retire::Options),
 }
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Verify(options) => verify::run(&options),
         Command::Import(options) => import::run(&options),
         Command::Rewrap(options) => rewrap::run(&options),
+        Command::Repair(options) => repair::run(&options),
         Command::Retire(options) => retire::run(&options),
     };
     let ending = done.unwrap_or_else(|error| {
@@ -59,6 +62,7 @@ Exit codes:
   1  something is missing or wrong, or could not be done
   2  the command is wrong
   3  KMS could not be reached, or there are no credentials that it accepts: nothing can be said of the keys
+  4  repair without --yes: there is something to repair, and nothing has changed
 
 Credentials and region are found as the plugin finds them: in the environment, in the AWS files of the user that runs this,
 by the role of the instance.";

@@ -220,7 +220,7 @@ impl KeyFolder {
         Ok(removed)
     }
 
-    fn temporary_files(&self) -> Result<Vec<PathBuf>, KeyStoreError> {
+    pub(super) fn temporary_files(&self) -> Result<Vec<PathBuf>, KeyStoreError> {
         let mut listed = self.disk.list(&self.path).map_err(|error| failed("list", &self.path, error))?;
         listed.retain(|listed| {
             listed.is_file && listed.name.to_str().is_some_and(|name| name.starts_with(TEMPORARY_PREFIX))

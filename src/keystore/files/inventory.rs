@@ -48,6 +48,11 @@ struct State {
 }
 
 impl Inventory {
+    /// What a manifest says, wherever it is from: to compare with.
+    pub(super) fn of(manifest: Manifest) -> Self {
+        Self { state: Mutex::new(State { manifest, ..State::default() }) }
+    }
+
     /// Reads the manifest. One that is damaged is put aside, and replaced when the keys have been loaded. Only read if not
     /// `is_writable`.
     pub(super) fn open(folder: &KeyFolder, is_writable: bool) -> Result<(Self, FoundManifest), KeyStoreError> {

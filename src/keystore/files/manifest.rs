@@ -21,15 +21,15 @@ use crate::keystore::{KeyId, KeyName, KeyStoreError, KeyVersion};
 /// The entries, by key and version.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Manifest {
-    entries: BTreeMap<KeyName, Entry>,
+    pub(super) entries: BTreeMap<KeyName, Entry>,
     /// The master keys of versions that may encrypt new data and are being made, so that there is no entry of them yet.
-    more_master_keys: BTreeSet<String>,
+    pub(super) more_master_keys: BTreeSet<String>,
     /// Whether it was copied here, with a backup or a clone: the file says as which file it was written.
     is_copy: bool,
     /// Entries that cannot be read, damaged or of a later version of the plugin.
-    unreadable: Vec<Value>,
+    pub(super) unreadable: Vec<Value>,
     /// What else a later version of the plugin has written.
-    other: Map<String, Value>,
+    pub(super) other: Map<String, Value>,
 }
 
 /// What lies in the folder.
@@ -220,7 +220,7 @@ fn failed(action: &'static str, folder: &KeyFolder, error: io::Error) -> KeyStor
 }
 
 pub(super) const FILE_NAME: &str = "aws-kms-key.manifest.json";
-const DAMAGED_FILE_NAME: &str = "aws-kms-key.manifest.damaged";
+pub(super) const DAMAGED_FILE_NAME: &str = "aws-kms-key.manifest.damaged";
 const FORMAT: u32 = 1;
 
 #[cfg(test)]

@@ -26,19 +26,25 @@ pub(super) struct Memory {
 
 /// The file in the datadir.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Remembered {
+pub(super) struct Remembered {
     format: u32,
     /// The id of the key folder.
-    folder_id: String,
+    pub(super) folder_id: String,
     /// Where that was when it was last seen: `.` is the datadir itself, wherever that is.
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
 }
 
 /// The file in the key folder.
 #[derive(Serialize, Deserialize)]
-struct FolderId {
+pub(super) struct FolderId {
     format: u32,
-    id: String,
+    pub(super) id: String,
+}
+
+impl FolderId {
+    pub(super) fn of(id: String) -> Self {
+        Self { format: FORMAT, id }
+    }
 }
 
 /// Fails if `folder` is a datadir whose keys do not lie in it, as a start of a server would find.
@@ -83,9 +89,7 @@ impl Memory {
         if let Some(id) = read_id(folder)? {
             return Ok(id);
         }
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| failed("make an id for", folder, FOLDER_FILE, error.into()))?;
-        let id = FolderId { format: FORMAT, id: hex(&random) };
+        let id = FolderId::of(new_id(folder)?);
         write(folder, FOLDER_FILE, &id)?;
         Ok(id.id)
     }
@@ -100,7 +104,7 @@ impl Memory {
         Ok(())
     }
 
-    fn to_remember(&self, folder: &KeyFolder, folder_id: String) -> Remembered {
+    pub(super) fn to_remember(&self, folder: &KeyFolder, folder_id: String) -> Remembered {
         let is_here = folder.path() == self.datadir.path();
         let folder = if is_here { Path::new(HERE) } else { folder.path() };
         Remembered { format: FORMAT, folder_id, folder: folder.to_owned() }
@@ -146,7 +150,14 @@ pub(super) fn elsewhere(datadir: &KeyFolder) -> Result<Option<PathBuf>, KeyStore
     Ok(remembered.map(|remembered| remembered.folder).filter(|folder| folder != Path::new(HERE)))
 }
 
-fn has_keys(folder: &KeyFolder) -> Result<bool, KeyStoreError> {
+/// An id for a key folder that has none.
+pub(super) fn new_id(folder: &KeyFolder) -> Result<String, KeyStoreError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| failed("make an id for", folder, FOLDER_FILE, error.into()))?;
+    Ok(hex(&random))
+}
+
+pub(super) fn has_keys(folder: &KeyFolder) -> Result<bool, KeyStoreError> {
     Ok(manifest::kind(folder)?.is_some() || !folder.scan()?.is_empty())
 }
 
@@ -166,7 +177,7 @@ fn read<T: for<'a> Deserialize<'a>>(folder: &KeyFolder, file_name: &str) -> Resu
     }
 }
 
-fn write(folder: &KeyFolder, file_name: &str, document: &impl Serialize) -> Result<(), KeyStoreError> {
+pub(super) fn write(folder: &KeyFolder, file_name: &str, document: &impl Serialize) -> Result<(), KeyStoreError> {
     folder.replace_document(file_name, |_| json(document))
 }
 
@@ -179,7 +190,7 @@ pub(super) const DATADIR_FILE: &str = "aws-kms-key.datadir.json";
 /// In the key folder.
 pub(super) const FOLDER_FILE: &str = "aws-kms-key.folder.json";
 /// The datadir itself.
-const HERE: &str = ".";
+pub(super) const HERE: &str = ".";
 /// What a person calls all that the plugin writes.
 const KEY_FILES: &str = "aws-kms-key.*";
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;

@@ -17,8 +17,11 @@ mod manifest;
 mod manifest_format;
 mod memory;
 mod owner;
+mod repairing;
 mod replaced_keys;
+mod salvage;
 mod system_disk;
+mod tie;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -36,7 +39,9 @@ pub use inventory::FoundManifest;
 pub use key_file::KeyFile;
 pub use limits::may_pass;
 pub use manifest::Finding;
+pub use repairing::{FoundFolders, WholeManifest};
 pub use system_disk::SystemDisk;
+pub use tie::{BrokenTie, Tie};
 
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
 use crate::kms::MasterKeyId;

@@ -28,8 +28,8 @@ pub enum OfflineError {
     NotSeenYet(KeyName),
     /// The manifest is damaged.
     #[error(
-        "the manifest of the key files in {folder} is damaged ({reason}). Restore it from a backup; otherwise the next start of the \
-         server puts it aside and makes it anew. Nothing has changed", folder = .0.display(), reason = .1
+        "the manifest of the key files in {folder} is damaged ({reason}). `repair` keeps what can still be read of it; otherwise the next start \
+         of the server puts it aside and makes it anew. Nothing has changed", folder = .0.display(), reason = .1
     )]
     DamagedManifest(PathBuf, String),
     /// The version that its key encrypts with was to be retired.

@@ -7,6 +7,7 @@
 mod error;
 mod import;
 mod list;
+pub mod repair;
 mod retire;
 mod rewrap;
 mod verify;

@@ -158,6 +158,58 @@ fn a_server_that_is_killed_at_any_step_of_a_re_wrap_has_the_old_file_or_the_new_
     }
 }
 
+/// A damaged manifest and a key file that is gone, on a real disk.
+const REPAIR_STEPS: [&str; 6] =
+    ["before_temporary", "after_create", "after_write", "before_rename", "after_rename", "after_link"];
+
+#[test]
+fn a_repair_that_is_killed_at_any_step_is_done_by_a_second_one() {
+    use super::super::offline::repair::{Outcome, Statement, examine};
+    const NAME: &str = "a_repair_that_is_killed_at_any_step_is_done_by_a_second_one";
+    let repair = |folder: &Path| {
+        let (kms, time) = (TestKms::default(), Duration::from_secs(5));
+        let datadir = tempfile::tempdir().expect("folder");
+        let examination = examine(folder, datadir.path(), &kms, &Statement::default(), time).expect("examined");
+        let outcomes = examination.repair();
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Left | Outcome::Repaired(_))));
+    };
+    if let Some((folder, step)) = in_child() {
+        let (step, passes) = step.split_once(' ').expect("a step and a number");
+        let left = AtomicUsize::new(passes.parse().expect("a number"));
+        let kill = move || {
+            if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                raise(Signal::SIGKILL).expect("killed");
+            }
+        };
+        fail::cfg_callback(step, kill).expect("a failpoint");
+        repair(&folder);
+        return;
+    }
+    let mut killed = 0;
+    for (step, passes) in REPAIR_STEPS.iter().flat_map(|step| (1..=5).map(move |passes| (step, passes))) {
+        let folder = tempfile::tempdir().expect("folder");
+        let (store, _setup) = open(folder.path());
+        store.latest_or_new(id(1)).expect("new");
+        store.rotate(id(1)).expect("rotate");
+        store.rewrap(None).expect("re-wrapped");
+        let old = key(&store, 1, 1).expect("the key");
+        let manifest = folder.path().join(MANIFEST);
+        let damaged = fs::read(&manifest).expect("read").trim_ascii_end().strip_suffix(b"}").expect("}").to_vec();
+        fs::remove_file(&manifest).expect("remove");
+        fs::write(&manifest, &damaged).expect("write");
+        fs::remove_file(folder.path().join("aws-kms-key.1.2")).expect("remove");
+        let output = child(NAME, &[], folder.path(), &format!("{step} {passes}"));
+        assert!(matches!(output.status.signal(), None | Some(9)), "{step} {passes}: {}", said(&output));
+        killed += usize::from(output.status.signal() == Some(9));
+        repair(folder.path());
+        let kept = folder.path().join("aws-kms-key.manifest.damaged");
+        assert_eq!(fs::read(&kept).expect("kept"), damaged, "{step} {passes}");
+        fs::remove_file(&kept).expect("remove");
+        assert_eq!(check_whole(folder.path(), &old, &[2]), version(2), "{step} {passes}");
+    }
+    assert!(killed > 20, "{killed}");
+}
+
 #[test]
 fn a_panic_at_any_step_leaves_no_lock_behind_and_the_next_rotation_works() {
     if let Some((folder, step)) = in_child() {

@@ -2,6 +2,7 @@
 
 pub mod import;
 pub mod list;
+pub mod repair;
 pub mod retire;
 pub mod rewrap;
 pub mod verify;
@@ -30,11 +31,14 @@ fn remarks(folder: &OpenFolder, is_empty: bool) -> Result<Vec<String>, KeyStoreE
     remarks.extend(match folder.manifest() {
         ManifestState::Good { unreadable: 0 } => None,
         ManifestState::Missing if is_empty => None,
-        ManifestState::Missing => Some("there is no manifest: that a key file is missing cannot be noticed (verify --no-manifest accepts that)".to_owned()),
+        ManifestState::Missing => Some(
+            "there is no manifest: that a key file is missing cannot be noticed (verify --no-manifest accepts that)"
+                .to_owned(),
+        ),
         ManifestState::Good { unreadable } => Some(format!("{unreadable} entries of the manifest cannot be read")),
         ManifestState::Damaged(reason) => Some(format!(
-            "the manifest is damaged ({reason}): that a key file is missing cannot be noticed. The next start of the server puts \
-             it aside and makes it anew"
+            "the manifest is damaged ({reason}): that a key file is missing cannot be noticed. `repair` keeps what can \
+             still be read of it; otherwise the next start of the server puts it aside and makes it anew"
         )),
         ManifestState::Newer(format) => {
             Some(format!("the manifest has format {format}: a later version of this tool reads it"))
@@ -67,17 +71,19 @@ fn lines(remarks: &[String]) -> String {
 
 /// Opens a folder to change something in it. `datadir` is the server's, if the folder is not.
 fn open_to_write(folder: &Path, datadir: Option<&Path>) -> anyhow::Result<OpenFolder> {
-    let datadir = match datadir {
-        Some(datadir) => datadir,
-        None if is_datadir(folder) => folder,
-        None => {
-            return Err(WrongUsage(format!(
-                "{} is no datadir of a server. If it is the folder of aws_key_management_keyfile_dir, name the server's datadir \
-                 with --datadir",
-                folder.display()
-            ))
-            .into());
-        }
-    };
-    Ok(OpenFolder::to_write(folder, datadir)?)
+    Ok(OpenFolder::to_write(folder, datadir_of(folder, datadir)?)?)
+}
+
+/// The server's datadir: what is given, or else the folder itself.
+fn datadir_of<'a>(folder: &'a Path, datadir: Option<&'a Path>) -> anyhow::Result<&'a Path> {
+    match datadir {
+        Some(datadir) => Ok(datadir),
+        None if is_datadir(folder) => Ok(folder),
+        None => Err(WrongUsage(format!(
+            "{} is no datadir of a server. If it is the folder of aws_key_management_keyfile_dir, name the server's datadir \
+             with --datadir",
+            folder.display()
+        ))
+        .into()),
+    }
 }

@@ -56,7 +56,7 @@ impl Setup {
     /// The program, with DATADIR among its arguments replaced, and with the emulator's endpoint if the command has one.
     pub fn run(&self, words: &[&str]) -> Done {
         match words.first() {
-            Some(&"verify" | &"import" | &"rewrap") => self.run_with(words, "", self.emulator.endpoint()),
+            Some(&"verify" | &"import" | &"rewrap" | &"repair") => self.run_with(words, "", self.emulator.endpoint()),
             _ => self.run_with(words, "", ""),
         }
     }

@@ -1,0 +1,260 @@
+//! The folders as they are found by who repairs them. Nothing is refused because of what they hold, and nothing is put aside;
+//! what is replaced is kept under another name, and only replaced if it is still what was looked at.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::documents::Document;
+use super::durable_files::{KeyFolder, failed};
+use super::inventory::Inventory;
+use super::manifest::{DAMAGED_FILE_NAME, FILE_NAME, Manifest, OnDisk};
+use super::manifest_format::name_in;
+use super::salvage::{in_place_of_unreadable, salvage};
+use super::tie::{BrokenTie, Tie};
+use super::{Adding, Disk, Entry, Folders, KeyFile, KeyFiles, StoredKey};
+use crate::keystore::{KeyName, KeyStoreError};
+
+/// The folder of the key files and the datadir, with what the manifest says, or with what is left of it.
+pub struct FoundFolders {
+    folder: KeyFolder,
+    datadir: KeyFolder,
+    manifest: Manifest,
+    state: WholeManifest,
+    /// What is in the manifest's file; `None` if there is no file.
+    contents: Option<Vec<u8>>,
+}
+
+/// How the manifest as a whole is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WholeManifest {
+    /// There is none.
+    Missing {
+        /// Whether a start has put a damaged one aside, of which something can be read.
+        is_put_aside: bool,
+    },
+    /// It can be read, but perhaps for some entries.
+    Good,
+    /// It cannot, for this reason.
+    Damaged(String),
+    /// A later version of the plugin has written it, in this format.
+    Newer(u32),
+}
+
+impl FoundFolders {
+    /// Reads the manifest. Fails if a folder cannot be read.
+    pub fn open(disk: Arc<dyn Disk>, keys: &Path, datadir: &Path) -> Result<Self, KeyStoreError> {
+        let folder = KeyFolder::open(disk.clone(), keys, None)?;
+        let datadir = KeyFolder::open(disk, datadir, None)?;
+        let contents = read(&folder, FILE_NAME)?;
+        let remains = |contents: &Option<Vec<u8>>| contents.as_deref().map(salvage).unwrap_or_default();
+        let (manifest, state) = match Manifest::read(&folder)? {
+            OnDisk::Good(manifest) => (manifest, WholeManifest::Good),
+            OnDisk::Damaged(reason) => (remains(&contents), WholeManifest::Damaged(reason)),
+            OnDisk::Newer(format) => (Manifest::default(), WholeManifest::Newer(format)),
+            OnDisk::Missing => {
+                let remains = remains(&read(&folder, DAMAGED_FILE_NAME)?);
+                let is_put_aside = remains != Manifest::default();
+                (remains, WholeManifest::Missing { is_put_aside })
+            }
+        };
+        Ok(Self { folder, datadir, manifest, state, contents })
+    }
+
+    /// The folder of the key files.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The datadir.
+    pub fn datadir(&self) -> &Path {
+        self.datadir.path()
+    }
+
+    /// How the manifest as a whole is.
+    pub fn manifest(&self) -> &WholeManifest {
+        &self.state
+    }
+
+    /// Where the manifest is.
+    pub fn manifest_path(&self) -> PathBuf {
+        self.path().join(FILE_NAME)
+    }
+
+    /// The key files, only to be read, and compared with what the manifest says, or with what is left of it.
+    pub fn to_read(&self) -> KeyFiles {
+        let holds_data = self.folder.path() == self.datadir.path();
+        let inventory = Inventory::of(self.manifest.clone());
+        KeyFiles { folder: self.folder.clone(), holds_data, inventory, memory: None }
+    }
+
+    /// The same, to change something. The manifest on the disk is a good one, and the datadir is tied to the folder.
+    pub fn to_write(&self) -> Result<KeyFiles, KeyStoreError> {
+        let folders = Folders { keys: self.path(), also: None, datadir: self.datadir(), is_read_only: false };
+        Ok(KeyFiles::open(self.folder.disk.clone(), &folders)?.0)
+    }
+
+    /// How the datadir and the folder belong together.
+    pub fn tie(&self) -> Result<Tie, KeyStoreError> {
+        BrokenTie::find(&self.folder, &self.datadir)
+    }
+
+    /// Ties them together. Answers as what is kept what was there.
+    pub fn mend(&self, tie: &BrokenTie) -> Result<Vec<String>, KeyStoreError> {
+        tie.mend(&self.folder, &self.datadir)
+    }
+
+    /// The entries that cannot be read, each with the version that it is about, as far as that can be told.
+    pub fn unreadable(&self) -> Vec<Option<KeyName>> {
+        self.manifest.unreadable.iter().map(name_in).collect()
+    }
+
+    /// The entry of a key file that was proven, with what can be read of one that cannot be read. `None` if that says that it is
+    /// about another key.
+    pub fn in_place_of_unreadable(&self, entry: Entry) -> Option<Entry> {
+        let is_of_it = |value: &&Value| name_in(value) == Some(entry.name);
+        self.manifest.unreadable.iter().filter(is_of_it).try_fold(entry.clone(), in_place_of_unreadable)
+    }
+
+    /// The master keys that a manifest with these entries more would know.
+    pub fn master_keys_with(&self, more: &[Entry]) -> BTreeSet<String> {
+        self.with(more).master_keys()
+    }
+
+    fn with(&self, more: &[Entry]) -> Manifest {
+        let mut manifest = self.manifest.clone();
+        for entry in more {
+            let entry = entry.clone();
+            manifest.insert(match self.manifest.entry(entry.name) {
+                Some(before) if before.file_sha256 == entry.file_sha256 => {
+                    let former = before.former_master_key.clone();
+                    entry.in_place_of(before).with_former_master_key(former)
+                }
+                Some(before) => entry.in_place_of(before),
+                None => entry,
+            });
+        }
+        manifest
+    }
+
+    /// Writes the manifest, with these entries more. If something is lost by that, what was there is kept: answers as what.
+    pub fn replace_manifest(&self, more: &[Entry]) -> Result<Option<String>, KeyStoreError> {
+        let _lock = self.folder.lock()?;
+        if read(&self.folder, FILE_NAME)? != self.contents {
+            return Err(KeyStoreError::ChangedMeanwhile(self.manifest_path()));
+        }
+        let manifest = self.with(more);
+        let loses_something = self.state != WholeManifest::Good || manifest.unreadable() != self.manifest.unreadable();
+        let kept = match &self.contents {
+            Some(contents) if loses_something => Some(self.folder.keep(DAMAGED_FILE_NAME, contents)?),
+            Some(_) => None,
+            None if matches!(self.state, WholeManifest::Damaged(_)) => {
+                Some(self.folder.move_aside(FILE_NAME, DAMAGED_FILE_NAME)?)
+            }
+            None => None,
+        };
+        manifest.write(&self.folder)?;
+        Ok(kept)
+    }
+
+    /// How many temporary files a stopped server has left.
+    pub fn temporary_files(&self) -> Result<usize, KeyStoreError> {
+        let of = |folder: &KeyFolder| -> Result<usize, KeyStoreError> {
+            let is_left = |path: &&PathBuf| folder.disk.is_locked(path).is_ok_and(|is_locked| !is_locked);
+            Ok(folder.temporary_files()?.iter().filter(is_left).count())
+        };
+        Ok(of(&self.folder)? + if self.is_one() { 0 } else { of(&self.datadir)? })
+    }
+
+    /// Removes them. Answers how many.
+    pub fn remove_temporary_files(&self) -> Result<usize, KeyStoreError> {
+        Ok(self.folder.remove_leftovers()? + if self.is_one() { 0 } else { self.datadir.remove_leftovers()? })
+    }
+
+    fn is_one(&self) -> bool {
+        self.folder.path() == self.datadir.path()
+    }
+}
+
+impl KeyFiles {
+    /// Whether a key file is the one that the manifest knows.
+    pub fn is_as_recorded(&self, stored: &StoredKey) -> bool {
+        self.inventory.entry(stored.name).is_some_and(|entry| entry.is_of(&stored.contents))
+    }
+
+    /// The file that keeps what a key file held before a re-wrap, as if it were the key file.
+    pub fn copy_of_before_rewrap(&self, name: KeyName) -> Option<StoredKey> {
+        let contents = self.folder.read_before_rewrap(name)?;
+        let file = KeyFile::parse(name, &contents).ok()?;
+        Some(StoredKey { name, contents, file })
+    }
+}
+
+impl Adding<'_> {
+    /// Makes a key file hold what is kept of before a re-wrap, which was proven to be its key. It holds `held`, or is gone; that is
+    /// kept: answers as what. Fails if somebody else has changed one of the two.
+    pub fn put_back(&self, copy: &StoredKey, held: Option<&[u8]>) -> Result<Option<String>, KeyStoreError> {
+        let (name, folder) = (copy.name, &self.files.folder);
+        if folder.contents(name)?.as_deref() != held {
+            return Err(KeyStoreError::ChangedMeanwhile(self.files.path_of(name)));
+        }
+        if folder.read_before_rewrap(name).as_deref() != Some(&copy.contents) {
+            return Err(KeyStoreError::ChangedMeanwhile(self.files.path().join(name.file_name_before_rewrap())));
+        }
+        let Some(held) = held else { return self.write(name, &copy.contents).map(|()| None) };
+        let kept = match held {
+            [] => None,
+            held => Some(folder.keep(&format!("{}.damaged", name.file_name()), held)?),
+        };
+        folder.replace_document(&name.file_name(), |_| Ok(copy.contents.clone()))?;
+        Ok(kept)
+    }
+}
+
+impl KeyFolder {
+    /// Keeps what a file holds, in a file with this name, or with a number after it if that holds something else. When this
+    /// returns, it is on the disk. Answers the name.
+    pub(super) fn keep(&self, file_name: &str, contents: &[u8]) -> Result<String, KeyStoreError> {
+        for name in names_like(file_name) {
+            match self.read_document(&name).map_err(|error| failed("read", &self.path.join(&name), error))? {
+                Document::Missing => {
+                    self.replace_document(&name, |_| Ok(contents.to_vec()))?;
+                    return Ok(name);
+                }
+                // From a repair that was interrupted.
+                Document::File { contents: before, .. } if before == contents => return Ok(name),
+                Document::File { .. } | Document::NoFile => {}
+            }
+        }
+        Err(no_name_left(self, file_name))
+    }
+
+    /// Gives what is no file another name, which nothing has.
+    fn move_aside(&self, file_name: &str, to: &str) -> Result<String, KeyStoreError> {
+        let is_free = |name: &String| matches!(self.read_document(name), Ok(Document::Missing));
+        let to = names_like(to).find(is_free).ok_or_else(|| no_name_left(self, to))?;
+        self.rename_document(file_name, &to)
+            .map_err(|error| failed("move aside", &self.path.join(file_name), error))?;
+        Ok(to)
+    }
+}
+
+fn names_like(file_name: &str) -> impl Iterator<Item = String> {
+    (1..=MOST_KEPT).map(move |number| if number == 1 { file_name.to_owned() } else { format!("{file_name}.{number}") })
+}
+
+fn no_name_left(folder: &KeyFolder, file_name: &str) -> KeyStoreError {
+    KeyStoreError::Exists(folder.path().join(file_name))
+}
+
+fn read(folder: &KeyFolder, file_name: &str) -> Result<Option<Vec<u8>>, KeyStoreError> {
+    match folder.read_document(file_name).map_err(|error| failed("read", &folder.path().join(file_name), error))? {
+        Document::File { contents, .. } => Ok(Some(contents)),
+        Document::Missing | Document::NoFile => Ok(None),
+    }
+}
+
+/// Files that are kept of one name.
+const MOST_KEPT: usize = 99;

@@ -1,0 +1,59 @@
+//! What KMS says of key files, and of what is kept of them: whether they hold the keys that the manifest knows.
+
+use std::time::{Instant, SystemTime};
+
+use crate::keystore::files::{Entry, Finding, KeyFiles, StoredKey};
+use crate::keystore::load::{self, Unwrapped};
+use crate::keystore::{KeyName, KeyStoreError};
+use crate::kms::{Class, Kms, MasterKeyId, WrappedKey};
+
+/// What a file was proven to hold, and how that compares with what the manifest says.
+pub(super) type Proof = Result<(Entry, Finding), KeyStoreError>;
+
+/// Has KMS unwrap key files, or copies of them, until `deadline`. The keys go nowhere, and are wiped. Answers in their order.
+pub(super) fn prove(files: &KeyFiles, kms: &dyn Kms, stored: &[StoredKey], deadline: Instant) -> Vec<Proof> {
+    if stored.is_empty() {
+        return Vec::new();
+    }
+    let wrapped: Vec<WrappedKey> = stored
+        .iter()
+        .map(|stored| stored.file.wrapped.clone().with_master_key(known_master_key(files, stored)))
+        .collect();
+    let now = SystemTime::now();
+    let proof = |(stored, answer): (&StoredKey, _)| match answer {
+        Ok(plain) => {
+            let unwrapped = Unwrapped::from_file(stored, plain);
+            load::check(files, &unwrapped, now)
+        }
+        Err(error) => Err(KeyStoreError::Kms(stored.name, error)),
+    };
+    stored.iter().zip(kms.decrypt_all(&wrapped, deadline)).map(proof).collect()
+}
+
+/// Which region is asked. Another file than the one that the manifest knows may be one of before a re-wrap.
+fn known_master_key(files: &KeyFiles, stored: &StoredKey) -> Option<MasterKeyId> {
+    let entry = files.entry(stored.name)?;
+    let arn = if files.is_as_recorded(stored) { entry.master_key() } else { entry.former_master_key() };
+    MasterKeyId::parse(arn?)
+}
+
+/// Whether the key file itself is at fault, so that a copy that holds its key may take its place.
+pub(super) fn is_gone_or_damaged(error: &KeyStoreError) -> bool {
+    match error {
+        KeyStoreError::Gone(..)
+        | KeyStoreError::EmptyFile(_)
+        | KeyStoreError::BadKeyFile(_)
+        | KeyStoreError::OtherName { .. }
+        | KeyStoreError::OtherContext(_)
+        | KeyStoreError::OtherKey(_)
+        | KeyStoreError::OtherAlgorithm(..)
+        | KeyStoreError::WrongLength { .. } => true,
+        KeyStoreError::Kms(_, error) => error.class == Class::Corrupt,
+        _ => false,
+    }
+}
+
+/// Names, as a sentence has them.
+pub(super) fn list(names: &[KeyName]) -> String {
+    names.iter().map(KeyName::to_string).collect::<Vec<_>>().join(", ")
+}
