@@ -126,6 +126,12 @@ pub enum KeyStoreError {
         .0.display()
     )]
     Locked(PathBuf),
+    /// The wait for that lock had to end.
+    #[error(
+        "the wait for another process to release {} in the folder of the key files was given up, since the server stops or \
+         the statement was killed", .0.display()
+    )]
+    LockGivenUp(PathBuf),
     /// The file system cannot do what a key needs to be made safely.
     #[error(
         "no key is made in {}, since its file system {lacks} ({error}). Keys that exist are used. {}", .folder.display(),
@@ -310,7 +316,7 @@ pub enum KeyStoreError {
 impl KeyStoreError {
     /// Of a key that was to be made: whether others would fail like it, and not for a reason of its own.
     pub(super) fn keeps_keys_from_being_made(&self) -> bool {
-        !matches!(
+        let is_of_the_key_alone = matches!(
             self,
             Self::NotAllowed(_)
                 | Self::NoSuchKey(_)
@@ -318,8 +324,17 @@ impl KeyStoreError {
                 | Self::Exists(_)
                 | Self::NoVersionLeft(_)
                 | Self::BackupCreatesNothing(_)
-                | Self::GivenUp(_)
-        )
+        );
+        !is_of_the_key_alone && !self.is_given_up()
+    }
+
+    /// Whether a wait had to end, which says nothing about a key.
+    pub(super) fn is_given_up(&self) -> bool {
+        match self {
+            Self::GivenUp(_) | Self::LockGivenUp(_) | Self::FolderGivenUp => true,
+            Self::NewMasterKey { error, .. } => error.is_given_up(),
+            _ => false,
+        }
     }
 
     /// What is wrong, for who says himself what to do about a key that is in memory.

@@ -207,7 +207,7 @@ impl KeyStore {
     pub(super) fn count_rotation(&self, failed: Option<&KeyStoreError>) {
         match failed {
             None => self.figures.rotated((self.who)()),
-            Some(KeyStoreError::GivenUp(_)) => {}
+            Some(error) if error.is_given_up() => {}
             Some(_) => self.figures.rotation_failed(),
         }
     }

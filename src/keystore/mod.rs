@@ -352,7 +352,7 @@ impl KeyStore {
 
     fn failed(&self, id: KeyId, version: Option<KeyVersion>, error: &KeyStoreError) {
         // A wait that had to end says nothing about the key.
-        if !matches!(error, KeyStoreError::GivenUp(_)) {
+        if !error.is_given_up() {
             self.failures.failed(id, version, error, Instant::now());
         }
     }

@@ -148,7 +148,7 @@ impl RotateByAge {
                 self.failed(name.id, None, now);
                 false
             }
-            Err(KeyStoreError::GivenUp(_)) => true,
+            Err(error) if error.is_given_up() => true,
             Err(error) => {
                 let kind = Some(error.kind());
                 if self.failures.values().all(|failure| failure.kind != kind) {

@@ -15,7 +15,8 @@ use crate::waits;
 pub struct FolderLock(#[allow(dead_code)] Box<dyn LockFile>);
 
 impl FolderLock {
-    /// Waits for another process that is adding files, but not for ever: it may have been stopped.
+    /// Waits for another process that is adding files, but not for ever: it may have been stopped. Nor when the wait has to
+    /// end.
     pub(super) fn take(disk: &dyn Disk, folder: &Path) -> Result<Self, KeyStoreError> {
         let path = folder.join(LOCK_FILE);
         let file = disk.open_to_lock(&path);
@@ -28,8 +29,9 @@ impl FolderLock {
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Self(file)),
-                Err(TryLockError::WouldBlock) if Instant::now() < until && waits::pause(LOCK_PAUSE) => {}
-                Err(TryLockError::WouldBlock) => return Err(KeyStoreError::Locked(path)),
+                Err(TryLockError::WouldBlock) if Instant::now() >= until => return Err(KeyStoreError::Locked(path)),
+                Err(TryLockError::WouldBlock) if waits::pause(LOCK_PAUSE) => {}
+                Err(TryLockError::WouldBlock) => return Err(KeyStoreError::LockGivenUp(path)),
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(TryLockError::Error(error)) if has_no_locks(&error) => {
                     let (folder, lacks) = (folder.to_owned(), Lacks::Locks);
@@ -59,6 +61,7 @@ mod tests {
 
     use super::*;
     use crate::keystore::files::system_disk::SystemDisk;
+    use crate::waits::tests::MUST_END;
 
     #[test]
     fn a_lock_that_another_process_does_not_release_is_given_up() {
@@ -71,6 +74,22 @@ mod tests {
         assert!((LONGEST_WAIT..LONGEST_WAIT * 2).contains(&started.elapsed()));
         drop(held);
         lock().expect("lock");
+    }
+
+    #[test]
+    fn a_wait_for_the_lock_that_a_stop_or_kill_ends_says_so() {
+        let dir = tempfile::tempdir().expect("dir");
+        let lock = || FolderLock::take(&SystemDisk, dir.path());
+        let held = lock().expect("lock");
+        MUST_END.set(true);
+        let error = lock().err().expect("given up");
+        assert!(error.is_given_up());
+        let said = error.to_string();
+        assert!(said.contains("given up, since the server stops or the statement was killed"), "{said}");
+        assert!(said.contains(".aws-kms-key.lock") && !said.contains("Try again"), "{said}");
+        drop(held);
+        assert!(lock().is_ok(), "a lock that nobody has is not waited for");
+        MUST_END.set(false);
     }
 
     /// Answers with these errors, the last one first, and then is locked.

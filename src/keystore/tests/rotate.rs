@@ -99,8 +99,9 @@ fn a_rotation_that_cannot_have_the_lock_of_the_folder_asks_kms_nothing() {
     // The wait for the lock is cut short, as by KILL.
     waits::tests::MUST_END.set(true);
     let error = store.rotate(id(1)).expect_err("locked");
-    assert!(matches!(error, KeyStoreError::Locked(_)), "{error}");
+    assert!(matches!(error, KeyStoreError::LockGivenUp(_)), "{error}");
     assert_eq!(setup.kms.calls(), []);
+    assert_eq!(store.figures().rotations_failed(), 0, "it was ended, and has not failed");
     waits::tests::MUST_END.set(false);
     drop(lock);
     assert_eq!(store.rotate(id(1)).expect("rotate"), version(2));

@@ -68,16 +68,16 @@ fn look(rig: &Rig, server: Server<'_>, marker: &[u8], tally: &mut Tally) -> Resu
     );
     let expected = MARKED.count() + 1;
     ensure!(secret.len() == expected, "{expected} data keys were loaded, but {} are in secret memory", secret.len());
-    terminal::detail(format_args!(
-        "{} of {expected} data keys lie in memory that is locked (lo) and left out of core dumps (dd); no copy elsewhere, \
-         nor in base64, as KMS answered",
-        secret.len()
-    ));
     ensure!(
         texts.is_empty(),
         "a data key lies in memory in base64, as KMS answered it, although the plugin wipes what it frees:\n{}",
         texts.iter().map(|hit| format!("{hit}\n")).collect::<String>()
     );
+    terminal::detail(format_args!(
+        "{} of {expected} data keys lie in memory that is locked (lo) and left out of core dumps (dd); no copy elsewhere, \
+         nor in base64, as KMS answered",
+        secret.len()
+    ));
     tally.passed += 2;
     match core_dump::of(&rig.home, &process)? {
         Outcome::Impossible(reason) => {

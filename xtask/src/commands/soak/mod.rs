@@ -49,7 +49,8 @@ fn soak(time: Duration, seed: Option<u64>, tally: &mut Tally) -> Result<()> {
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
     terminal::detail(format_args!("{} with --seed {seed}", seconds(time)));
     let mut rng = Rng::with_seed(seed);
-    let end = Instant::now() + time * 4 / 5;
+    let begin = Instant::now();
+    let end = begin + time * 4 / 5;
     let mut happened = Happened::default();
     while Instant::now() < end {
         let rig = Rig::new(&plugin)?.keep_after_failure();
@@ -57,9 +58,14 @@ fn soak(time: Duration, seed: Option<u64>, tally: &mut Tally) -> Result<()> {
         tally.passed += 1;
     }
     terminal::detail(format_args!("{happened:?}"));
-    two_servers::run(&plugin, time / 5, rng)?;
-    tally.passed += 1;
-    Ok(())
+    let end = begin + time;
+    loop {
+        two_servers::run(&plugin, end, rng.fork())?;
+        tally.passed += 1;
+        if Instant::now() >= end {
+            return Ok(());
+        }
+    }
 }
 
 /// What the clients and the troubles did.
