@@ -33,6 +33,13 @@ impl Survey {
         names
     }
 
+    /// What is to have a key file, and has none, in order.
+    pub fn without_file(&self) -> Vec<KeyName> {
+        let mut names = [&self.missing[..], &self.copied].concat();
+        names.sort_unstable();
+        names
+    }
+
     /// How many versions there should be.
     pub fn count(&self) -> usize {
         self.present.len() + self.copied.len() + self.missing.len()

@@ -1,5 +1,6 @@
 //! Key files that are gone or damaged, leftovers, and what ties the datadir to its keys: what a repair does about them.
 
+use super::super::offline::OpenFolder;
 use super::super::offline::repair::{By, Examination, Outcome, Statement};
 use super::super::test_kms::{OTHER_MASTER_KEY, TEST_MASTER_KEY};
 use super::repair::{NEW, contents, damage, exchange, name, put, remove, used};
@@ -228,4 +229,28 @@ fn a_folder_without_keys_cannot_be_made_the_right_one() {
     assert_eq!(setup.found(&right), [(None, By::Operator)]);
     setup.repaired(&right);
     assert!(setup.open().is_err());
+}
+
+#[test]
+fn a_key_file_that_is_gone_while_an_extra_master_key_wraps_a_copy_is_left_to_a_rewrap_which_makes_it() {
+    let setup = used();
+    let store = Arc::new(setup.restart());
+    store.new_keys().change(|settings| {
+        settings.extra_master_keys = ExtraMasterKeys::parse(NEW).expect("a list");
+    });
+    store.extra_copies_job().run(Instant::now());
+    drop(store);
+    remove(&setup, "aws-kms-key.7.1");
+    let examination = setup.examined(&Statement::default());
+    let [finding] = examination.findings() else { panic!("one") };
+    assert_eq!((finding.name, finding.by), (Some(name(7, 1)), By::Operator));
+    assert!(finding.remedy.contains("rewrap makes the key file of it"), "{}", finding.remedy);
+    let folder = OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open");
+    let master_key = MasterKeyId::parse(TEST_MASTER_KEY).expect("a name");
+    let rewrapping =
+        super::super::offline::rewrap(&folder, &*setup.kms, &master_key, None, Duration::from_secs(5)).expect("done");
+    assert!(rewrapping.failed.is_empty() && rewrapping.done.len() == 3);
+    assert!(setup.files().contains(&"aws-kms-key.7.1.extra".to_owned()), "the copies stay");
+    drop(setup.restart());
+    assert_eq!(setup.loud(), Vec::<String>::new());
 }

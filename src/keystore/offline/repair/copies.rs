@@ -28,7 +28,14 @@ impl Examining<'_> {
         let at_fault = at_fault.into_iter().zip(copies);
         let (with_copy, others): (Vec<_>, Vec<_>) = at_fault.partition(|(_, copy)| copy.is_some());
         for ((name, error), _) in others {
-            self.add_error(name, &error);
+            let has_extra =
+                self.files.extra_copies(name).is_ok_and(|copies| copies.is_some_and(|it| it.all().next().is_some()));
+            if has_extra && is_gone_or_damaged(&error) {
+                const REMEDY: &str = "a start uses a copy that an extra master key wraps, if KMS unwraps it; rewrap makes the key file of it";
+                self.add(Some(name), error.without_remedy(), By::Operator, REMEDY);
+            } else {
+                self.add_error(name, &error);
+            }
         }
         let (failed, copies): (Vec<_>, Vec<_>) =
             with_copy.into_iter().filter_map(|(failed, copy)| Some((failed, copy?))).unzip();

@@ -170,8 +170,9 @@ impl Examining<'_> {
             }
         }
         self.not_named(&mut sorted);
-        let missing = survey.missing.iter().map(|name| (*name, KeyStoreError::Gone(*name, self.files.path_of(*name))));
-        sorted.at_fault.extend(missing);
+        let gone =
+            survey.without_file().into_iter().map(|name| (name, KeyStoreError::Gone(name, self.files.path_of(name))));
+        sorted.at_fault.extend(gone);
         sorted.at_fault.sort_by_key(|(name, _)| *name);
         sorted
     }
@@ -259,7 +260,9 @@ impl Examining<'_> {
                 }
                 return true;
             }
-            WholeManifest::Missing { .. } if survey.present.is_empty() && survey.missing.is_empty() => return true,
+            WholeManifest::Missing { .. } if survey.present.is_empty() && survey.without_file().is_empty() => {
+                return true;
+            }
             WholeManifest::Missing { is_put_aside: false } => format!("there is no manifest: {path}"),
             WholeManifest::Missing { is_put_aside: true } => {
                 format!("there is no manifest, {path}, but a damaged one that was put aside")
