@@ -85,7 +85,6 @@ impl Examining<'_> {
         self.findings.push(Finding { name, found, by: By::Repair, remedy, step: Some(step) });
     }
 
-    /// Of an error that says itself what to do.
     pub(super) fn add_error(&mut self, name: KeyName, error: &KeyStoreError) {
         match is_unanswered(error) {
             true => self.add(Some(name), error.to_string(), By::Nobody, "repair again when KMS answers"),
@@ -262,7 +261,9 @@ impl Examining<'_> {
             WholeManifest::Missing { .. } if survey.present.is_empty() && survey.missing.is_empty() => return true,
             WholeManifest::Missing { is_put_aside: false } => format!("there is no manifest: {path}"),
             WholeManifest::Missing { is_put_aside: true } => {
-                format!("there is no manifest, {path}, but a damaged one that was put aside")
+                format!(
+                    "there is no manifest, {path}, but a damaged one that was put aside: move it away if it is of another time"
+                )
             }
             WholeManifest::Damaged(reason) => format!("the manifest {path} is damaged ({reason})"),
             WholeManifest::Newer(_) => return false,
