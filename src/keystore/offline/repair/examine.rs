@@ -36,7 +36,6 @@ pub(in crate::keystore) fn examine_on(
     let files = folders.to_read();
     let deadline = Instant::now() + time;
     let mut examining = Examining { folders: &folders, files, kms, statement, deadline, findings: Vec::new() };
-    // In the wrong folder, nothing is to be repaired.
     if examining.tie()? {
         examining.keys()?;
         examining.temporary_files()?;
