@@ -37,7 +37,7 @@ fn it_says_what_it_finds_and_does_it_only_when_told_to() {
     fs::remove_file(setup.path("aws-kms-key.7.1")).unwrap();
     let before = contents(&setup);
     let to_do =
-        ["to repair: the manifest ", " is damaged (", "of the 3 entries that can still be read", "1 temporary file"];
+        ["to repair: the manifest ", " is damaged (", "of 3 entries that can still be read", "1 temporary file"];
     let done = setup.run(&["repair", DATADIR]);
     done.check(4, &to_do);
     done.check(4, &["for you: key 7 version 1: key file", "Nothing has changed. The same with --yes repairs."]);

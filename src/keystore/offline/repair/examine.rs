@@ -36,7 +36,6 @@ pub(in crate::keystore) fn examine_on(
     let files = folders.to_read();
     let deadline = Instant::now() + time;
     let mut examining = Examining { folders: &folders, files, kms, statement, deadline, findings: Vec::new() };
-    // In the wrong folder, nothing is to be repaired.
     if examining.tie()? {
         examining.keys()?;
         examining.temporary_files()?;
@@ -85,7 +84,6 @@ impl Examining<'_> {
         self.findings.push(Finding { name, found, by: By::Repair, remedy, step: Some(step) });
     }
 
-    /// Of an error that says itself what to do.
     pub(super) fn add_error(&mut self, name: KeyName, error: &KeyStoreError) {
         match is_unanswered(error) {
             true => self.add(Some(name), error.to_string(), By::Nobody, "repair again when KMS answers"),
@@ -265,7 +263,9 @@ impl Examining<'_> {
             }
             WholeManifest::Missing { is_put_aside: false } => format!("there is no manifest: {path}"),
             WholeManifest::Missing { is_put_aside: true } => {
-                format!("there is no manifest, {path}, but a damaged one that was put aside")
+                format!(
+                    "there is no manifest, {path}, but a damaged one that was put aside: move it away if it is of another time"
+                )
             }
             WholeManifest::Damaged(reason) => format!("the manifest {path} is damaged ({reason})"),
             WholeManifest::Newer(_) => return false,
