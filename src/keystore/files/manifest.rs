@@ -103,12 +103,20 @@ impl Manifest {
     /// Compares a key file with its entry.
     pub(super) fn compare(&self, found: &Entry) -> Finding {
         match self.entries.get(&found.name) {
+            None if self.has_unreadable_of_another_key(found) => Finding::OtherKey,
             None => Finding::New,
             Some(entry) if entry.key_check != found.key_check => Finding::OtherKey,
             Some(entry) if entry.algorithm != found.algorithm => Finding::OtherAlgorithm,
             Some(entry) if entry.file_sha256 != found.file_sha256 => Finding::Rewrapped,
             Some(_) => Finding::Same,
         }
+    }
+
+    /// An entry that cannot be read may still say which key it is about.
+    fn has_unreadable_of_another_key(&self, found: &Entry) -> bool {
+        let of_version = self.unreadable.iter().filter(|unreadable| name_in(unreadable) == Some(found.name));
+        let mut checks = of_version.filter_map(|unreadable| unreadable.get("key_check")?.as_str());
+        checks.any(|check| check != found.key_check)
     }
 
     /// Whether it was copied here, and not written since.

@@ -111,11 +111,10 @@ impl FoundFolders {
         self.manifest.unreadable.iter().map(name_in).collect()
     }
 
-    /// The entry of a key file that was proven, with what can be read of one that cannot be read. `None` if that says that it is
-    /// about another key.
-    pub fn in_place_of_unreadable(&self, entry: Entry) -> Option<Entry> {
+    /// The entry of a key file that was proven, with what can be read of one that cannot be read.
+    pub fn in_place_of_unreadable(&self, entry: Entry) -> Entry {
         let is_of_it = |value: &&Value| name_in(value) == Some(entry.name);
-        self.manifest.unreadable.iter().filter(is_of_it).try_fold(entry.clone(), in_place_of_unreadable)
+        self.manifest.unreadable.iter().filter(is_of_it).fold(entry.clone(), in_place_of_unreadable)
     }
 
     /// The master keys that a manifest with these entries more would know.

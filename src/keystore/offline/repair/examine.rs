@@ -192,19 +192,7 @@ impl Examining<'_> {
                 entry.is_trusted = true;
                 sorted.to_record.push(entry);
             }
-            None => match self.folders.in_place_of_unreadable(entry) {
-                Some(entry) => sorted.to_record.push(entry),
-                None => {
-                    let found =
-                        "the manifest's entry cannot be read, but says that the file of before held another key";
-                    self.add(
-                        Some(name),
-                        found,
-                        By::Operator,
-                        "it is left. Restore the file, or the manifest, from a backup",
-                    );
-                }
-            },
+            None => sorted.to_record.push(self.folders.in_place_of_unreadable(entry)),
         }
     }
 
@@ -237,7 +225,8 @@ impl Examining<'_> {
 
     /// Answers whether what is known of the keys is in the manifest, or is going to be.
     fn manifest(&mut self, survey: &Survey, sorted: &Sorted) -> bool {
-        let Sorted { to_record, new, .. } = sorted;
+        let Sorted { to_record, new, at_fault, .. } = sorted;
+        let at_fault: Vec<KeyName> = at_fault.iter().map(|(name, _)| *name).collect();
         let path = self.folders.manifest_path();
         let path = path.display();
         let mut entries = to_record.clone();
@@ -249,7 +238,7 @@ impl Examining<'_> {
         let found = match self.folders.manifest() {
             WholeManifest::Good => {
                 self.new_ones(new);
-                self.unreadable(survey, &names);
+                self.unreadable(survey, &[&names[..], &at_fault].concat());
                 if !entries.is_empty() {
                     entries.extend(self.left_behind(survey));
                     let found = "the manifest does not know key files, or does not trust them".to_owned();
@@ -290,7 +279,7 @@ impl Examining<'_> {
         let remedy = format!("{of}. What is there is kept under another name");
         self.add_step(None, found, remedy, Step::Manifest(entries));
         self.new_ones(new);
-        self.unreadable(survey, &names);
+        self.unreadable(survey, &[&names[..], &at_fault].concat());
         true
     }
 
@@ -302,12 +291,12 @@ impl Examining<'_> {
         }
     }
 
-    /// Entries that cannot be read, but for those that are `recorded` anew.
-    fn unreadable(&mut self, survey: &Survey, recorded: &[KeyName]) {
+    /// Entries that cannot be read, but for those of versions of which something else is `told`.
+    fn unreadable(&mut self, survey: &Survey, told: &[KeyName]) {
         for name in self.folders.unreadable() {
             const FOUND: &str = "its entry in the manifest cannot be read";
             match name {
-                Some(name) if recorded.contains(&name) => {}
+                Some(name) if told.contains(&name) => {}
                 Some(name) if survey.present.binary_search(&name).is_ok() => {
                     let remedy = "made anew of the key file, if KMS unwraps that";
                     self.add(Some(name), FOUND, By::NextStart, remedy);
