@@ -386,6 +386,12 @@ fn a_retired_version_is_missed_by_nobody_and_its_number_is_not_used_again() {
     setup.put("aws-kms-key.7.2", &latest);
     remove(&setup, "aws-kms-key.7.1");
     remove(&setup, "aws-kms-key.1.1");
+    // A copy of it is still there.
+    for copy in ["aws-kms-key.7.1.extra", "aws-kms-key.7.1.before-rewrap"] {
+        setup.put(copy, &kept);
+        assert!(refused(&[name(7, 1)]).to_string().contains(copy));
+        remove(&setup, copy);
+    }
     assert!(matches!(refused(&[name(7, 1), name(7, 9)]), KeyStoreError::Offline(OfflineError::NothingToRetire(_))));
     assert_eq!(setup.verified().verdict(), Verdict::Wrong, "all of them or none");
     let running = setup.open().expect("open");

@@ -291,3 +291,18 @@ fn mariadb_backup_re_wraps_nothing() {
     assert!(backup.rewrap(None).is_err());
     assert_eq!((setup.files(), read(&setup, FILE)), before);
 }
+
+#[test]
+fn after_a_re_wrap_that_was_not_recorded_the_kept_file_is_looked_for_where_its_master_key_is() {
+    let (setup, store) = used();
+    let (before, manifest) = (keys(&store), read(&setup, MANIFEST));
+    store.rewrap(None).expect("re-wrapped");
+    drop(store);
+    fs::remove_file(setup.folder.path().join(MANIFEST)).expect("remove");
+    setup.put(MANIFEST, &manifest);
+    setup.kms.disable(NEW, true);
+    setup.kms.asked_where.lock().expect("asked").clear();
+    assert_eq!(keys(&setup.open_under_new()), before);
+    let asked = setup.kms.asked_where.lock().expect("asked").clone();
+    assert_eq!(asked.iter().flatten().filter(|arn| *arn == TEST_MASTER_KEY).count(), 3, "{asked:?}");
+}
