@@ -170,6 +170,7 @@ fn reach(error: &KeyStoreError) -> Reach {
         | KeyStoreError::Folder(..)
         | KeyStoreError::WrongFolder { .. }
         | KeyStoreError::BackupCreatesNothing(_)
+        | KeyStoreError::RecoveryCreatesNothing(..)
         | KeyStoreError::GivenUp(_) => Reach::All,
         _ => Reach::Key,
     }
