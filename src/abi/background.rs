@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::error_log::ErrorLog;
 use super::server::Server;
 use super::signals;
-use crate::keystore::{Background, Job, KeyStore, Reporter, Role};
+use crate::keystore::{Background, Job, KeyStore, Reporter};
 
 /// Starts it. Without it, all goes on but what nobody waits for.
 pub(super) fn start(store: &Arc<KeyStore>, server: &Server) {
-    if server.role() == Role::Backup {
+    if !server.role().writes() {
         return;
     }
     let mut jobs = vec![store.retry_job(), store.verify_job(), store.rotation_job(), store.extra_copies_job()];
-    let raises_again = server.is_starting() && !server.is_bootstrap();
+    let raises_again = server.is_starting() && !server.never_serves();
     if raises_again {
         jobs.push(Box::new(signals::RaiseWhenStarted) as Box<dyn Job>);
     }

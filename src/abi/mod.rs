@@ -16,6 +16,8 @@ mod error_log;
 #[allow(unsafe_code)] // makes functions that the server calls
 mod export;
 mod plugin;
+#[allow(unsafe_code)] // ends the process
+mod recovery;
 mod server;
 #[allow(unsafe_code)] // reads them
 mod server_text;

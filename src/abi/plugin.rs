@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use super::background;
 use super::error_log::{self, ErrorLog};
 use super::export::{Unused, exported};
-use super::server::Server;
+use super::server::{Purpose, Server};
 use super::system_variables::{self as variables, InInit};
 use super::waiting::{self, Phase};
 use crate::keystore::{self, KeyStore, NewKeySettings, NewKeys, Opening, PublishedKeys, Reporter, Role};
@@ -111,6 +111,7 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
         published: &KEYS,
         new_keys: NewKeys::new(settings, allowed),
         role: server.role(),
+        is_filled_by_rsync: server.is_filled_by_rsync(),
         startup_timeout: variables::STARTUP_TIMEOUT.read(init),
         verify_interval: variables::VERIFY_INTERVAL.read(init),
         is_starting: || Server::current().is_starting(),
@@ -124,6 +125,13 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
     STORE.store(Some(store.clone()));
     waiting::set_phase(Phase::Initialised);
     background::start(&store, server);
+    if server.is_filled_by_rsync() && server.purpose() == Purpose::Serve && variables::KEYFILE_DIR.text(init).is_empty()
+    {
+        ErrorLog.warning(
+            "wsrep_sst_method is rsync, which does not copy the key files: after a state transfer this node would have the \
+             donor's data and its own keys, and call the tables corrupted. Set wsrep_sst_method = mariabackup",
+        );
+    }
     ErrorLog.note(&format!(
         "version {} is ready. Region: {}. New keys: {}",
         env!("CARGO_PKG_VERSION"),
@@ -131,6 +139,7 @@ fn start(init: &InInit<'_>) -> Result<(), String> {
         match &master_key {
             _ if server.is_unknown() => "none".to_owned(),
             _ if server.role() == Role::Backup => "none in mariadb-backup".to_owned(),
+            _ if server.role() == Role::Recovery => "none with --wsrep_recover".to_owned(),
             Some(master_key) => format!("{spec}, {algorithm}, wrapped by master key {master_key}"),
             None if mock => format!("{spec}, {algorithm}, in the clear"),
             None => "none, until aws_key_management_master_key_id is set".to_owned(),

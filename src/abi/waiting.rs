@@ -60,8 +60,8 @@ fn is_stopped_while_starting(server: &Server) -> bool {
     }
     let Some(stop) = signals::pending_stop() else { return false };
     if PHASE.load(Ordering::Relaxed) == Phase::Initialised as u8 {
-        // A bootstrap is never up, and what it makes is useless if it is stopped.
-        if server.is_bootstrap() { signals::let_through(stop) } else { signals::put_aside() }
+        // It is never up. What a bootstrap makes is useless if it is stopped; a recovery is done once more.
+        if server.never_serves() { signals::let_through(stop) } else { signals::put_aside() }
     }
     true
 }

@@ -83,24 +83,30 @@ impl Generated {
     }
 }
 
-/// The right to make key versions, which mariadb-backup's process does not get. Nothing is made without it.
+/// The right to make key versions, which who only reads does not get. Nothing is made without it.
 pub struct Maker<'a> {
     files: &'a KeyFiles,
     kms: &'a dyn Kms,
 }
 
 impl<'a> Maker<'a> {
-    /// Fails in mariadb-backup's process. `missing` is which key the backup is without then, or what is wrong besides.
+    /// Fails where keys are only read. `missing` is which key the process is without then, or what is wrong besides.
     pub fn new(
         role: Role,
         files: &'a KeyFiles,
         kms: &'a dyn Kms,
         missing: impl FnOnce() -> Result<KeyName, KeyStoreError>,
     ) -> Result<Self, KeyStoreError> {
-        match role {
-            Role::Server => Ok(Self { files, kms }),
-            Role::Backup => Err(missing().map_or_else(|error| error, KeyStoreError::BackupCreatesNothing)),
-        }
+        let is_recovery = match role {
+            Role::Server => return Ok(Self { files, kms }),
+            Role::Recovery => true,
+            Role::Backup => false,
+        };
+        Err(match missing() {
+            Ok(name) if is_recovery => KeyStoreError::RecoveryCreatesNothing(name, files.path().to_owned()),
+            Ok(name) => KeyStoreError::BackupCreatesNothing(name),
+            Err(error) => error,
+        })
     }
 
     /// Where the key files lie.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use super::folder_errors::{Lacks, WrongFolder};
+pub use super::folder_errors::{DataWithoutKeys, Lacks, WrongFolder};
 
 use super::files::may_pass;
 use super::offline::OfflineError;
@@ -254,6 +254,16 @@ pub enum KeyStoreError {
         "{} does not exist, and mariadb-backup makes no keys. Add its key file {} to the backup", .0, .0.file_name()
     )]
     BackupCreatesNothing(KeyName),
+    /// A server that was started with `--wsrep_recover` asked for a key that does not exist. With the folder of the key files.
+    #[error(
+        "{} does not exist in {}, and a server that is started with --wsrep_recover makes no keys: it is to leave nothing \
+         behind. Where there is no data yet there is no position to recover: start this node without --wsrep_recover. \
+         Otherwise restore the file {}", .0, .1.display(), .0.file_name()
+    )]
+    RecoveryCreatesNothing(KeyName, PathBuf),
+    /// There is encrypted data, and nothing of any key.
+    #[error(transparent)]
+    DataWithoutKeys(DataWithoutKeys),
     /// There are or were key versions, and not one of them can be used.
     #[error(
         "not one of the {of} key version(s) of {} can be used, so all encrypted tables would be called corrupted. First: \
@@ -324,6 +334,7 @@ impl KeyStoreError {
                 | Self::Exists(_)
                 | Self::NoVersionLeft(_)
                 | Self::BackupCreatesNothing(_)
+                | Self::RecoveryCreatesNothing(..)
         );
         !is_of_the_key_alone && !self.is_given_up()
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::background::Job;
 use super::files::Entry;
-use super::{DataKey, ExtraMasterKeys, KeyName, KeyStore, KeyStoreError, MasterKeysOfIds, Role, rewrap};
+use super::{DataKey, ExtraMasterKeys, KeyName, KeyStore, KeyStoreError, MasterKeysOfIds, rewrap};
 use crate::kms::{MasterKeyId, WrappedKey};
 use crate::waits;
 
@@ -51,7 +51,7 @@ impl Job for MakeExtraCopies {
 
     fn run(&mut self, now: Instant) -> Option<Instant> {
         let store = self.store.clone();
-        if store.role == Role::Backup {
+        if !store.role.writes() {
             return None;
         }
         let settings = store.new_keys.settings();

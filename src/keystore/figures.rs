@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::backoff::Backoff;
 use super::readiness::Readiness;
 use super::version_list::KnownVersions;
-use super::{KeyName, KeyStore, KeyStoreError, ListedVersion, PublishedKeys, Role, trust};
+use super::{KeyName, KeyStore, KeyStoreError, ListedVersion, PublishedKeys, trust};
 
 /// The numbers of one key store. They outlive it.
 pub struct Figures {
@@ -174,7 +174,7 @@ impl Figures {
 impl KeyStore {
     /// What is published may have changed.
     pub(super) fn note_versions(&self) {
-        if self.role == Role::Backup {
+        if !self.role.writes() {
             return;
         }
         let latest = |id| self.published.latest(id).map(|version| KeyName { id, version });

@@ -1,5 +1,7 @@
 //! What is wrong with the folder of the key files, and with the file system that it is on.
 
+use std::path::PathBuf;
+
 /// What is wrong with a folder in place of the one where the keys of the datadir lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WrongFolder {
@@ -12,6 +14,21 @@ pub enum WrongFolder {
     /// It has no id.
     #[error("is not known to hold them (aws-kms-key.folder.json is missing: copy it too)")]
     Nameless,
+}
+
+/// There is encrypted data, and nothing of any key.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} is encrypted, but there is no key file in {}, and no key is made, since it would not open this data. {}",
+    .data.display(), .folder.display(), if *.is_filled_by_rsync { AFTER_RSYNC } else { RESTORE }
+)]
+pub struct DataWithoutKeys {
+    /// A file of InnoDB's.
+    pub data: PathBuf,
+    /// Where the key files should be.
+    pub folder: PathBuf,
+    /// Whether the data may come from another node of a Galera cluster, by rsync.
+    pub is_filled_by_rsync: bool,
 }
 
 /// What a file system cannot do.
@@ -37,3 +54,10 @@ impl Lacks {
         }
     }
 }
+
+const RESTORE: &str = "Restore the aws-kms-key.* files that belong to it, or correct aws_key_management_keyfile_dir; do not \
+                       drop anything";
+
+const AFTER_RSYNC: &str = "If this node got it from another one: wsrep_sst_method is rsync, which does not copy the key \
+                           files. Set wsrep_sst_method = mariabackup; or copy all aws-kms-key.* files of the donor to \
+                           this folder, and start the node again";

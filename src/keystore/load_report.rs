@@ -67,10 +67,10 @@ impl LoadReport {
         }
     }
 
-    /// The same for mariadb-backup, which writes nothing down, so that what the manifest says stays. `has_latest` says of
-    /// which keys a version may encrypt already. Where there is none that may, all may: to prepare a backup, the server's
-    /// data needs a latest version, and any does.
-    pub fn judge_for_backup(
+    /// The same for mariadb-backup, and for `--wsrep_recover`, which write nothing down, so that what the manifest says stays. `has_latest` says of
+    /// which keys a version may encrypt already. Where there is none that may, all may: to prepare a backup, or to recover, the
+    /// server's data needs a latest version, and any does.
+    pub fn judge_for_reading(
         &mut self,
         files: &KeyFiles,
         configured: &NewKeySettings,

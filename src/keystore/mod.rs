@@ -159,7 +159,7 @@ impl KeyStore {
         }
     }
 
-    /// Fails in mariadb-backup's process, which is without the key that is `missing`.
+    /// Fails where keys are only read: the process is without the key that is `missing` then.
     fn maker(&self, missing: impl FnOnce() -> Result<KeyName, KeyStoreError>) -> Result<Maker<'_>, KeyStoreError> {
         Maker::new(self.role, &self.files, &*self.kms, missing)
     }
@@ -326,11 +326,11 @@ impl KeyStore {
         new.iter().for_each(|new| self.messages.made(new, &self.files.path_of(new.name)));
     }
 
-    /// The keys have been judged. mariadb-backup reads what it finds, and makes nothing with it that is to last.
+    /// The keys have been judged. Who only reads takes what it finds, and makes nothing with it that is to last.
     fn adopt(&self, configured: &NewKeySettings, report: &mut LoadReport, left_behind: &[Entry]) -> Adoption {
         match self.role {
             Role::Server => adopt::adopt(&self.files, configured, report, left_behind),
-            Role::Backup => Adoption::default(),
+            Role::Recovery | Role::Backup => Adoption::default(),
         }
     }
 
@@ -339,7 +339,7 @@ impl KeyStore {
         let has_latest = |id| self.published.latest(id).is_some();
         match self.role {
             Role::Server => report.judge(&self.files, configured),
-            Role::Backup => report.judge_for_backup(&self.files, configured, has_latest),
+            Role::Recovery | Role::Backup => report.judge_for_reading(&self.files, configured, has_latest),
         }
     }
 
@@ -361,7 +361,7 @@ impl KeyStore {
     fn version_failed(&self, name: KeyName, error: &KeyStoreError) {
         self.failed(name.id, Some(name.version), error);
         let was_never_here = matches!(error, KeyStoreError::Gone(..)) && !self.files.is_recorded(name);
-        if self.role == Role::Server && !was_never_here {
+        if self.role.writes() && !was_never_here {
             self.failures.watch(name);
             self.figures.readiness().set_loaded(SystemTime::now(), false);
             self.bell.ring();

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::background::Bell;
 use super::backoff::Backoff;
+use super::error::DataWithoutKeys;
 use super::figures::Figures;
-use super::files::{Disk, Folders, FoundManifest, KeyFiles, SystemDisk};
+use super::files::{Disk, Folders, FoundManifest, KeyFiles, SystemDisk, encrypted_file};
 use super::findings::Findings;
 use super::first_keys::FirstKeys;
 use super::key_locks::KeyLocks;
@@ -36,6 +37,8 @@ pub struct Opening<'a> {
     pub new_keys: NewKeys,
     /// In whose process this is.
     pub role: Role,
+    /// Whether the datadir may come from another node of a Galera cluster by rsync, which copies no key files.
+    pub is_filled_by_rsync: bool,
     /// How long KMS and the folders are tried, if they do not answer.
     pub startup_timeout: Duration,
     /// How often it is checked whether all key files could still be unwrapped; never if it is zero.
@@ -53,8 +56,17 @@ pub struct Opening<'a> {
 pub enum Role {
     /// A server, which makes keys.
     Server,
+    /// A server that only says at which position of its Galera cluster it was (`--wsrep_recover`), and reads keys for that.
+    Recovery,
     /// mariadb-backup, which only reads them.
     Backup,
+}
+
+impl Role {
+    /// Whether it makes keys, and writes anything at all.
+    pub fn writes(self) -> bool {
+        self == Self::Server
+    }
 }
 
 impl KeyStore {
@@ -77,6 +89,7 @@ impl KeyStore {
             published,
             new_keys,
             role,
+            is_filled_by_rsync,
             startup_timeout,
             verify_interval,
             is_starting,
@@ -86,11 +99,11 @@ impl KeyStore {
         let began = Instant::now();
         let epoch = published.begin();
         let messages = Messages::new(reporter);
-        let folders = Folders { keys: folder, also, datadir, is_read_only: role == Role::Backup };
+        let folders = Folders { keys: folder, also, datadir, is_read_only: !role.writes() };
         let mut patience = Patience::new(began + startup_timeout, &messages);
         let (files, manifest) = patience.read(|| KeyFiles::open(disk.clone(), &folders))??;
         messages.manifest(files.path(), &manifest);
-        if role == Role::Server {
+        if role.writes() {
             messages.leftovers(files.path(), &files.remove_leftovers());
             messages.writable(files.path(), files.check_writable());
         }
@@ -114,6 +127,9 @@ impl KeyStore {
             verify_interval: VerifyInterval::new(verify_interval),
             bell: Bell::default(),
         };
+        if role != Role::Backup && store.files.entries().is_empty() {
+            store.check_data(&*disk, datadir, is_filled_by_rsync, began + startup_timeout)?;
+        }
         store.load_at_start(began, startup_timeout, &manifest)?;
         let now = SystemTime::now();
         store.note_versions();
@@ -122,6 +138,26 @@ impl KeyStore {
         store.figures.readiness().set_master_key(store.new_keys.settings().has_master_key());
         store.figures.started(began.elapsed());
         Ok(store)
+    }
+
+    /// Fails if there is encrypted data, and no key file, nor an entry of one: a key that was made now would not open it, and
+    /// would stand in the way of the one that does.
+    fn check_data(
+        &self,
+        disk: &dyn Disk,
+        datadir: &Path,
+        is_filled_by_rsync: bool,
+        until: Instant,
+    ) -> Result<(), KeyStoreError> {
+        let mut patience = Patience::new(until, &self.messages);
+        if !patience.read(|| self.files.present())??.is_empty() {
+            return Ok(());
+        }
+        let data = encrypted_file(disk, datadir).map(|file| disk.canonicalize(&file).unwrap_or(file));
+        let folder = self.files.path().to_owned();
+        data.map_or(Ok(()), |data| {
+            Err(KeyStoreError::DataWithoutKeys(DataWithoutKeys { data, folder, is_filled_by_rsync }))
+        })
     }
 
     fn load_at_start(
@@ -161,7 +197,7 @@ impl KeyStore {
         for name in survey.missing.iter().copied() {
             self.version_failed(name, &KeyStoreError::Gone(name, files.path_of(name)));
         }
-        if *role == Role::Server {
+        if role.writes() {
             messages.adopted(files.path(), manifest, &report);
             messages.untrusted(&report, &files.master_keys(), &configured);
         }
@@ -170,7 +206,7 @@ impl KeyStore {
         self.note_loaded_from(&report);
         let is_from_its_file = |accepted: &AcceptedKey| accepted.instead_of.is_none();
         self.figures.readiness().set_fully_wrapped(report.accepted.iter().all(is_from_its_file));
-        if *role == Role::Server {
+        if role.writes() {
             self.forget_before_rewrap(&report);
             self.note_copies();
         }

@@ -14,7 +14,7 @@ use super::in_groups::{self, LONGEST_HOLD};
 use super::load_report::LoadReport;
 use super::new_keys::Recipe;
 use super::tries::Tries;
-use super::{DataKey, KeyId, KeyName, KeyStore, KeyStoreError, Role, given_up, verify};
+use super::{DataKey, KeyId, KeyName, KeyStore, KeyStoreError, given_up, verify};
 use crate::kms::{EncryptionContext, Kms, MasterKeyId, WrappedKey};
 use crate::waits;
 
@@ -241,7 +241,7 @@ impl KeyStore {
     }
 
     pub(super) fn rewrap_holding(&self, only: Option<KeyId>, longest_hold: Duration) -> Result<usize, KeyStoreError> {
-        if self.role == Role::Backup {
+        if !self.role.writes() {
             return Err(KeyStoreError::BackupRewrapsNothing);
         }
         let names = verify::needed(&self.files, only)?;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use sha2::{Digest, Sha256};
 
 use super::background::Job;
-use super::{KeyId, KeyName, KeyStore, KeyStoreError, KeyVersion, Role, rotate};
+use super::{KeyId, KeyName, KeyStore, KeyStoreError, KeyVersion, rotate};
 use crate::waits;
 
 /// How old keys may become. May be changed at any time.
@@ -182,7 +182,7 @@ impl Job for RotateByAge {
     }
 
     fn run(&mut self, now: Instant) -> Option<Instant> {
-        let period = self.store.rotation_period.get().filter(|_| self.store.role == Role::Server);
+        let period = self.store.rotation_period.get().filter(|_| self.store.role.writes());
         let Some(period) = period else {
             self.steady_since = None;
             return None;

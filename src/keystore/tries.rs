@@ -171,6 +171,7 @@ fn reach(error: &KeyStoreError) -> Reach {
         | KeyStoreError::WrongFolder { .. }
         | KeyStoreError::BackupCreatesNothing(_)
         | KeyStoreError::LockGivenUp(_)
+        | KeyStoreError::RecoveryCreatesNothing(..)
         | KeyStoreError::GivenUp(_) => Reach::All,
         _ => Reach::Key,
     }

@@ -10,7 +10,7 @@ use super::files::Entry;
 use super::findings::{News, Scope};
 use super::load_report::{AcceptedKey, LoadReport};
 use super::verify::{self, About, Round, Verdict, Verified};
-use super::{DataKey, KeyId, KeyName, KeyStore, Role, trust};
+use super::{DataKey, KeyId, KeyName, KeyStore, trust};
 use crate::kms::{KmsError, MasterKeyId};
 use crate::waits;
 
@@ -65,7 +65,7 @@ impl Job for VerifyJob {
     }
 
     fn run(&mut self, now: Instant) -> Option<Instant> {
-        let interval = self.store.verify_interval.get().filter(|_| self.store.role == Role::Server);
+        let interval = self.store.verify_interval.get().filter(|_| self.store.role.writes());
         let Some(interval) = interval else {
             self.work = None;
             return None;

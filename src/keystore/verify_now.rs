@@ -3,7 +3,7 @@
 use super::findings::Scope;
 use super::messages::verified_text;
 use super::verify::{self, Round, Verdict, Verified};
-use super::{KeyId, KeyStore, KeyStoreError, Role};
+use super::{KeyId, KeyStore, KeyStoreError};
 use crate::kms::KmsError;
 use crate::waits;
 
@@ -23,7 +23,7 @@ impl KeyStore {
     }
 
     fn verify_now(&self, only: Option<KeyId>) -> Result<VerifiedNow, KeyStoreError> {
-        if self.role == Role::Backup {
+        if !self.role.writes() {
             return Err(KeyStoreError::BackupVerifiesNothing);
         }
         let names = verify::needed(&self.files, only)?;

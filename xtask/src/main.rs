@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::commands::{
-    bench, crash, demo, fuzz, install, memory, miri, mutants, setup, soak, start_time, suite, test, versions,
+    bench, crash, demo, fuzz, galera, install, memory, miri, mutants, setup, soak, start_time, suite, test, versions,
 };
 use self::tally::Tally;
 
@@ -46,6 +46,8 @@ enum Command {
     StartTime,
     /// Looks for data keys in a server's memory and core dump, and for what a failed start leaves
     Memory,
+    /// Runs a Galera cluster of two nodes: state transfers, new keys, rotations
+    Galera,
     /// Calls the callbacks in every way under AddressSanitizer
     Fuzz(fuzz::Options),
     /// Runs the callbacks' tests in Miri, which finds undefined behaviour
@@ -91,6 +93,7 @@ impl Command {
             Self::Soak(options) => soak::run(options, tally),
             Self::StartTime => start_time::run(start_time::LONG, tally),
             Self::Memory => memory::run(tally),
+            Self::Galera => galera::run(tally),
             Self::Fuzz(options) => fuzz::run(options, tally),
             Self::Miri => miri::run(tally),
             Self::Mutants(options) => mutants::run(options, tally),

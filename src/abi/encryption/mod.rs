@@ -23,7 +23,7 @@ use self::overlap::InOut;
 use self::slot::{NewSlot, SIZE, UsedSlot};
 use super::error_log::{self, ErrorLog};
 use super::export::{Plain, exported};
-use super::plugin;
+use super::{plugin, recovery};
 use crate::cipher::{Algorithm, encrypted_len};
 use crate::keystore::{KeyId, KeyName, KeyStoreError, Reporter};
 
@@ -138,6 +138,7 @@ fn load_or_make(id: KeyId) -> c_uint {
     match store.latest_or_new(id) {
         Ok(version) => version.value(),
         Err(error) => {
+            recovery::end_if_nothing_is_here(&error);
             say_why(&error);
             INVALID
         }

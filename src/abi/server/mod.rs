@@ -8,4 +8,4 @@ mod symbols;
 #[allow(unsafe_code)]
 mod tests;
 
-pub(super) use process::Server;
+pub(super) use process::{Purpose, Server};

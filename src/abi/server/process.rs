@@ -11,7 +11,8 @@ use super::role;
 use super::symbols::{
     ABORT_LOOP, CHECK_GLOBAL_ACCESS, CURRENT_THD, CheckGlobalAccess, CurrentThd, ERROR_HANDLER_HOOK, MY_MESSAGE,
     MY_MESSAGE_STDERR, MYSQLD_SERVER_STARTED, Message, OPT_BOOTSTRAP, OPT_HELP, PROCESS, PartOfAccount, Symbols,
-    THD_KILLED, THD_PRIV_HOST, THD_PRIV_USER, Thd, ThdKilled, WSREP_RECOVERY, XTRABACKUP_INCREMENTAL_DIR,
+    THD_KILLED, THD_PRIV_HOST, THD_PRIV_USER, Thd, ThdKilled, WSREP_PROVIDER, WSREP_RECOVERY, WSREP_SST_METHOD,
+    XTRABACKUP_INCREMENTAL_DIR,
 };
 use crate::keystore::Role;
 
@@ -29,6 +30,8 @@ pub(in crate::abi) struct Server {
     wsrep_recovery: Option<&'static AtomicU8>,
     help: Option<&'static AtomicU8>,
     abort_loop: Option<&'static AtomicU8>,
+    wsrep_provider: Option<&'static ServerTextVariable>,
+    wsrep_sst_method: Option<&'static ServerTextVariable>,
     /// mariadb-backup prints errors by a function that drops what is meant for the error log only.
     drops_log_lines: bool,
     role: Option<Role>,
@@ -70,6 +73,8 @@ impl Server {
             wsrep_recovery: symbols.variable(&WSREP_RECOVERY),
             help: symbols.variable(&OPT_HELP),
             abort_loop: symbols.variable(&ABORT_LOOP),
+            wsrep_provider: symbols.variable(&WSREP_PROVIDER),
+            wsrep_sst_method: symbols.variable(&WSREP_SST_METHOD),
             drops_log_lines: !to_stderr.is_null() && hook == Some(to_stderr),
             role: role::from_signs(symbols),
         }
@@ -77,7 +82,10 @@ impl Server {
 
     /// Whether this is a server or mariadb-backup; in doubt ([`Server::is_unknown`]) the one that writes nothing.
     pub(in crate::abi) fn role(&self) -> Role {
-        self.role.unwrap_or(Role::Backup)
+        match self.role {
+            Some(Role::Server) if self.purpose() == Purpose::WsrepRecovery => Role::Recovery,
+            role => role.unwrap_or(Role::Backup),
+        }
     }
 
     /// Whether the signs of a server and of mariadb-backup are missing, or contradict each other.
@@ -100,12 +108,21 @@ impl Server {
     /// Whether the server does not take connections yet. A bootstrap never does. `false` if it cannot be told, and in
     /// mariadb-backup.
     pub(in crate::abi) fn is_starting(&self) -> bool {
-        self.role() == Role::Server && self.started.is_some_and(|started| started.load(Ordering::Relaxed) == 0)
+        self.role() != Role::Backup && self.started.is_some_and(|started| started.load(Ordering::Relaxed) == 0)
     }
 
-    /// Whether this is a bootstrap, as of mariadb-install-db.
-    pub(in crate::abi) fn is_bootstrap(&self) -> bool {
-        self.purpose() == Purpose::Bootstrap
+    /// Whether this server never takes connections: a bootstrap, as of mariadb-install-db, or a recovery for Galera.
+    pub(in crate::abi) fn never_serves(&self) -> bool {
+        matches!(self.purpose(), Purpose::Bootstrap | Purpose::WsrepRecovery)
+    }
+
+    /// Whether this is a node of a Galera cluster which gets its data by rsync, if another node sends it all.
+    pub(in crate::abi) fn is_filled_by_rsync(&self) -> bool {
+        let has = |variable: Option<&ServerTextVariable>, is: fn(&[u8]) -> bool| {
+            variable.and_then(|variable| variable.read().to_owned()).is_some_and(|text| is(text.as_bytes()))
+        };
+        has(self.wsrep_provider, |provider| !matches!(provider, b"" | b"none"))
+            && has(self.wsrep_sst_method, |method| method.starts_with(b"rsync"))
     }
 
     /// What the server was started for.

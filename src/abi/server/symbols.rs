@@ -78,6 +78,13 @@ pub(super) const OPT_BOOTSTRAP: Symbol<AtomicU8> = Symbol::new(c"opt_bootstrap")
 /// `my_bool wsrep_recovery`: the option `--wsrep-recover` (sql/wsrep_mysqld.cc).
 pub(super) const WSREP_RECOVERY: Symbol<AtomicU8> = Symbol::new(c"wsrep_recovery");
 
+/// `char *wsrep_provider`: the library of the cluster; `none`, or empty, without one (sql/wsrep_mysqld.cc).
+pub(super) const WSREP_PROVIDER: Symbol<ServerTextVariable> = Symbol::new(c"wsrep_provider");
+
+/// `const char *wsrep_sst_method`: how a node gets all data from another one, such as `rsync` or `mariabackup`
+/// (sql/wsrep_sst.cc).
+pub(super) const WSREP_SST_METHOD: Symbol<ServerTextVariable> = Symbol::new(c"wsrep_sst_method");
+
 /// `my_bool opt_help`: the option `--help` (sql/mysqld.cc).
 pub(super) const OPT_HELP: Symbol<AtomicU8> = Symbol::new(c"opt_help");
 

@@ -20,7 +20,7 @@ fn a_process_that_has_no_symbol_can_do_nothing_and_nothing_is_written_there() {
     assert!(!server.message(0, c"text"));
     assert!(!server.has_statement());
     assert_eq!(server.incremental_backup(), None);
-    assert!(!server.is_starting() && !server.is_bootstrap() && !server.ends_waits());
+    assert!(!server.is_starting() && !server.never_serves() && !server.ends_waits());
 }
 
 #[test]
@@ -74,6 +74,45 @@ fn what_a_server_was_started_for_is_told_by_its_options() {
         made_up(a_server).purpose(),
     ];
     assert_eq!(purposes, [Purpose::Bootstrap, Purpose::WsrepRecovery, Purpose::Help, Purpose::Serve]);
+}
+
+#[test]
+fn a_server_that_recovers_a_position_only_reads_and_never_serves() {
+    static SET: AtomicU8 = AtomicU8::new(1);
+    static NOT_STARTED: AtomicI32 = AtomicI32::new(0);
+    let recovery = made_up(|name| match name.to_bytes() {
+        b"wsrep_recovery" => SET.as_ptr().cast(),
+        b"mysqld_server_started" => NOT_STARTED.as_ptr().cast(),
+        _ => a_server(name),
+    });
+    assert_eq!((recovery.role(), recovery.is_unknown()), (Role::Recovery, false));
+    assert!(recovery.never_serves() && recovery.is_starting(), "it waits for KMS, and a signal ends it");
+    let backup = made_up(|name| if name == c"wsrep_recovery" { SET.as_ptr().cast() } else { a_backup(name) });
+    assert_eq!(backup.role(), Role::Backup);
+    assert!(!made_up(a_server).never_serves());
+}
+
+#[test]
+fn a_node_of_a_cluster_is_filled_by_rsync_if_that_is_its_method() {
+    static PROVIDER: AtomicPtr<c_char> = AtomicPtr::new(ptr::null_mut());
+    static METHOD: AtomicPtr<c_char> = AtomicPtr::new(ptr::null_mut());
+    let node = made_up(|name| match name.to_bytes() {
+        b"wsrep_provider" => PROVIDER.as_ptr().cast(),
+        b"wsrep_sst_method" => METHOD.as_ptr().cast(),
+        _ => a_server(name),
+    });
+    assert!(!node.is_filled_by_rsync() && !made_up(a_server).is_filled_by_rsync(), "nothing is said");
+    for (provider, method, is) in [
+        (c"/usr/lib/galera/libgalera_smm.so", c"rsync", true),
+        (c"/usr/lib/galera/libgalera_smm.so", c"rsync_wan", true),
+        (c"/usr/lib/galera/libgalera_smm.so", c"mariabackup", false),
+        (c"none", c"rsync", false),
+        (c"", c"rsync", false),
+    ] {
+        PROVIDER.store(provider.as_ptr().cast_mut(), Ordering::Relaxed);
+        METHOD.store(method.as_ptr().cast_mut(), Ordering::Relaxed);
+        assert_eq!(node.is_filled_by_rsync(), is, "{provider:?} {method:?}");
+    }
 }
 
 #[test]

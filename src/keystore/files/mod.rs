@@ -5,6 +5,7 @@ mod adding;
 mod disk;
 mod documents;
 mod durable_files;
+mod encrypted_data;
 mod entry;
 mod extra_copies;
 mod file_lock;
@@ -33,6 +34,7 @@ pub use adding::Adding;
 pub use disk::Disk;
 #[cfg(all(test, not(feature = "model")))]
 pub use disk::{Kind, Listed, LockFile, NewFile};
+pub use encrypted_data::encrypted_file;
 pub use entry::{Entry, Traits};
 pub use extra_copies::ExtraCopies;
 pub use inventory::FoundManifest;

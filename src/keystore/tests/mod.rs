@@ -5,6 +5,7 @@
 mod copied;
 #[cfg(feature = "failpoints")]
 mod crash;
+mod data_without_keys;
 mod encryption_context;
 mod extra_master_keys;
 mod faulty_disk;
@@ -87,6 +88,7 @@ impl Setup {
             published: Box::leak(Box::default()),
             new_keys: NewKeys::new(settings, AllowedKeyIds::parse("1-99,100000,4294967295").expect("a list")),
             role,
+            is_filled_by_rsync: false,
             startup_timeout: Duration::from_secs(3),
             verify_interval: Duration::from_secs(86_400),
             is_starting: || false,

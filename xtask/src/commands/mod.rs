@@ -4,6 +4,7 @@ pub mod bench;
 pub mod crash;
 pub mod demo;
 pub mod fuzz;
+pub mod galera;
 pub mod install;
 pub mod memory;
 pub mod miri;

@@ -7,7 +7,7 @@ use crate::machine::{packages, toolchain};
 
 /// Installs what is missing.
 pub fn run() -> Result<()> {
-    packages::ensure(&[packages::BUILD, packages::RUN, packages::TEST, packages::FUZZ])?;
+    packages::ensure(&[packages::BUILD, packages::RUN, packages::TEST, packages::GALERA, packages::FUZZ])?;
     toolchain::ensure_lints()?;
     toolchain::ensure_nightly()?;
     kms_emulator::ensure()

@@ -38,6 +38,17 @@ pub const TEST: &[Package] = &[
     Package("tinyproxy-bin", Some("tinyproxy")),
 ];
 
+/// Running a Galera cluster, with what its scripts for state transfers call.
+pub const GALERA: &[Package] = &[
+    Package("galera-4", None),
+    Package("mariadb-server", Some("wsrep_sst_mariabackup")),
+    Package("mariadb-backup", Some("mariadb-backup")),
+    Package("socat", Some("socat")),
+    Package("rsync", Some("rsync")),
+    Package("iproute2", Some("ss")),
+    Package("procps", Some("ps")),
+];
+
 /// Building the fuzzer, which is C++.
 pub const FUZZ: &[Package] = &[Package("g++", Some("c++"))];
 

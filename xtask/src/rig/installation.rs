@@ -18,6 +18,8 @@ pub struct Installation {
     share: PathBuf,
     /// Options that the place of the installation makes necessary.
     options: Vec<OsString>,
+    /// Whether it runs as somebody without rights, and not as whoever we are.
+    is_unprivileged: bool,
 }
 
 impl Installation {
@@ -27,7 +29,7 @@ impl Installation {
         let character_sets = default_value("character-sets-dir")?;
         let share =
             Path::new(&character_sets).parent().context("mariadbd names no folder of character sets")?.to_owned();
-        Ok(Self { mariadbd: vec![mariadbd.into()], share, options: Vec::new() })
+        Ok(Self { mariadbd: vec![mariadbd.into()], share, options: Vec::new(), is_unprivileged: false })
     }
 
     /// A server in a folder of its own, run by the words of `mariadbd`.
@@ -40,7 +42,27 @@ impl Installation {
             option("lc-messages-dir", &share),
             option("character-sets-dir", &share.join("charsets")),
         ];
-        Ok(Self { mariadbd, share, options })
+        Ok(Self { mariadbd, share, options, is_unprivileged: false })
+    }
+
+    /// The same, but not as root: programs that it starts would drop root's rights, and then lack them in its folders.
+    pub fn unprivileged(mut self) -> Self {
+        if rustix::process::geteuid().is_root() {
+            let words =
+                ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--pdeathsig", "KILL", "--"];
+            self.mariadbd = words.into_iter().map(OsString::from).chain(self.mariadbd).collect();
+            self.is_unprivileged = true;
+        }
+        self
+    }
+
+    /// Gives a folder, with all in it, to whom the server runs as.
+    pub fn own(&self, folder: &Path) -> Result<()> {
+        if self.is_unprivileged {
+            let owner = format!("{NOBODY}:{NOBODY}");
+            run::quietly("chown", &cmd!("chown", "--recursive", owner, folder))?;
+        }
+        Ok(())
     }
 
     /// The version, such as `10.11.19-MariaDB`.
@@ -55,6 +77,7 @@ impl Installation {
     /// Makes a new data folder, with the system tables and a root account without a password.
     pub fn make_data_folder(&self, data: &Path, scratch: &Path) -> Result<()> {
         std::fs::create_dir(data).with_context(|| format!("creating {}", data.display()))?;
+        self.own(data)?;
         // What mariadb-install-db does; that script cannot run a server from another place.
         let mut sql = b"create database if not exists mysql;\nuse mysql;\nSET @auth_root_socket=NULL;\n".to_vec();
         for name in ["system_tables", "performance_tables", "system_tables_data"] {
@@ -75,7 +98,8 @@ impl Installation {
 
     fn words(&self, first: OsString) -> Vec<OsString> {
         // mariadbd refuses to run as root unless told to; here it runs in a private folder, as whoever we are.
-        let as_root = rustix::process::geteuid().is_root().then(|| "--user=root".into());
+        let is_root = rustix::process::geteuid().is_root() && !self.is_unprivileged;
+        let as_root = is_root.then(|| "--user=root".into());
         let words = self.mariadbd.iter().cloned().chain([first]);
         words.chain(self.options.iter().cloned()).chain(as_root).collect()
     }
@@ -109,6 +133,9 @@ fn option(name: &str, value: &Path) -> OsString {
     option.push(value);
     option
 }
+
+/// The user and the group that own nothing.
+const NOBODY: &str = "65534";
 
 #[cfg(test)]
 mod tests {

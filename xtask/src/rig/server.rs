@@ -1,6 +1,7 @@
 //! A private MariaDB server in a folder of its own: a socket, no network, no option file of the machine.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -26,8 +27,27 @@ impl Home {
     /// Makes a new data folder in `folder`, and a plugin folder with the plugin in it.
     pub fn new(installation: Installation, folder: &Path, plugin: &Path) -> Result<Self> {
         let home = Self::without_data(installation, folder, plugin)?;
-        home.installation.make_data_folder(&home.data(), &folder.join("tmp"))?;
+        home.make_data()?;
         Ok(home)
+    }
+
+    /// Makes a new data folder, where there is none.
+    pub fn make_data(&self) -> Result<()> {
+        self.installation.make_data_folder(&self.data(), &self.folder.join("tmp"))
+    }
+
+    /// Makes an empty folder of the data folder.
+    pub fn empty_data(&self) -> Result<()> {
+        self.installation.own(&paths::emptied(&self.data())?)
+    }
+
+    /// Copies files into the data folder, for the server's user.
+    pub fn add_files(&self, files: &[PathBuf]) -> Result<()> {
+        for file in files {
+            let name = file.file_name().with_context(|| format!("{} is no file", file.display()))?;
+            std::fs::copy(file, self.data().join(name)).with_context(|| format!("copying {}", file.display()))?;
+        }
+        self.installation.own(&self.data())
     }
 
     /// The same, whose data folder comes from elsewhere.
@@ -39,6 +59,7 @@ impl Home {
         }
         std::fs::copy(plugin, home.folder.join("plugin/aws_key_management.so"))
             .with_context(|| format!("copying {}", plugin.display()))?;
+        home.installation.own(folder)?;
         Ok(home)
     }
 
@@ -83,6 +104,25 @@ impl Home {
     /// Starts a server with `options`, lines of a my.cnf, and waits until it takes connections. `environment` is its
     /// whole environment; without one it inherits ours.
     pub fn start(&self, options: &str, environment: Option<&Environment>) -> Result<Server<'_>> {
+        let process = self.begin(options, environment)?;
+        interrupt::wait_for("mariadbd gets ready", START_PATIENCE, || {
+            if self.log_text().contains("ready for connections") {
+                return Ok(Some(()));
+            }
+            match process.ended()? {
+                Some(status) => bail!("mariadbd did not start ({status})"),
+                None => Ok(None),
+            }
+        })?;
+        Ok(Server { home: self, process })
+    }
+
+    /// Starts a server that ends by itself, and waits for that.
+    pub fn run(&self, options: &str, environment: &Environment) -> Result<ExitStatus> {
+        self.begin(options, Some(environment))?.wait(|| Ok(()))
+    }
+
+    fn begin(&self, options: &str, environment: Option<&Environment>) -> Result<Process> {
         let folder = self.folder.display();
         let own = format!(
             "[mariadbd]\ndatadir = {folder}/data\nsocket = {folder}/socket\npid_file = {folder}/pid\n\
@@ -95,17 +135,7 @@ impl Home {
             Some(environment) => command.full_env(environment.iter().cloned()),
             None => command,
         };
-        let process = Process::start("mariadbd", &command.stderr_to_stdout().stdout_path(self.log()))?;
-        interrupt::wait_for("mariadbd gets ready", START_PATIENCE, || {
-            if self.log_text().contains("ready for connections") {
-                return Ok(Some(()));
-            }
-            match process.ended()? {
-                Some(status) => bail!("mariadbd did not start ({status})"),
-                None => Ok(None),
-            }
-        })?;
-        Ok(Server { home: self, process })
+        Process::start("mariadbd", &command.stderr_to_stdout().stdout_path(self.log()))
     }
 
     fn log(&self) -> PathBuf {

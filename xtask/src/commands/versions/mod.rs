@@ -30,7 +30,7 @@ fn try_in(release: &Release, plugin: &Path) -> Result<()> {
     Rig::of(installation, plugin)?.run(|rig| exercise(rig, release))?;
     let codename = release.codename;
     terminal::detail(format_args!(
-        "MariaDB {version} ({codename}): loads the plugin, encrypts, rotates, reads back; mariadb-backup is known as such"
+        "MariaDB {version} ({codename}): loads the plugin, encrypts, rotates, reads back; mariadb-backup and --wsrep_recover are known as such"
     ));
     Ok(())
 }
@@ -65,7 +65,31 @@ fn exercise(rig: &Rig, release: &Release) -> Result<()> {
     );
     check_keys_in_sql(rig, &server)?;
     check_roles(rig, release)?;
-    server.stop()
+    server.stop()?;
+    check_recovery(rig)
+}
+
+/// A server with `--wsrep_recover` is known as such: it makes no key, not even where there is nothing, and says its position.
+fn check_recovery(rig: &Rig) -> Result<()> {
+    let recover = |expected: &str| {
+        let options = format!("{}\n{}\ninnodb_encrypt_log = ON\nwsrep_recover", rig::LOAD, rig.kms.variables());
+        let status = rig.home.run(&options, &rig.environment())?;
+        let log = rig.home.log_text();
+        ensure!(status.success(), "--wsrep_recover ended with {status}");
+        ensure!(log.contains("New keys: none with --wsrep_recover"), "the plugin does not know --wsrep_recover");
+        ensure!(log.contains(expected), "with --wsrep_recover, the log does not say: {expected}");
+        paths::names_in(&rig.home.data())
+    };
+    let data = rig.home.data();
+    let keys = |names: &[String]| names.iter().filter(|name| name.contains("aws-kms-key")).count();
+    let before = keys(&paths::names_in(&data)?);
+    let after = keys(&recover("aws_key_management: loaded ")?);
+    ensure!(after == before, "--wsrep_recover has made {after} files of {before}");
+    std::fs::remove_dir_all(&data)?;
+    rig.home.empty_data()?;
+    let made = recover("WSREP: Recovered position: 00000000-0000-0000-0000-000000000000:-1\n")?;
+    ensure!(keys(&made) == 0 && !made.iter().any(|name| name.starts_with("ib")), "--wsrep_recover has made {made:?}");
+    Ok(())
 }
 
 /// The status variables are shown by all that shows them, with the number of keys that have a file and `rotations`, and FLUSH
