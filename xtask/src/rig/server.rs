@@ -194,6 +194,6 @@ impl Server<'_> {
     }
 }
 
-const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_PATIENCE: Duration = Duration::from_secs(180);
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 const TAIL_LINES: usize = 25;

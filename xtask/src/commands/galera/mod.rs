@@ -25,7 +25,7 @@ pub fn run(tally: &mut Tally) -> Result<()> {
         let second = Home::without_data(installation()?, &folder, &plugin)?;
         second.empty_data()?;
         let nodes = Cluster {
-            first: Node::new(rig, &rig.home, "first", "AKIAFIRST")?,
+            first: Node::new(rig, &rig.home, node::FIRST, "AKIAFIRST")?,
             second: Node::new(rig, &second, "second", "AKIASECOND")?,
             rig,
         };

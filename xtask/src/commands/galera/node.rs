@@ -114,6 +114,8 @@ impl<'a> Node<'a> {
         Ok(())
     }
 
+    /// The first node is a majority by itself (`pc.weight`): otherwise it stops serving when the second one ends without having
+    /// left, as one does that is refused.
     fn options(&self, start: Start<'_>, more: &str) -> String {
         let Ports { group, incremental_transfer, state_transfer } = self.ports;
         let plugin = self.rig.kms.variables();
@@ -129,9 +131,10 @@ impl<'a> Node<'a> {
              wsrep_cluster_address = {address}\nwsrep_node_name = {name}\nwsrep_node_address = 127.0.0.1:{group}\n\
              wsrep_sst_receive_address = 127.0.0.1:{state_transfer}\nwsrep_sst_method = {method}\nwsrep_sst_auth = root:\n\
              wsrep_provider_options = \"gmcast.listen_addr=tcp://127.0.0.1:{group};\
-             ist.recv_addr=127.0.0.1:{incremental_transfer};gcache.size=8M\"\n{more}\n[sst]\nsst-syslog = -1",
+             ist.recv_addr=127.0.0.1:{incremental_transfer};gcache.size=8M;pc.weight={weight}\"\n{more}\n[sst]\nsst-syslog = -1",
             load = rig::LOAD,
             name = self.name,
+            weight = if self.name == FIRST { 2 } else { 1 },
         )
     }
 
@@ -165,6 +168,9 @@ innodb_log_file_size = 16M
 innodb_buffer_pool_dump_at_shutdown = OFF
 binlog_format = ROW
 skip_stack_trace";
+
+/// The name of the node that begins the cluster.
+pub const FIRST: &str = "first";
 
 /// Where Debian's package galera-4 puts it.
 const PROVIDER: &str = "/usr/lib/galera/libgalera_smm.so";
