@@ -46,7 +46,7 @@ fn first_version(files: &KeyFiles, id: KeyId) -> Result<KeyVersion, KeyStoreErro
         return Err(KeyStoreError::Exists(files.path_of(KeyName { id, version: *version })));
     }
     // A key that was here once and has no files now is lost, until they are restored.
-    match files.highest_recorded(id).map(|version| KeyName { id, version }) {
+    match files.highest_recorded(id).max(files.highest_in_folder(id)?).map(|version| KeyName { id, version }) {
         Some(lost) => Err(KeyStoreError::Gone(lost, files.path_of(lost))),
         None => Ok(KeyVersion::FIRST),
     }

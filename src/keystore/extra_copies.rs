@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::background::Job;
-use super::files::Entry;
+use super::files::{Adding, Entry};
 use super::{DataKey, ExtraMasterKeys, KeyName, KeyStore, KeyStoreError, MasterKeysOfIds, rewrap};
 use crate::kms::{MasterKeyId, WrappedKey};
 use crate::waits;
@@ -68,6 +68,9 @@ impl Job for MakeExtraCopies {
             self.under = under;
         }
         let missing = self.missing();
+        if !missing.is_empty() {
+            store.figures.readiness().set_has_all_copies(false);
+        }
         let are_all_there = self.make(&missing, now);
         if !missing.is_empty() {
             store.note_copies();
@@ -123,7 +126,7 @@ impl MakeExtraCopies {
                 return false;
             }
             are_all_there &= failed.is_none();
-            self.note(key, failed, now);
+            self.note(key, failed, now.max(Instant::now()));
         }
         are_all_there
     }
@@ -149,10 +152,10 @@ impl MakeExtraCopies {
                     }
                 }
             }
-            if let Some((name, _)) = made.first()
-                && let Err(error) = self.store.write_copies(&made)
-            {
-                return Some((*name, error));
+            match (made.first(), self.store.write_copies(&made)) {
+                (Some((name, _)), Err(error)) => return Some((*name, error)),
+                (_, Ok(failed)) => last_failure = failed.or(last_failure),
+                (None, Err(_)) => {}
             }
         }
         last_failure
@@ -193,17 +196,29 @@ impl KeyStore {
         Ok(Copy { wrapped, entry })
     }
 
-    /// Under one lock of the folder, which the number of copies keeps short.
-    fn write_copies(&self, made: &[(KeyName, Copy)]) -> Result<(), KeyStoreError> {
+    /// Under one lock of the folder, which the number of copies keeps short. Fails if that cannot be had. One that cannot be
+    /// written, which is answered, keeps no other from it.
+    fn write_copies(&self, made: &[(KeyName, Copy)]) -> Result<Option<(KeyName, KeyStoreError)>, KeyStoreError> {
+        if made.is_empty() {
+            return Ok(None);
+        }
         let adding = self.files.begin_adding()?;
-        for (name, Copy { wrapped, entry }) in made {
-            // The manifest on the disk was asked anew: it may know another key, or one that is not to be trusted.
-            self.files.check(entry)?;
-            let wanted = self.new_keys.extra_master_keys_of(name.id);
-            let is_wanted = wanted.iter().any(|key| Some(key) == wrapped.master_key());
-            if is_wanted && self.files.is_trusted(*name) != Some(false) {
-                adding.add_extra_copies(*name, entry.algorithm(), std::slice::from_ref(wrapped))?;
-            }
+        let written = made.iter().map(|(name, copy)| (*name, self.write_copy(&adding, *name, copy)));
+        Ok(written.filter_map(|(name, written)| Some((name, written.err()?))).last())
+    }
+
+    fn write_copy(
+        &self,
+        adding: &Adding<'_>,
+        name: KeyName,
+        Copy { wrapped, entry }: &Copy,
+    ) -> Result<(), KeyStoreError> {
+        // The manifest on the disk was asked anew: it may know another key, or one that is not to be trusted.
+        self.files.check(entry)?;
+        let wanted = self.new_keys.extra_master_keys_of(name.id);
+        let is_wanted = wanted.iter().any(|key| Some(key) == wrapped.master_key());
+        if is_wanted && self.files.is_trusted(name) != Some(false) {
+            adding.add_extra_copies(name, entry.algorithm(), std::slice::from_ref(wrapped))?;
         }
         Ok(())
     }

@@ -105,7 +105,7 @@ impl Findings {
             let names: BTreeSet<KeyName> = verified.iter().map(|verified| verified.name).collect();
             state.keep_only(|name| names.contains(name));
         }
-        state.take_copies(&verified);
+        state.take_copies(&verified, scope.is_all);
         let (mut without_answer, mut has_answer) = (false, false);
         for Verified { name, master_key, verdict, .. } in verified {
             let about = match &verdict {
@@ -229,18 +229,18 @@ impl State {
         self.bad_copies.retain(|(name, _), _| is_needed(name));
     }
 
-    fn take_copies(&mut self, verified: &[Verified]) {
+    fn take_copies(&mut self, verified: &[Verified], is_all: bool) {
         let (mut with_answer, mut without_answer) = (BTreeSet::new(), BTreeMap::new());
         for (name, copies) in verified.iter().filter_map(|verified| Some((verified.name, verified.copies.as_ref()?))) {
-            let is_there = |arn: &String| copies.iter().any(|copy| copy.master_key == *arn);
-            let is_silent = |arn: &String| self.extra_without_answer.contains_key(arn);
-            self.bad_copies.retain(|(of, arn), _| *of != name || (!is_there(arn) && is_silent(arn)));
+            let is_undecided = |arn: &String| copies.iter().any(|copy| copy.master_key == *arn && copy.is_undecided());
+            self.bad_copies.retain(|(of, arn), _| *of != name || is_undecided(arn));
             for CheckedCopy { master_key, failed } in copies {
                 match failed {
                     Some(CopyFailure::Kms(error)) if About::of_class(error.class) == About::NoAnswer => {
                         without_answer.insert(master_key.clone(), (name, error.clone()));
                         continue;
                     }
+                    Some(CopyFailure::NotAsked) => continue,
                     Some(failure) => {
                         self.bad_copies.insert((name, master_key.clone()), Trouble::of_copy(failure));
                     }
@@ -249,7 +249,9 @@ impl State {
                 with_answer.insert(master_key);
             }
         }
-        self.extra_without_answer.retain(|arn, _| !with_answer.contains(arn));
+        // One that wraps no copy any more is of no account.
+        let is_in_use = |arn: &String| !is_all || without_answer.contains_key(arn);
+        self.extra_without_answer.retain(|arn, _| !with_answer.contains(arn) && is_in_use(arn));
         for (arn, (name, error)) in without_answer {
             let rounds = self.extra_without_answer.entry(arn.clone()).or_default();
             *rounds += 1;
@@ -267,7 +269,14 @@ impl State {
         };
         let begins = now.iter().filter(is_news);
         let begins = begins.map(|(problem, trouble)| News::Begins(problem.clone(), trouble.clone()));
-        let over = self.told.keys().filter(|problem| !now.contains_key(problem)).cloned().map(News::IsOver);
+        // What has got worse is not over.
+        let is_worse = |problem: &Problem| match problem {
+            Problem::Copies(arn) => now.contains_key(&Problem::MasterKey(arn.clone())),
+            Problem::CopiedFile(name) => now.contains_key(&Problem::File(*name)),
+            _ => false,
+        };
+        let over = self.told.keys().filter(|problem| !now.contains_key(problem) && !is_worse(problem));
+        let over = over.cloned().map(News::IsOver);
         let news = begins.chain(over).collect();
         self.told = now;
         news
@@ -320,7 +329,7 @@ impl Trouble {
     fn of_copy(failure: &CopyFailure) -> Self {
         match failure {
             CopyFailure::Kms(error) => Self::of_kms(error),
-            CopyFailure::OtherKey => {
+            CopyFailure::OtherKey | CopyFailure::NotAsked => {
                 let text = "They hold another key, or none".to_owned();
                 Self { kind: text.clone(), text, is_of_kms: false, has_copy: false }
             }

@@ -162,7 +162,11 @@ pub fn ask_copies(
     let (known, mut lost): (Vec<_>, Vec<_>) = unread.into_iter().partition(|key| files.is_recorded(key.name));
     let lacking = known.into_iter().map(|key| Lacking { name: key.name, key, passing: None }).collect();
     let (found, not_found) = copies::unwrap(files, kms, &copies, lacking, deadline);
-    lost.extend(not_found.into_iter().map(|lacking| lacking.key));
+    // As long as a copy may answer later, the key is not lost.
+    lost.extend(not_found.into_iter().map(|Lacking { name, key, passing }| UnreadKey {
+        name,
+        error: passing.map_or(key.error, |error| KeyStoreError::Kms(name, error)),
+    }));
     let unwrapped = found.into_iter().map(|FromCopy { key: UnreadKey { name, error }, plain, copy }| {
         let reason = error.without_remedy();
         let reason = reason.strip_prefix(&format!("{name}: ")).unwrap_or(&reason).to_owned();
@@ -219,7 +223,9 @@ pub fn check(files: &KeyFiles, unwrapped: &Unwrapped<'_>, now: SystemTime) -> Re
     }
     let known = files.entry(name).filter(|_| instead_of.is_some());
     let contents = match stored {
-        Some(stored) => &stored.contents[..],
+        Some(stored) if instead_of.is_none() => &stored.contents[..],
+        // Nobody has unwrapped what is in the file: the manifest is not to vouch for it, nor to say by what it is wrapped.
+        Some(_) => &[],
         None if known.is_some() => &[],
         None => return Err(KeyStoreError::Gone(name, files.path_of(name))),
     };

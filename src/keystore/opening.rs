@@ -181,6 +181,7 @@ impl KeyStore {
         messages.left_behind(&survey);
         let adoption = self.adopt(&configured, &mut report, &survey.left_behind);
         start::check_any_is_usable(files, &survey, &report)?;
+        messages.copies_of_unknown(&survey.unknown_copies);
         if survey.present.is_empty() && survey.copied.is_empty() {
             return Ok(());
         }

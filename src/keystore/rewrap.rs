@@ -26,6 +26,8 @@ pub struct Rewrapped {
     pub encryption_context: EncryptionContext,
     /// The ARN of the master key that wrapped it before, as far as it is known.
     pub before: Option<String>,
+    /// Why its copies are not as they are to be. That keeps no key file from being wrapped anew.
+    pub copies_not_written: Option<KeyStoreError>,
 }
 
 /// A key version that KMS has wrapped anew, and proven. Nothing is written yet.
@@ -109,18 +111,25 @@ impl Wrapped {
         check_is_accepted(files, name)?;
         let before = files.master_key(name);
         // Copies that are there come first: whenever this stops, the key can be unwrapped as before, or anew.
-        if !copies.is_empty() {
-            adding.add_extra_copies(name, entry.algorithm(), &copies)?;
-        }
+        let added = match copies.is_empty() {
+            true => Ok(()),
+            false => adding.add_extra_copies(name, entry.algorithm(), &copies),
+        };
         let is_older_kept = adding.replace(name, held.as_deref(), &contents)?;
-        if has_all_copies {
-            adding.replace_extra_copies(name, entry.algorithm(), &copies)?;
-        }
+        let written = match added {
+            Ok(()) if has_all_copies => adding.replace_extra_copies(name, entry.algorithm(), &copies),
+            added => added,
+        };
         let former = match is_older_kept {
             true => files.entry(name).and_then(|entry| entry.former_master_key().map(str::to_owned)),
             false => before.clone(),
         };
-        Ok(Rewrapped { entry: entry.with_former_master_key(former), encryption_context, before })
+        Ok(Rewrapped {
+            entry: entry.with_former_master_key(former),
+            encryption_context,
+            before,
+            copies_not_written: written.err(),
+        })
     }
 }
 
@@ -204,7 +213,7 @@ impl Rewrap<'_> {
         for made in copies.iter().filter_map(WrappedKey::master_key) {
             self.failed_copies.remove(made);
         }
-        for (extra, error) in without_copy {
+        for (extra, error) in without_copy.iter().filter(|_| !waits::must_end()) {
             let failed = self.failed_copies.entry(extra.clone()).or_default();
             *failed += 1;
             if *failed == 1 {
@@ -220,7 +229,11 @@ impl Rewrap<'_> {
         let (mut recorded, mut recorded_at) = (done.len(), Instant::now());
         let take = || Ok((files.begin_adding()?, ()));
         in_groups::store_all(group, self.longest_hold, &mut self.tries, take, |adding, (), _, wrapped| {
-            done.push(wrapped.write(files, adding)?);
+            let rewrapped = self.store.still_wanted(wrapped).write(files, adding)?;
+            if let Some(error) = &rewrapped.copies_not_written {
+                self.store.messages.copies_not_written(rewrapped.entry.name, error);
+            }
+            done.push(rewrapped);
             // A start after a crash finds in the manifest where each key file is to be unwrapped, but for the last few.
             if recorded_at.elapsed() >= self.longest_hold / 2 {
                 self.store.record_rewrapped(&done[recorded..], || Ok(adding));
@@ -282,6 +295,13 @@ impl KeyStore {
             }
             error => error,
         })
+    }
+
+    /// Without copies under master keys that are not to wrap any since KMS was asked.
+    fn still_wanted(&self, mut wrapped: Wrapped) -> Wrapped {
+        let wanted = self.new_keys.extra_master_keys_of(wrapped.name.id);
+        wrapped.copies.retain(|copy| copy.master_key().is_some_and(|master_key| wanted.contains(master_key)));
+        wrapped
     }
 
     /// At a good start, what was kept of before a re-wrap is of no use any more: the key files themselves have proven good.

@@ -46,10 +46,10 @@ pub fn create_beside(
 /// The highest version that was ever used, as far as the table, the folder and the manifest know: a file that cannot be
 /// used, or is gone, still holds its number.
 pub fn highest_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
-    highest_beside(files, published, files.versions(id)?.last().copied(), id)
+    highest_beside(files, published, files.highest_in_folder(id)?, id)
 }
 
-/// The version after the highest that was ever used, of which `in_folder` is the highest that has a file.
+/// The version after the highest that was ever used, of which `in_folder` is the highest that has a file, or another copy.
 pub fn version_after(
     files: &KeyFiles,
     published: &PublishedKeys,
@@ -70,7 +70,7 @@ fn highest_beside(
 }
 
 fn next_version(files: &KeyFiles, published: &PublishedKeys, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
-    version_after(files, published, files.versions(id)?.last().copied(), id)
+    version_after(files, published, files.highest_in_folder(id)?, id)
 }
 
 impl KeyStore {

@@ -37,7 +37,7 @@ pub struct Rotation<'a> {
     longest_hold: Duration,
 }
 
-/// The highest version of each key that has a file.
+/// The highest version of each key that has a file, or another copy.
 type InFolder = BTreeMap<KeyId, KeyVersion>;
 
 impl<'a> Rotation<'a> {
@@ -144,7 +144,7 @@ fn next_version(
 
 fn in_folder(files: &KeyFiles) -> Result<InFolder, KeyStoreError> {
     // In order, so the highest comes last.
-    Ok(files.present()?.into_iter().map(|name| (name.id, name.version)).collect())
+    Ok(files.in_use()?.into_iter().map(|name| (name.id, name.version)).collect())
 }
 
 impl KeyStore {

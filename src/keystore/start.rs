@@ -1,6 +1,7 @@
 //! What happens once, before the first look-up: all key files are read and all keys unwrapped. Publishes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::files::{Entry, KeyFiles, StoredKey};
@@ -17,6 +18,8 @@ pub struct Survey {
     pub present: Vec<KeyName>,
     /// What the manifest knows of and has no key file, but another copy.
     pub copied: Vec<KeyName>,
+    /// Files with copies of versions that have no key file, and that the manifest does not know.
+    pub unknown_copies: Vec<PathBuf>,
     /// What the manifest knows of, but the folder does not hold, in order.
     pub missing: Vec<KeyName>,
     /// What is missing too, but was left behind when the datadir was copied, and is not needed. Marked as such.
@@ -63,14 +66,19 @@ pub fn survey(files: &KeyFiles) -> Result<Survey, KeyStoreError> {
     let present = files.present()?;
     let mut missing = files.recorded();
     missing.retain(|name| present.binary_search(name).is_err());
+    let with_copies = files.with_copies()?;
     let mut left_behind = files.left_behind(&missing, &present);
+    // Whoever has copied the folder has copied its copies, so it was there.
+    left_behind.retain(|entry| !with_copies.contains(&entry.name));
     // In the same order.
     missing.retain(|name| left_behind.binary_search_by_key(name, |entry| entry.name).is_err());
-    let with_copies = if missing.is_empty() { BTreeSet::new() } else { files.with_copies()? };
+    let is_unknown = |name: &&KeyName| present.binary_search(name).is_err() && !files.is_recorded(**name);
+    let unknown = with_copies.iter().filter(is_unknown).map(|name| files.path_of_copy(*name));
+    let unknown_copies = unknown.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     let copied = missing.extract_if(.., |name| with_copies.contains(name)).collect();
     let has_newly_left_behind = left_behind.iter().any(|entry| !entry.is_left_behind);
     left_behind.iter_mut().for_each(|entry| entry.is_left_behind = true);
-    Ok(Survey { present, copied, missing, left_behind, has_newly_left_behind })
+    Ok(Survey { present, copied, unknown_copies, missing, left_behind, has_newly_left_behind })
 }
 
 /// Loads key files. What a key's failure means, its class says: see [`AtStart`]. What is waited for is tried again until

@@ -39,6 +39,8 @@ pub enum CopyFailure {
     Kms(KmsError),
     /// It holds another key.
     OtherKey,
+    /// Nothing was found out: others under the same master key have failed.
+    NotAsked,
 }
 
 /// Whether a start would find a key version.
@@ -110,13 +112,17 @@ fn check_copies(
     deadline: Instant,
     is_worth_asking: &dyn Fn(&str) -> bool,
 ) -> BTreeMap<KeyName, Vec<CheckedCopy>> {
+    let mut checked: BTreeMap<KeyName, Vec<CheckedCopy>> = BTreeMap::new();
     let mut of_master_keys: BTreeMap<String, Vec<(KeyName, KeyFile)>> = BTreeMap::new();
     for (name, copy) in copies::under_extra_master_keys(files, names) {
-        if let Some(arn) = copy.wrapped.master_key().map(ToString::to_string).filter(|arn| is_worth_asking(arn)) {
+        let Some(arn) = copy.wrapped.master_key().map(ToString::to_string) else { continue };
+        if is_worth_asking(&arn) {
             of_master_keys.entry(arn).or_default().push((name, copy));
+        } else {
+            let copy = CheckedCopy { master_key: arn, failed: Some(CopyFailure::NotAsked) };
+            checked.entry(name).or_default().push(copy);
         }
     }
-    let mut checked: BTreeMap<KeyName, Vec<CheckedCopy>> = BTreeMap::new();
     let mut rounds = of_master_keys.len();
     for (master_key, copies) in of_master_keys {
         let wrapped: Vec<WrappedKey> = copies.iter().map(|(_, copy)| copy.wrapped.clone()).collect();
@@ -191,6 +197,17 @@ impl Verified {
     /// What came of a version whose copies were not checked.
     pub fn new(name: KeyName, master_key: Option<String>, verdict: Verdict) -> Self {
         Self { name, master_key, verdict, copies: None }
+    }
+}
+
+impl CheckedCopy {
+    /// Whether nothing was found out.
+    pub fn is_undecided(&self) -> bool {
+        match &self.failed {
+            Some(CopyFailure::Kms(error)) => About::of_class(error.class) == About::NoAnswer,
+            Some(CopyFailure::NotAsked) => true,
+            Some(CopyFailure::OtherKey) | None => false,
+        }
     }
 }
 

@@ -225,6 +225,11 @@ impl KeyStore {
         });
         let news = self.findings.verified(verified, scope, is_known);
         self.tell_restart(&news, scope.is_all && all_were_asked);
+        if scope.is_all {
+            // A file with copies that is gone is made anew.
+            self.copies_changed.fetch_add(1, Ordering::Relaxed);
+            self.bell.ring();
+        }
     }
 
     pub(super) fn take_asked(&self, asked: Vec<(String, Result<(), KmsError>)>) {

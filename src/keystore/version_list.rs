@@ -167,9 +167,10 @@ impl VersionState {
         match failed {
             _ if is_loaded && is_trusted => Self::Ok,
             _ if is_loaded => Self::NotTrusted,
-            _ if entry.is_some_and(|entry| entry.is_left_behind) => Self::LeftBehind,
+            // Also if it was left behind as far as could be told: somebody has asked for it.
             Some(failed) if failed.is_missing => Self::Missing,
             Some(_) => Self::Failed,
+            None if entry.is_some_and(|entry| entry.is_left_behind) => Self::LeftBehind,
             None => Self::NotLoaded,
         }
     }

@@ -167,15 +167,22 @@ impl KeyFolder {
         self.sync_paths(&paths)
     }
 
-    /// The same for whatever there is of the files of keys that were loaded from a copy.
+    /// The same for the copies of keys that were loaded from one. One that cannot be opened was none of them.
     pub fn sync_copies(&self, names: &[KeyName]) -> Vec<(KeyName, KeyStoreError)> {
         let mut paths = Vec::new();
         for name in names {
-            let files = [name.file_name(), name.file_name_extra(), name.file_name_before_rewrap()];
+            let files = [name.file_name_extra(), name.file_name_before_rewrap()];
             let files = files.iter().flat_map(|file| self.folders().map(move |folder| folder.join(file)));
-            paths.extend(files.filter(|path| self.disk.kind(path).is_ok()).map(|path| (*name, path)));
+            let is_file = |path: &PathBuf| matches!(self.disk.kind(path), Ok(Kind::File { .. }));
+            paths.extend(files.filter(is_file).map(|path| (*name, path)));
         }
-        self.sync_paths(&paths)
+        let mut failures = self.sync_paths(&paths);
+        let may_not_open = |error: &KeyStoreError| match error {
+            KeyStoreError::Io { error, .. } => error.kind() == io::ErrorKind::PermissionDenied,
+            _ => false,
+        };
+        failures.retain(|(_, error)| !may_not_open(error));
+        failures
     }
 
     fn sync_paths(&self, named: &[(KeyName, PathBuf)]) -> Vec<(KeyName, KeyStoreError)> {

@@ -82,9 +82,7 @@ impl Manifest {
 
     /// Puts a damaged manifest aside, for a person to look at.
     pub(super) fn put_aside(folder: &KeyFolder) -> Result<(), KeyStoreError> {
-        folder
-            .rename_document(FILE_NAME, DAMAGED_FILE_NAME)
-            .map_err(|error| failed("put aside the damaged manifest", folder, error))
+        folder.move_aside(FILE_NAME, DAMAGED_FILE_NAME).map(drop)
     }
 
     /// Adds an entry, or replaces it.
@@ -115,8 +113,8 @@ impl Manifest {
     /// An entry that cannot be read may still say which key it is about.
     fn has_unreadable_of_another_key(&self, found: &Entry) -> bool {
         let of_version = self.unreadable.iter().filter(|unreadable| name_in(unreadable) == Some(found.name));
-        let mut checks = of_version.filter_map(|unreadable| unreadable.get("key_check")?.as_str());
-        checks.any(|check| check != found.key_check)
+        let checks: Vec<&str> = of_version.filter_map(|unreadable| unreadable.get("key_check")?.as_str()).collect();
+        !checks.is_empty() && !checks.contains(&found.key_check.as_str())
     }
 
     /// Whether it was copied here, and not written since.

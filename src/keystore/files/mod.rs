@@ -127,6 +127,18 @@ impl KeyFiles {
         self.folder.versions(id)
     }
 
+    /// All versions that have a file, or another copy, in order: their numbers are used.
+    pub fn in_use(&self) -> Result<Vec<KeyName>, KeyStoreError> {
+        self.folder.names_of(|name| {
+            KeyName::parse(name).or_else(|| KeyName::parse_extra(name)).or_else(|| KeyName::parse_before_rewrap(name))
+        })
+    }
+
+    /// The highest version of one key that has a file, or another copy.
+    pub fn highest_in_folder(&self, id: KeyId) -> Result<Option<KeyVersion>, KeyStoreError> {
+        Ok(self.in_use()?.into_iter().filter(|name| name.id == id).map(|name| name.version).max())
+    }
+
     /// All key versions that were ever here and are not retired, as far as the manifest knows, in order.
     pub fn recorded(&self) -> Vec<KeyName> {
         self.inventory.names(false)
@@ -222,7 +234,8 @@ impl KeyFiles {
 
     /// The versions of which there may be other copies than the key file, in order.
     pub fn with_copies(&self) -> Result<BTreeSet<KeyName>, KeyStoreError> {
-        Ok(self.folder.with_extra_copies()?.into_iter().chain(self.kept_before_rewrap()?).collect())
+        let is_copy = |name: &str| KeyName::parse_extra(name).or_else(|| KeyName::parse_before_rewrap(name));
+        Ok(self.folder.names_of(is_copy)?.into_iter().collect())
     }
 
     /// The versions of which there may be copies under extra master keys, in order.

@@ -55,7 +55,7 @@ impl FoundFolders {
             OnDisk::Damaged(reason) => (remains(&contents), WholeManifest::Damaged(reason)),
             OnDisk::Newer(format) => (Manifest::default(), WholeManifest::Newer(format)),
             OnDisk::Missing => {
-                let remains = remains(&read(&folder, DAMAGED_FILE_NAME)?);
+                let remains = remains(&last_put_aside(&folder)?);
                 let is_put_aside = remains != Manifest::default();
                 (remains, WholeManifest::Missing { is_put_aside })
             }
@@ -231,13 +231,25 @@ impl KeyFolder {
     }
 
     /// Gives what is no file another name, which nothing has.
-    fn move_aside(&self, file_name: &str, to: &str) -> Result<String, KeyStoreError> {
+    pub(super) fn move_aside(&self, file_name: &str, to: &str) -> Result<String, KeyStoreError> {
         let is_free = |name: &String| matches!(self.read_document(name), Ok(Document::Missing));
         let to = names_like(to).find(is_free).ok_or_else(|| no_name_left(self, to))?;
         self.rename_document(file_name, &to)
             .map_err(|error| failed("move aside", &self.path.join(file_name), error))?;
         Ok(to)
     }
+}
+
+/// The one with the highest number.
+fn last_put_aside(folder: &KeyFolder) -> Result<Option<Vec<u8>>, KeyStoreError> {
+    let mut last = None;
+    for name in names_like(DAMAGED_FILE_NAME) {
+        match read(folder, &name)? {
+            Some(contents) => last = Some(contents),
+            None => break,
+        }
+    }
+    Ok(last)
 }
 
 fn names_like(file_name: &str) -> impl Iterator<Item = String> {

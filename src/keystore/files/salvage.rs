@@ -50,7 +50,7 @@ fn add(manifest: &mut Manifest, contradicted: &mut BTreeSet<KeyName>, value: Val
         _ => return manifest.unreadable.push(value),
     };
     if contradicted.contains(&name) || !is_digest(&entry.file_sha256, 64) || !is_digest(&entry.key_check, 16) {
-        return manifest.unreadable.push(value);
+        return manifest.unreadable.push(unusable(name, value));
     }
     // A field that is not known may be a damaged mark.
     let is_trusted = entry.is_trusted && entry.other.is_empty();
@@ -61,12 +61,24 @@ fn add(manifest: &mut Manifest, contradicted: &mut BTreeSet<KeyName>, value: Val
         }
         Some(before) => {
             // To a Value, this cannot fail.
-            manifest.unreadable.extend(serde_json::to_value(Row::from(&*before)).ok());
-            manifest.unreadable.push(value);
+            manifest.unreadable.extend(serde_json::to_value(Row::from(&*before)).ok().map(|row| unusable(name, row)));
+            manifest.unreadable.push(unusable(name, value));
             manifest.entries.remove(&name);
             contradicted.insert(name);
         }
     }
+}
+
+/// What is not to be used stays in the manifest, but as no entry that the next start would take for a good one. Which key it is
+/// about, it still tells, if it does.
+fn unusable(name: KeyName, value: Value) -> Value {
+    let check =
+        value.get("key_check").filter(|check| check.as_str().is_some_and(|check| is_digest(check, 16))).cloned();
+    let mut kept = json!({"key_id": name.id.value(), "key_version": name.version.value(), "damaged": value});
+    if let (Some(kept), Some(check)) = (kept.as_object_mut(), check) {
+        kept.insert("key_check".to_owned(), check);
+    }
+    kept
 }
 
 /// The entry of a key file that was proven, in place of one that cannot be read: what can be read of that is kept.

@@ -92,8 +92,8 @@ impl Messages {
         if survey.has_newly_left_behind {
             let names: Vec<String> = survey.left_behind.iter().map(|entry| entry.name.to_string()).collect();
             self.0.note(&format!(
-                "these key files were copied here without {}, made when the copy was taken, so no data in it needs that. Its \
-                 number is not used again",
+                "these key files were copied here without {}: made when the copy was taken, as far as can be told, so that no data \
+                 in it needs that. If a table is called corrupted, restore the file. Its number is not used again",
                 names.join(", ")
             ));
         }

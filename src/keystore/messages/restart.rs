@@ -74,7 +74,7 @@ impl Messages {
                 master_key(arn.as_deref())
             )),
             Problem::Extra(arn) => self.0.warning(&format!(
-                "copies of keys under the extra master key {arn} are of no use any more. The key files are as they should be. SET \
+                "copies of keys under the extra master key {arn} cannot be used. SET \
                  GLOBAL aws_key_management_rewrap_key = -1 makes the copies anew, once the master key works. {why}"
             )),
             Problem::NewKeys(name) => {
@@ -114,6 +114,9 @@ pub fn verified_text(verified: &Verified) -> String {
     let bad = copies.iter().flatten().filter_map(|copy| Some((&copy.master_key, copy.failed.as_ref()?)));
     let bad = bad.map(|(arn, failure)| match failure {
         CopyFailure::Kms(error) => format!("; its copy under the extra master key {arn} is of no use: {error}"),
+        CopyFailure::NotAsked => {
+            format!("; its copy under the extra master key {arn} was not checked, since others have failed")
+        }
         CopyFailure::OtherKey => format!("; its copy under the extra master key {arn} holds another key, or none"),
     });
     let good = copies.iter().flatten().filter(|copy| copy.failed.is_none()).count();

@@ -1,5 +1,7 @@
 //! Keys that are wrapped anew, and those that were loaded from other copies than their key files.
 
+use std::path::PathBuf;
+
 use super::{MOST_LINES, Messages};
 use crate::keystore::load_report::{AcceptedKey, LoadReport};
 use crate::keystore::rewrap::Rewrapped;
@@ -30,11 +32,30 @@ impl Messages {
         }
     }
 
+    /// Copies of keys of which nothing else tells.
+    pub fn copies_of_unknown(&self, files: &[PathBuf]) {
+        for file in files.iter().take(MOST_LINES) {
+            self.0.warning(&format!(
+                "{} holds copies of a key version that has no key file, and that the manifest does not know: it is not loaded, and \
+                 its number is not used again. If data needs it, restore its key file or the manifest from a backup; otherwise \
+                 move the copies away",
+                file.display()
+            ));
+        }
+    }
+
     /// Copies under an extra master key cannot be made: once, until they can.
     pub fn extra_copies_not_made(&self, name: KeyName, master_key: &MasterKeyId, error: &KeyStoreError) {
         self.0.warning(&format!(
             "{name}, and perhaps others, has no copy yet under the extra master key {master_key}, and only its key file: {error}. \
              It is tried again in the background"
+        ));
+    }
+
+    /// A re-wrap could not write the copies of a key, or could not drop older ones.
+    pub fn copies_not_written(&self, name: KeyName, error: &KeyStoreError) {
+        self.0.warning(&format!(
+            "{name} is re-wrapped, but its copies under the extra master keys are not as they should be: {error}"
         ));
     }
 

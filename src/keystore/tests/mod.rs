@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic)] // clippy sees no tests in the helpers
 
 mod copied;
+mod copies_that_fail;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod data_without_keys;

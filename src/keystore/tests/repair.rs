@@ -274,3 +274,52 @@ fn imported_keys_of_a_later_manifest_are_left_alone() {
     setup.repaired(&trusting(&[NEW]));
     assert_eq!(contents(&setup), before);
 }
+
+#[test]
+fn what_a_repair_has_put_aside_is_no_good_entry_at_the_next_start() {
+    // A digest that is none; and two entries that contradict each other.
+    for is_contradicted in [false, true] {
+        let setup = used();
+        let text = String::from_utf8(read(&setup, MANIFEST)).expect("UTF-8");
+        let mut manifest: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let entries = manifest["keys"].as_array_mut().expect("keys");
+        let of_seven = entries.iter().position(|entry| entry["key_id"] == 7 && entry["key_version"] == 1).expect("7.1");
+        let mut other = entries[of_seven].clone();
+        let check = entries[of_seven]["key_check"].as_str().expect("text").to_owned();
+        let flipped = if check.starts_with('0') { '1' } else { '0' };
+        if is_contradicted {
+            other["key_check"] = format!("{flipped}{}", &check[1..]).into();
+            entries.push(other);
+        } else {
+            entries[of_seven]["key_check"] = format!("x{}", &check[1..]).into();
+        }
+        let damaged = manifest.to_string();
+        put(&setup, MANIFEST, &damaged[..damaged.len() - 1]);
+        setup.repaired(&Statement::default());
+        let store = setup.restart();
+        assert!(key(&store, 7, 1).is_some(), "{is_contradicted}: {:?}", setup.log.0);
+    }
+}
+
+#[test]
+fn the_number_of_a_copy_of_which_nothing_else_tells_is_not_used_again() {
+    let setup = used();
+    let store = Arc::new(setup.restart());
+    store.new_keys().change(|settings| settings.extra_master_keys = ExtraMasterKeys::parse(NEW).expect("a list"));
+    store.extra_copies_job().run(Instant::now());
+    drop(store);
+    for file in [MANIFEST, "aws-kms-key.7.2", "aws-kms-key.1.1"] {
+        remove(&setup, file);
+    }
+    let store = setup.restart();
+    let warned = setup.loud();
+    assert!(
+        warned.iter().any(|line| line.contains("aws-kms-key.7.2.extra holds copies of a key version")),
+        "{warned:?}"
+    );
+    assert_eq!(store.rotate(id(7)).expect("rotated"), version(3));
+    assert_eq!(store.rotate_all().expect("rotated"), 1);
+    assert!(matches!(store.latest_or_new(id(1)), Err(KeyStoreError::Gone(..))), "not made anew");
+    let found = setup.examined(&Statement::default());
+    assert!(found.findings().iter().any(|finding| finding.found.contains("aws-kms-key.1.1.extra has copies")));
+}

@@ -56,10 +56,12 @@ fn a_first_key_that_both_make_at_the_same_time_is_the_same_for_both() {
 fn a_key_file_that_the_other_server_may_have_read_is_not_taken_back_when_the_manifest_cannot_be_written() {
     let setup = Setup::new();
     let (one, two) = (setup.open().expect("open"), setup.open().expect("open"));
-    // A folder that is not empty cannot be replaced by a file.
+    // Neither is it a file that can be replaced, nor is there a name left to put it aside under.
     fs::create_dir_all(setup.folder.path().join(MANIFEST).join("in the way")).expect("mkdir");
-    fs::create_dir_all(setup.folder.path().join("aws-kms-key.manifest.damaged")).expect("mkdir");
-    fs::write(setup.folder.path().join("aws-kms-key.manifest.damaged/in the way"), "").expect("write");
+    let numbered = (2..=99).map(|number| format!("aws-kms-key.manifest.damaged.{number}"));
+    for name in numbered.chain(["aws-kms-key.manifest.damaged".to_owned()]) {
+        fs::create_dir(setup.folder.path().join(name)).expect("mkdir");
+    }
     assert_eq!(one.latest_or_new(id(1)).expect("made"), version(1));
     assert!(setup.log.has("warning: key 1 version 1 is not in the manifest of the key files yet"), "{:?}", setup.log.0);
     assert_eq!(two.latest_or_new(id(1)).expect("loaded"), version(1));

@@ -31,8 +31,17 @@ impl Examining<'_> {
             let has_extra =
                 self.files.extra_copies(name).is_ok_and(|copies| copies.is_some_and(|it| it.all().next().is_some()));
             if has_extra && is_gone_or_damaged(&error) {
-                const REMEDY: &str = "a start uses a copy that an extra master key wraps, if KMS unwraps it; rewrap makes the key file of it";
-                self.add(Some(name), error.without_remedy(), By::Operator, REMEDY);
+                const COPY: &str = "a start uses a copy that an extra master key wraps, if KMS unwraps it; rewrap makes the key file of it";
+                let remedy = match error {
+                    // KMS unwraps the file, so that no start asks for a copy.
+                    KeyStoreError::OtherKey(_)
+                    | KeyStoreError::OtherAlgorithm(..)
+                    | KeyStoreError::WrongLength { .. } => {
+                        format!("move the file away: then {COPY}")
+                    }
+                    _ => COPY.to_owned(),
+                };
+                self.add(Some(name), error.without_remedy(), By::Operator, remedy);
             } else {
                 self.add_error(name, &error);
             }
@@ -77,6 +86,16 @@ impl Examining<'_> {
         if !needed.is_empty() {
             let remedy = "removed by the start of the server that proves the key files themselves";
             self.add(None, format!("{FOUND} {}", list(&needed)), By::NextStart, remedy);
+        }
+        for name in self.files.with_extra_copies().unwrap_or_default() {
+            if !self.files.is_recorded(name) && self.files.contents(name).is_ok_and(|it| it.is_none()) {
+                let found = format!(
+                    "{} has copies of {name}, and neither a key file nor the manifest knows of it",
+                    name.file_name_extra()
+                );
+                let remedy = "left. If data needs it, restore its key file or the manifest from a backup; otherwise move it away";
+                self.add(Some(name), found, By::Operator, remedy);
+            }
         }
         for name in unknown {
             let file = name.file_name_before_rewrap();
