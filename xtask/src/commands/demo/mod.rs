@@ -163,6 +163,7 @@ fn with_server(steps: &mut Steps, home: &Home, kms: &Kms) -> Result<Vec<String>>
     let gone = operate::leave_master_key(&server, kms, &options)?;
     server.stop()?;
     if let Some((options, claim)) = gone {
+        detail("The server is restarted, with the other master key in its option file:");
         let server = home.start(&options, environment.as_ref())?;
         operate::read_back(&server, &checksums)?;
         server.stop()?;

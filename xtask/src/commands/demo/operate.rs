@@ -57,13 +57,13 @@ pub fn leave_master_key(server: &Server, kms: &Kms, options: &str) -> Result<Opt
     detail(format_args!("Another master key: {OTHER_ALIAS}, {other}"));
     emulator.key_state("alias/demo", "PendingDeletion")?;
     detail(
-        "The first master key is deleted now, while the server runs. A restart would not find its keys any more; but the\nrunning server has them in memory:",
+        "The first master key is scheduled for deletion, while the server runs: KMS unwraps nothing with it any more, and a\nrestart would not find its keys. But the running server has them in memory:",
     );
     sql(server, &statements::master_key(OTHER_ALIAS))?;
     sql(server, REWRAP_ALL)?;
     let options = options.replace("alias/demo", OTHER_ALIAS);
-    let proven = "all keys were wrapped anew under another master key, after the first one had been deleted, and the server \
-                  started again with all its rows";
+    let proven = "all keys were wrapped anew under another master key, after the first one had been scheduled for deletion, and \
+                  the server started again with all its rows";
     Ok(Some((options, proven.to_owned())))
 }
 
