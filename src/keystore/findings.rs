@@ -310,7 +310,8 @@ impl State {
 }
 
 impl Trouble {
-    fn new(error: &KeyStoreError) -> Self {
+    /// Of a key version.
+    pub fn new(error: &KeyStoreError) -> Self {
         match error {
             KeyStoreError::Kms(_, error) if About::of_class(error.class) != About::File => Self::of_kms(error),
             // What its remedy says is for a key that is not in memory.

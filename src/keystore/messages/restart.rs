@@ -3,7 +3,7 @@
 
 use super::{MOST_LINES, Messages};
 use crate::keystore::findings::{News, Problem, Trouble};
-use crate::keystore::verify::{CopyFailure, Verdict, Verified};
+use crate::keystore::verify::{About, CopyFailure, Verdict, Verified};
 
 impl Messages {
     /// What has changed. `wraps` answers how many versions a master key wraps.
@@ -106,7 +106,18 @@ pub fn verified_text(verified: &Verified) -> String {
         Verdict::Good => format!("{name}: good, wrapped by {}", master_key(arn.as_deref())),
         Verdict::FromCopy(error) => format!("{name}: only from a copy that another master key wraps: {error}"),
         Verdict::Failed(error) => {
-            let text = error.to_string();
+            // Not what its remedy says, which is for a key that is not in memory.
+            let (text, remedy) = match About::of(error) {
+                About::File => {
+                    let id = name.id;
+                    (
+                        Trouble::new(error).text,
+                        format!(". SET GLOBAL aws_key_management_rewrap_key = {id} makes its file anew"),
+                    )
+                }
+                _ => (error.to_string(), String::new()),
+            };
+            let text = text + &remedy;
             // Most of these begin with the key's name.
             if text.contains(&name.to_string()) { text } else { format!("{name}: {text}") }
         }
