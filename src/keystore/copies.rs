@@ -35,26 +35,13 @@ pub struct FromCopy<'c, T> {
 
 /// The copies of these keys, as far as there are any. One that cannot be read says nothing about the key.
 pub fn of(files: &KeyFiles, names: impl IntoIterator<Item = KeyName>) -> Copies {
-    let Ok(with_copies) = files.with_copies() else { return Copies::new() };
-    let of_names = names.into_iter().filter(|name| with_copies.contains(name)).map(|name| {
-        let extra = files.extra_copies(name).ok().flatten();
-        let extra = extra.iter().flat_map(|extra| extra.all());
-        (name, extra.chain(files.before_rewrap(name)).collect())
-    });
-    of_names.filter(|(_, copies): &(_, Vec<_>)| !copies.is_empty()).collect()
+    let of = |name| (name, files.extra_copies(name).into_iter().chain(files.before_rewrap(name)).collect());
+    names.into_iter().map(of).filter(|(_, copies): &(_, Vec<_>)| !copies.is_empty()).collect()
 }
 
 /// The copies of these keys under extra master keys.
-pub fn under_extra_master_keys<'a>(
-    files: &'a KeyFiles,
-    names: &'a [KeyName],
-) -> impl Iterator<Item = (KeyName, KeyFile)> + 'a {
-    let with_copies = files.with_extra_copies().unwrap_or_default();
-    let with_copies = names.iter().filter(move |name| with_copies.binary_search(name).is_ok());
-    with_copies.flat_map(|name| {
-        let extra = files.extra_copies(*name).ok().flatten();
-        extra.map(|extra| extra.all().map(|copy| (*name, copy)).collect::<Vec<_>>()).unwrap_or_default()
-    })
+pub fn under_extra_master_keys(files: &KeyFiles, names: &[KeyName]) -> impl Iterator<Item = (KeyName, KeyFile)> {
+    names.iter().flat_map(|name| files.extra_copies(*name).into_iter().map(|copy| (*name, copy)))
 }
 
 /// Asks KMS to unwrap copies of keys, one after the other, until one holds the key. Each round gets its share of the time: a

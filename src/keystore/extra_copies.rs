@@ -99,10 +99,11 @@ impl MakeExtraCopies {
             let wanted = store.new_keys.extra_master_keys_of(name.id);
             let wraps_the_file = store.files.master_key(name);
             // One of a later version of the plugin is left alone; what cannot be read fails when it is written.
-            let copies = store.files.extra_copies(name).ok().flatten();
+            let copies = store.files.extra_copies(name);
             let before = missing.len();
             let is_there = |key: &MasterKeyId| {
-                wraps_the_file.as_deref() == Some(key.as_str()) || copies.as_ref().is_some_and(|copies| copies.has(key))
+                wraps_the_file.as_deref() == Some(key.as_str())
+                    || copies.iter().any(|copy| copy.wrapped.master_key() == Some(key))
             };
             missing.extend(wanted.into_iter().filter(|key| !is_there(key)).map(|key| (name, key)));
             if missing.len() == before {
@@ -187,6 +188,12 @@ impl KeyStore {
         Box::new(MakeExtraCopies::new(self.clone()))
     }
 
+    /// What there are copies of may have changed, other than by the job: it looks again.
+    pub(super) fn copies_may_have_changed(&self) {
+        self.copies_changed.fetch_add(1, Ordering::Relaxed);
+        self.bell.ring();
+    }
+
     /// Writes nothing.
     fn make_copy(&self, name: KeyName, master_key: &MasterKeyId) -> Result<Copy, KeyStoreError> {
         let key = self.published.with_key(name, DataKey::clone).ok_or(KeyStoreError::NotInMemory(name))?;
@@ -234,7 +241,9 @@ struct Copy {
 /// How many are written under one lock of the folder.
 const GROUP: usize = 32;
 
-const MOST_IN_A_ROW: usize = 2;
+/// How many copies under one extra master key may fail one after the other: it is not asked for the others then, until the
+/// background tries again.
+pub(super) const MOST_IN_A_ROW: usize = 2;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);

@@ -188,8 +188,7 @@ impl KeyStore {
     pub(super) fn note_copies(&self) {
         let (Ok(with_copies), Ok(kept)) = (self.files.with_copies(), self.files.kept_before_rewrap()) else { return };
         let count = |name: KeyName| {
-            let extra = self.files.extra_copies(name).ok().flatten().map_or(0, |copies| copies.all().count());
-            (name, extra + usize::from(kept.binary_search(&name).is_ok()))
+            (name, self.files.extra_copies(name).len() + usize::from(kept.binary_search(&name).is_ok()))
         };
         self.figures.known_versions.set_copies(with_copies.into_iter().map(count).collect());
     }

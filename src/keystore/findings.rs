@@ -62,10 +62,18 @@ pub struct Trouble {
     kind: String,
     /// For the log.
     pub text: String,
-    /// Whether it is not about the file.
-    is_of_kms: bool,
-    /// Whether the key could be had from a copy.
-    has_copy: bool,
+    about: Cause,
+}
+
+/// Where the trouble lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// In the file.
+    File,
+    /// In the file, but the key could be had from a copy.
+    CopiedFile,
+    /// In KMS, or on the way to it.
+    Kms,
 }
 
 /// What has changed.
@@ -146,7 +154,7 @@ impl Findings {
     /// The folder of the key files could not be read, or is another one.
     pub fn folder_failed(&self, error: &KeyStoreError) -> Vec<News> {
         let mut state = self.state();
-        state.folder = Some(Trouble { kind: error.kind(), text: error.to_string(), is_of_kms: false, has_copy: false });
+        state.folder = Some(Trouble { kind: error.kind(), text: error.to_string(), about: Cause::File });
         state.news()
     }
 
@@ -234,18 +242,19 @@ impl State {
         for (name, copies) in verified.iter().filter_map(|verified| Some((verified.name, verified.copies.as_ref()?))) {
             let is_undecided = |arn: &String| copies.iter().any(|copy| copy.master_key == *arn && copy.is_undecided());
             self.bad_copies.retain(|(of, arn), _| *of != name || is_undecided(arn));
-            for CheckedCopy { master_key, failed } in copies {
-                match failed {
-                    Some(CopyFailure::Kms(error)) if About::of_class(error.class) == About::NoAnswer => {
+            for copy in copies {
+                let CheckedCopy { master_key, failed } = copy;
+                let trouble = match failed {
+                    Some(CopyFailure::Kms(error)) if copy.is_undecided() => {
                         without_answer.insert(master_key.clone(), (name, error.clone()));
                         continue;
                     }
                     Some(CopyFailure::NotAsked) => continue,
-                    Some(failure) => {
-                        self.bad_copies.insert((name, master_key.clone()), Trouble::of_copy(failure));
-                    }
-                    None => {}
-                }
+                    Some(CopyFailure::Kms(error)) => Some(Trouble::of_kms(error)),
+                    Some(CopyFailure::OtherKey) => Some(Trouble::of_other_key()),
+                    None => None,
+                };
+                self.bad_copies.extend(trouble.map(|trouble| ((name, master_key.clone()), trouble)));
                 with_answer.insert(master_key);
             }
         }
@@ -290,10 +299,10 @@ impl State {
         let asking = self.unknown.values().find(telling);
         problems.extend(asking.map(|error| (Problem::Asking, Trouble::of_kms(error))));
         for (name, (master_key, trouble)) in &self.failing {
-            let problem = match trouble.is_of_kms {
-                true => Problem::MasterKey(master_key.clone()),
-                false if trouble.has_copy => Problem::CopiedFile(*name),
-                false => Problem::File(*name),
+            let problem = match trouble.about {
+                Cause::Kms => Problem::MasterKey(master_key.clone()),
+                Cause::CopiedFile => Problem::CopiedFile(*name),
+                Cause::File => Problem::File(*name),
             };
             problems.entry(problem).or_insert_with(|| trouble.clone());
         }
@@ -318,27 +327,23 @@ impl Trouble {
             KeyStoreError::Kms(_, error) => {
                 let request = error.request_id.as_ref().map(|id| format!(". Request {id}")).unwrap_or_default();
                 let text = error.what() + &request;
-                Self { text, is_of_kms: false, ..Self::of_kms(error) }
+                Self { text, about: Cause::File, ..Self::of_kms(error) }
             }
             error => {
-                let has_copy = matches!(error, KeyStoreError::OnlyCopy { .. });
-                Self { kind: error.kind(), text: error.without_remedy(), is_of_kms: false, has_copy }
+                let is_copied = matches!(error, KeyStoreError::OnlyCopy { .. });
+                let about = if is_copied { Cause::CopiedFile } else { Cause::File };
+                Self { kind: error.kind(), text: error.without_remedy(), about }
             }
         }
     }
 
-    fn of_copy(failure: &CopyFailure) -> Self {
-        match failure {
-            CopyFailure::Kms(error) => Self::of_kms(error),
-            CopyFailure::OtherKey | CopyFailure::NotAsked => {
-                let text = "They hold another key, or none".to_owned();
-                Self { kind: text.clone(), text, is_of_kms: false, has_copy: false }
-            }
-        }
+    fn of_other_key() -> Self {
+        let text = "They hold another key, or none".to_owned();
+        Self { kind: text.clone(), text, about: Cause::File }
     }
 
     fn of_kms(error: &KmsError) -> Self {
-        Self { kind: error.kind(), text: error.to_string(), is_of_kms: true, has_copy: false }
+        Self { kind: error.kind(), text: error.to_string(), about: Cause::Kms }
     }
 }
 

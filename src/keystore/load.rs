@@ -102,8 +102,10 @@ pub fn ask<'a>(
     let wrapped =
         stored.iter().map(|stored| stored.file.wrapped.clone().with_master_key(known_master_key(files, stored)));
     let wrapped: Vec<WrappedKey> = wrapped.collect();
-    let copies = copies::of(files, stored.iter().map(|stored| stored.name));
-    let until = if copies.is_empty() { deadline } else { halfway_to(deadline) };
+    let with_copies = files.with_copies().unwrap_or_default();
+    let has_copies = |name| with_copies.contains(&name);
+    let some_have = stored.iter().any(|stored| has_copies(stored.name));
+    let until = if some_have { halfway_to(deadline) } else { deadline };
     let answers = kms.decrypt_all(&wrapped, until);
     let mut unwrapped = Vec::new();
     let (mut unanswered, mut lacking) = (Vec::new(), Vec::new());
@@ -111,12 +113,13 @@ pub fn ask<'a>(
         let name = stored.name;
         match answer {
             Ok(plain) => unwrapped.push(Unwrapped::from_file(stored, plain)),
-            Err(error) if error.class.may_be_of_the_master_key() && copies.contains_key(&name) => {
+            Err(error) if error.class.may_be_of_the_master_key() && has_copies(name) => {
                 lacking.push(Lacking { name, key: UnansweredKey { stored, error }, passing: None });
             }
             Err(error) => unanswered.push(UnansweredKey { stored, error }),
         }
     }
+    let copies = copies::of(files, lacking.iter().map(|lacking| lacking.name));
     let (from_copies, not_found) = copies::unwrap(files, kms, &copies, lacking, deadline);
     unanswered.extend(
         not_found
@@ -125,7 +128,7 @@ pub fn ask<'a>(
     );
     unwrapped.extend(from_copies.into_iter().map(|FromCopy { key: UnansweredKey { stored, error }, plain, copy }| {
         // A file that is as the manifest knows it is not damaged, whatever KMS says of it.
-        let is_changed = files.entry(stored.name).is_some_and(|entry| !entry.is_of(&stored.contents));
+        let is_changed = files.is_recorded(stored.name) && !files.is_as_recorded(stored);
         let instead_of = match is_changed && error.class == Class::Corrupt {
             true => NotFromFile::Damaged(error),
             false => NotFromFile::MasterKey(error),
@@ -178,8 +181,7 @@ pub fn ask_copies(
 /// What the manifest says, if that is about this file: one that was wrapped anew, and is not recorded yet, may be wrapped by a
 /// master key of another region.
 fn known_master_key(files: &KeyFiles, stored: &StoredKey) -> Option<MasterKeyId> {
-    let entry = files.entry(stored.name).filter(|entry| entry.is_of(&stored.contents))?;
-    MasterKeyId::parse(entry.master_key()?)
+    files.is_as_recorded(stored).then(|| files.master_key_of(stored)).flatten()
 }
 
 /// So that there is time for the copies, if KMS does not answer. But the key files get what they need.

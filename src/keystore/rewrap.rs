@@ -4,11 +4,10 @@
 //! So are its copies under the extra master keys. One that cannot be made is a warning. Copies under other master keys, which are
 //! no longer configured, are dropped, but only after the key file and all copies that are to be there have been proven.
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::extra_copies::MOST_IN_A_ROW;
 use super::files::{Adding, Entry, KeyFile, KeyFiles, Traits};
 use super::in_groups::{self, LONGEST_HOLD};
 use super::load_report::LoadReport;
@@ -236,12 +235,12 @@ impl Rewrap<'_> {
             done.push(rewrapped);
             // A start after a crash finds in the manifest where each key file is to be unwrapped, but for the last few.
             if recorded_at.elapsed() >= self.longest_hold / 2 {
-                self.store.record_rewrapped(&done[recorded..], || Ok(adding));
+                self.store.record_rewrapped(&done[recorded..], |entries| adding.record(entries));
                 (recorded, recorded_at) = (done.len(), Instant::now());
             }
             Ok(())
         });
-        self.store.record_rewrapped(&done[recorded..], || files.begin_adding());
+        self.store.record_rewrapped(&done[recorded..], |entries| files.begin_adding()?.record(entries));
     }
 }
 
@@ -283,9 +282,7 @@ impl KeyStore {
         if only.is_none() && result.is_ok() {
             self.figures.readiness().set_fully_wrapped(true);
         }
-        // What there are copies of may have changed.
-        self.copies_changed.fetch_add(1, Ordering::Relaxed);
-        self.bell.ring();
+        self.copies_may_have_changed();
         let count = names.len();
         result.map(|()| count).map_err(|error| match error {
             KeyStoreError::Several { of, skipped, first, .. } => {
@@ -318,21 +315,14 @@ impl KeyStore {
     }
 
     /// If it fails, the manifest is brought up to date at the next start: it knows the data keys.
-    fn record_rewrapped<'a, A: Borrow<Adding<'a>>>(
-        &self,
-        done: &[Rewrapped],
-        adding: impl FnOnce() -> Result<A, KeyStoreError>,
-    ) {
+    fn record_rewrapped(&self, done: &[Rewrapped], record: impl FnOnce(Vec<Entry>) -> Result<(), KeyStoreError>) {
         let entries: Vec<Entry> = done.iter().map(|rewrapped| rewrapped.entry.clone()).collect();
         if entries.is_empty() {
             return;
         }
         self.files.note(entries.clone());
-        if let Err(error) = adding().and_then(|adding| adding.borrow().record(entries)) {
+        if let Err(error) = record(entries) {
             self.messages.rewrap_not_recorded(&error);
         }
     }
 }
-
-/// An extra master key under which two copies fail one after the other is not asked for the others: the background does that.
-const MOST_IN_A_ROW: usize = 2;

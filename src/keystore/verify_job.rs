@@ -227,8 +227,7 @@ impl KeyStore {
         self.tell_restart(&news, scope.is_all && all_were_asked);
         if scope.is_all {
             // A file with copies that is gone is made anew.
-            self.copies_changed.fetch_add(1, Ordering::Relaxed);
-            self.bell.ring();
+            self.copies_may_have_changed();
         }
     }
 

@@ -1,7 +1,8 @@
 //! Files that are added, replaced and removed: only under the lock of the folder.
 
+use super::extra_copies::ExtraCopies;
 use super::lock::FolderLock;
-use super::{Entry, ExtraCopies, KeyFiles, Place};
+use super::{Entry, KeyFiles, Place};
 use crate::cipher::Algorithm;
 use crate::keystore::{KeyName, KeyStoreError};
 use crate::kms::WrappedKey;
@@ -82,9 +83,8 @@ impl Adding<'_> {
     ) -> Result<(), KeyStoreError> {
         let folder = &self.files.folder;
         let there = folder.read_extra_copies(name)?.filter(|there| there.algorithm() == algorithm);
-        let mut all = there.unwrap_or_else(|| ExtraCopies::new(name, algorithm));
-        all.add(copies);
-        folder.write_extra_copies(&all)
+        let there = there.unwrap_or_else(|| ExtraCopies::none(name, algorithm));
+        folder.write_extra_copies(&there.with(copies))
     }
 
     /// Puts these copies of a key version in the place of all that there are.
@@ -100,9 +100,7 @@ impl Adding<'_> {
         if copies.is_empty() {
             return folder.remove_extra_copies(name);
         }
-        let mut all = ExtraCopies::new(name, algorithm);
-        all.add(copies);
-        folder.write_extra_copies(&all)
+        folder.write_extra_copies(&ExtraCopies::none(name, algorithm).with(copies))
     }
 
     /// Lets the datadir remember that its keys lie here. There are some.

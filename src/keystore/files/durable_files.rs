@@ -167,14 +167,29 @@ impl KeyFolder {
         self.sync_paths(&paths)
     }
 
+    /// The path of the file with other copies of a key version, if there is one: under extra master keys, or of before a re-wrap.
+    pub fn path_of_copy(&self, name: KeyName) -> Result<Option<PathBuf>, KeyStoreError> {
+        for path in self.paths_of_copies(name) {
+            match self.disk.kind(&path) {
+                Ok(_) => return Ok(Some(path)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed("look at", &path, error)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn paths_of_copies(&self, name: KeyName) -> impl Iterator<Item = PathBuf> {
+        let files = [name.file_name_extra(), name.file_name_before_rewrap()];
+        files.into_iter().flat_map(|file| self.folders().map(move |folder| folder.join(&file)))
+    }
+
     /// The same for the copies of keys that were loaded from one. One that cannot be opened was none of them.
     pub fn sync_copies(&self, names: &[KeyName]) -> Vec<(KeyName, KeyStoreError)> {
         let mut paths = Vec::new();
         for name in names {
-            let files = [name.file_name_extra(), name.file_name_before_rewrap()];
-            let files = files.iter().flat_map(|file| self.folders().map(move |folder| folder.join(file)));
             let is_file = |path: &PathBuf| matches!(self.disk.kind(path), Ok(Kind::File { .. }));
-            paths.extend(files.filter(is_file).map(|path| (*name, path)));
+            paths.extend(self.paths_of_copies(*name).filter(is_file).map(|path| (*name, path)));
         }
         let mut failures = self.sync_paths(&paths);
         let may_not_open = |error: &KeyStoreError| match error {

@@ -18,7 +18,7 @@ use crate::kms::{EncryptionContext, MasterKeyId, WrappedKey};
 /// The copies of one key version. Those that cannot be read, and whatever a later version of the plugin has written beside
 /// them, are kept as they are.
 #[derive(Clone, PartialEq)]
-pub struct ExtraCopies {
+pub(super) struct ExtraCopies {
     name: KeyName,
     algorithm: Algorithm,
     wraps: Vec<Value>,
@@ -27,7 +27,7 @@ pub struct ExtraCopies {
 
 impl ExtraCopies {
     /// None.
-    pub(super) fn new(name: KeyName, algorithm: Algorithm) -> Self {
+    pub(super) fn none(name: KeyName, algorithm: Algorithm) -> Self {
         Self { name, algorithm, wraps: Vec::new(), other: Map::new() }
     }
 
@@ -62,18 +62,13 @@ impl ExtraCopies {
     }
 
     /// All that can be read, in order, each with its master key.
-    pub fn all(&self) -> impl Iterator<Item = KeyFile> {
+    pub(super) fn all(&self) -> impl Iterator<Item = KeyFile> {
         let wrapped = self.wraps.iter().filter_map(|wrap| self.wrapped_in(wrap));
         wrapped.map(|wrapped| KeyFile { algorithm: self.algorithm, wrapped })
     }
 
-    /// Whether there is one that this master key wraps.
-    pub fn has(&self, master_key: &MasterKeyId) -> bool {
-        self.all().any(|copy| copy.wrapped.master_key() == Some(master_key))
-    }
-
-    /// Adds copies that have a master key, each in place of one that the same master key wraps.
-    pub(super) fn add(&mut self, copies: &[WrappedKey]) {
+    /// The same, and these copies that have a master key, each in place of one that the same master key wraps.
+    pub(super) fn with(mut self, copies: &[WrappedKey]) -> Self {
         for (copy, arn) in copies.iter().filter_map(|copy| Some((copy, copy.master_key()?.as_str()))) {
             let row = Row {
                 master_key: arn.to_owned(),
@@ -87,6 +82,7 @@ impl ExtraCopies {
                 None => self.wraps.push(row),
             }
         }
+        self
     }
 
     fn wrapped_in(&self, wrap: &Value) -> Option<WrappedKey> {
@@ -186,9 +182,9 @@ mod tests {
 
     #[test]
     fn copies_are_read_as_they_were_written_each_with_its_master_key() {
-        let mut copies = ExtraCopies::new(name(), Algorithm::AesCtr);
-        copies.add(&[copy("arn:aws:kms:x:1:key/a", &[1]), copy("arn:aws:kms:y:1:key/b", &[2])]);
-        copies.add(&[copy("arn:aws:kms:x:1:key/a", &[3])]);
+        let copies = ExtraCopies::none(name(), Algorithm::AesCtr)
+            .with(&[copy("arn:aws:kms:x:1:key/a", &[1]), copy("arn:aws:kms:y:1:key/b", &[2])])
+            .with(&[copy("arn:aws:kms:x:1:key/a", &[3])]);
         let read: Vec<KeyFile> = parse(&copies.to_bytes().expect("bytes")).expect("good").all().collect();
         let wrapped = read.iter().map(|copy| &copy.wrapped);
         let wrapped: Vec<_> =
@@ -202,9 +198,9 @@ mod tests {
         let text = r#"{"format": 1, "key_id": 7, "key_version": 3, "algorithm": "AES_CBC", "by": "us", "wraps": [{"what": "ever"},
             {"master_key": "k", "encryption_context": {"mariadb_key_id": "8"}, "ciphertext": "AQI="},
             {"master_key": "arn:aws:kms:x:1:key/a", "encryption_context": {}, "ciphertext": "AQI=", "colour": "red"}]}"#;
-        let mut copies = parse(text.as_bytes()).expect("good");
+        let copies = parse(text.as_bytes()).expect("good");
         assert_eq!(copies.all().count(), 1, "another key's context");
-        copies.add(&[copy("arn:aws:kms:y:1:key/b", &[2])]);
+        let copies = copies.with(&[copy("arn:aws:kms:y:1:key/b", &[2])]);
         let text = String::from_utf8(copies.to_bytes().expect("bytes")).expect("UTF-8");
         assert!(["\"by\": \"us\"", "ever", "red", "key/b"].iter().all(|kept| text.contains(kept)), "{text}");
     }

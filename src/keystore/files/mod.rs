@@ -36,7 +36,6 @@ pub use disk::Disk;
 pub use disk::{Kind, Listed, LockFile, NewFile};
 pub use encrypted_data::encrypted_file;
 pub use entry::{Entry, Traits};
-pub use extra_copies::ExtraCopies;
 pub use inventory::FoundManifest;
 pub use key_file::KeyFile;
 pub use limits::may_pass;
@@ -48,6 +47,7 @@ pub use tie::{BrokenTie, Tie};
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
 use crate::kms::MasterKeyId;
 use durable_files::KeyFolder;
+use extra_copies::ExtraCopies;
 use inventory::{Ask, Inventory, Place};
 use memory::Memory;
 
@@ -194,15 +194,31 @@ impl KeyFiles {
     /// What a key file said before a re-wrap, if that is kept and can be read, with the master key that wraps it, as far as it
     /// is known.
     pub fn before_rewrap(&self, name: KeyName) -> Option<KeyFile> {
+        let stored = self.copy_of_before_rewrap(name)?;
+        let master_key = self.master_key_of(&stored);
+        let KeyFile { algorithm, wrapped } = stored.file;
+        Some(KeyFile { algorithm, wrapped: wrapped.with_master_key(master_key) })
+    }
+
+    /// The file that keeps what a key file held before a re-wrap, as if it were the key file.
+    pub fn copy_of_before_rewrap(&self, name: KeyName) -> Option<StoredKey> {
         let contents = self.folder.read_before_rewrap(name)?;
-        let KeyFile { algorithm, wrapped } = KeyFile::parse(name, &contents).ok()?;
-        let entry = self.entry(name);
-        let arn = entry.as_ref().and_then(|entry| match entry.is_of(&contents) {
-            // The re-wrap has not been recorded yet.
-            true => entry.master_key(),
-            false => entry.former_master_key(),
-        });
-        Some(KeyFile { algorithm, wrapped: wrapped.with_master_key(arn.and_then(MasterKeyId::parse)) })
+        let file = KeyFile::parse(name, &contents).ok()?;
+        Some(StoredKey { name, contents, file })
+    }
+
+    /// The master key that wraps a key file, or what is kept of one, as far as it is known. Another file than the one that the
+    /// manifest knows may be the one of before a re-wrap.
+    pub fn master_key_of(&self, stored: &StoredKey) -> Option<MasterKeyId> {
+        let entry = self.entry(stored.name)?;
+        // That of a re-wrap which has not been recorded yet is still as the manifest says.
+        let is_of_it = entry.is_of(&stored.contents);
+        MasterKeyId::parse(if is_of_it { entry.master_key() } else { entry.former_master_key() }?)
+    }
+
+    /// Whether a key file is the one that the manifest knows.
+    pub fn is_as_recorded(&self, stored: &StoredKey) -> bool {
+        self.entry(stored.name).is_some_and(|entry| entry.is_of(&stored.contents))
     }
 
     /// What the manifest knows of a key version.
@@ -245,18 +261,12 @@ impl KeyFiles {
 
     /// The path of the file with other copies of a key version, if there is one: under extra master keys, or of before a re-wrap.
     pub fn path_of_copy(&self, name: KeyName) -> Result<Option<PathBuf>, KeyStoreError> {
-        let is_there = |names: Vec<KeyName>| names.binary_search(&name).is_ok();
-        let file_name = match () {
-            () if is_there(self.folder.with_extra_copies()?) => Some(name.file_name_extra()),
-            () if is_there(self.kept_before_rewrap()?) => Some(name.file_name_before_rewrap()),
-            () => None,
-        };
-        Ok(file_name.map(|file_name| self.path().join(file_name)))
+        self.folder.path_of_copy(name)
     }
 
-    /// Copies of a key version that more master keys wrap; `None` if there are none, or if they are damaged as a whole.
-    pub fn extra_copies(&self, name: KeyName) -> Result<Option<ExtraCopies>, KeyStoreError> {
-        self.folder.read_extra_copies(name)
+    /// Copies of a key version under extra master keys, in order, as far as they can be read.
+    pub fn extra_copies(&self, name: KeyName) -> Vec<KeyFile> {
+        self.folder.read_extra_copies(name).ok().flatten().iter().flat_map(ExtraCopies::all).collect()
     }
 
     /// Compares a key file with what is known of it. Fails if it holds another key.

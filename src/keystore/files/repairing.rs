@@ -14,7 +14,7 @@ use super::manifest::{DAMAGED_FILE_NAME, FILE_NAME, Manifest, OnDisk};
 use super::manifest_format::name_in;
 use super::salvage::{in_place_of_unreadable, salvage};
 use super::tie::{BrokenTie, Tie};
-use super::{Adding, Disk, Entry, Folders, KeyFile, KeyFiles, StoredKey};
+use super::{Adding, Disk, Entry, Folders, KeyFiles, StoredKey};
 use crate::keystore::{KeyName, KeyStoreError};
 
 /// The folder of the key files and the datadir, with what the manifest says, or with what is left of it.
@@ -177,20 +177,6 @@ impl FoundFolders {
     }
 }
 
-impl KeyFiles {
-    /// Whether a key file is the one that the manifest knows.
-    pub fn is_as_recorded(&self, stored: &StoredKey) -> bool {
-        self.inventory.entry(stored.name).is_some_and(|entry| entry.is_of(&stored.contents))
-    }
-
-    /// The file that keeps what a key file held before a re-wrap, as if it were the key file.
-    pub fn copy_of_before_rewrap(&self, name: KeyName) -> Option<StoredKey> {
-        let contents = self.folder.read_before_rewrap(name)?;
-        let file = KeyFile::parse(name, &contents).ok()?;
-        Some(StoredKey { name, contents, file })
-    }
-}
-
 impl Adding<'_> {
     /// Makes a key file hold what is kept of before a re-wrap, which was proven to be its key. It holds `held`, or is gone; that is
     /// kept: answers as what. Fails if somebody else has changed one of the two.
@@ -260,7 +246,8 @@ fn no_name_left(folder: &KeyFolder, file_name: &str) -> KeyStoreError {
     KeyStoreError::Exists(folder.path().join(file_name))
 }
 
-fn read(folder: &KeyFolder, file_name: &str) -> Result<Option<Vec<u8>>, KeyStoreError> {
+/// What a file of the plugin holds; `None` if there is no file of that name.
+pub(super) fn read(folder: &KeyFolder, file_name: &str) -> Result<Option<Vec<u8>>, KeyStoreError> {
     match folder.read_document(file_name).map_err(|error| failed("read", &folder.path().join(file_name), error))? {
         Document::File { contents, .. } => Ok(Some(contents)),
         Document::Missing | Document::NoFile => Ok(None),

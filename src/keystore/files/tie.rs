@@ -4,9 +4,10 @@
 use serde::Deserialize;
 
 use super::documents::Document;
-use super::durable_files::KeyFolder;
+use super::durable_files::{KeyFolder, failed};
 use super::json::AnyDocument;
 use super::memory::{self, DATADIR_FILE, FOLDER_FILE, FolderId, Memory, Remembered};
+use super::repairing::read;
 use crate::keystore::KeyStoreError;
 
 /// How the datadir and the folder belong together.
@@ -88,20 +89,25 @@ impl Side {
         file_name: &str,
         id: impl Fn(T) -> String,
     ) -> Result<Option<Self>, KeyStoreError> {
-        Ok(Some(match folder.read_document(file_name).map_err(|error| failed(folder, file_name, error))? {
-            Document::Missing => Self { contents: None, id: None, remains: Vec::new() },
-            Document::NoFile => return Ok(None),
-            Document::File { contents, .. } => {
-                if let Ok(AnyDocument { format }) = serde_json::from_slice(&contents)
-                    && format > memory::FORMAT
-                {
-                    return Ok(None);
+        Ok(Some(
+            match folder
+                .read_document(file_name)
+                .map_err(|error| failed("read", &folder.path().join(file_name), error))?
+            {
+                Document::Missing => Self { contents: None, id: None, remains: Vec::new() },
+                Document::NoFile => return Ok(None),
+                Document::File { contents, .. } => {
+                    if let Ok(AnyDocument { format }) = serde_json::from_slice(&contents)
+                        && format > memory::FORMAT
+                    {
+                        return Ok(None);
+                    }
+                    let id = serde_json::from_slice(&contents).ok().map(id);
+                    let remains = if id.is_none() { ids_in(&contents) } else { Vec::new() };
+                    Self { contents: Some(contents), id, remains }
                 }
-                let id = serde_json::from_slice(&contents).ok().map(id);
-                let remains = if id.is_none() { ids_in(&contents) } else { Vec::new() };
-                Self { contents: Some(contents), id, remains }
-            }
-        }))
+            },
+        ))
     }
 
     fn ids(&self) -> impl Iterator<Item = &String> {
@@ -109,11 +115,7 @@ impl Side {
     }
 
     fn check_unchanged(&self, folder: &KeyFolder, file_name: &str) -> Result<(), KeyStoreError> {
-        let now = match folder.read_document(file_name).map_err(|error| failed(folder, file_name, error))? {
-            Document::File { contents, .. } => Some(contents),
-            Document::Missing | Document::NoFile => None,
-        };
-        match now == self.contents {
+        match read(folder, file_name)? == self.contents {
             true => Ok(()),
             false => Err(KeyStoreError::ChangedMeanwhile(folder.path().join(file_name))),
         }
@@ -128,10 +130,6 @@ impl Side {
 fn ids_in(contents: &[u8]) -> Vec<String> {
     let runs = contents.split(|byte| !byte.is_ascii_hexdigit()).filter(|run| run.len() == 32);
     runs.map(|run| String::from_utf8_lossy(run).into_owned()).collect()
-}
-
-fn failed(folder: &KeyFolder, file_name: &str, error: std::io::Error) -> KeyStoreError {
-    KeyStoreError::Io { action: "read", path: folder.path().join(file_name), error }
 }
 
 const FOLDER_BEFORE: &str = "aws-kms-key.folder.before-repair";

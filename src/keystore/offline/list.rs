@@ -163,13 +163,12 @@ fn reason(state: State) -> Option<&'static str> {
     }
 }
 
-/// The highest version of each key that may encrypt new data.
 fn extra_master_keys(files: &KeyFiles, name: KeyName) -> Vec<String> {
-    let copies = files.extra_copies(name).ok().flatten();
-    let copies = copies.iter().flat_map(|copies| copies.all());
+    let copies = files.extra_copies(name).into_iter();
     copies.filter_map(|copy| Some(copy.wrapped.master_key()?.to_string())).collect()
 }
 
+/// The highest version of each key that may encrypt new data.
 fn mark_latest(versions: &mut [Listed]) {
     let mut latest: BTreeMap<KeyId, usize> = BTreeMap::new();
     for (place, listed) in versions.iter().enumerate() {

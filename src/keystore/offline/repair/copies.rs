@@ -28,9 +28,7 @@ impl Examining<'_> {
         let at_fault = at_fault.into_iter().zip(copies);
         let (with_copy, others): (Vec<_>, Vec<_>) = at_fault.partition(|(_, copy)| copy.is_some());
         for ((name, error), _) in others {
-            let has_extra =
-                self.files.extra_copies(name).is_ok_and(|copies| copies.is_some_and(|it| it.all().next().is_some()));
-            if has_extra && is_gone_or_damaged(&error) {
+            if is_gone_or_damaged(&error) && !self.files.extra_copies(name).is_empty() {
                 const COPY: &str = "a start uses a copy that an extra master key wraps, if KMS unwraps it; rewrap makes the key file of it";
                 let remedy = match error {
                     // KMS unwraps the file, so that no start asks for a copy.

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 use crate::keystore::files::{Entry, Finding, KeyFiles, StoredKey};
 use crate::keystore::load::{self, Unwrapped};
 use crate::keystore::{KeyName, KeyStoreError};
-use crate::kms::{Class, Kms, MasterKeyId, WrappedKey};
+use crate::kms::{Class, Kms, WrappedKey};
 
 /// What a file was proven to hold, and how that compares with what the manifest says.
 pub(super) type Proof = Result<(Entry, Finding), KeyStoreError>;
@@ -15,10 +15,8 @@ pub(super) fn prove(files: &KeyFiles, kms: &dyn Kms, stored: &[StoredKey], deadl
     if stored.is_empty() {
         return Vec::new();
     }
-    let wrapped: Vec<WrappedKey> = stored
-        .iter()
-        .map(|stored| stored.file.wrapped.clone().with_master_key(known_master_key(files, stored)))
-        .collect();
+    let wrapped = stored.iter().map(|stored| stored.file.wrapped.clone().with_master_key(files.master_key_of(stored)));
+    let wrapped: Vec<WrappedKey> = wrapped.collect();
     let now = SystemTime::now();
     let proof = |(stored, answer): (&StoredKey, _)| match answer {
         Ok(plain) => {
@@ -28,13 +26,6 @@ pub(super) fn prove(files: &KeyFiles, kms: &dyn Kms, stored: &[StoredKey], deadl
         Err(error) => Err(KeyStoreError::Kms(stored.name, error)),
     };
     stored.iter().zip(kms.decrypt_all(&wrapped, deadline)).map(proof).collect()
-}
-
-/// Which region is asked. Another file than the one that the manifest knows may be one of before a re-wrap.
-fn known_master_key(files: &KeyFiles, stored: &StoredKey) -> Option<MasterKeyId> {
-    let entry = files.entry(stored.name)?;
-    let arn = if files.is_as_recorded(stored) { entry.master_key() } else { entry.former_master_key() };
-    MasterKeyId::parse(arn?)
 }
 
 /// Whether the key file itself is at fault, so that a copy that holds its key may take its place.
