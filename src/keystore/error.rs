@@ -64,7 +64,7 @@ pub enum KeyStoreError {
     /// A file that ties the datadir and the folder of the key files together cannot be read.
     #[error(
         "{} is damaged ({reason}), so it cannot be told whether the key files are those of this datadir. Restore it from a \
-         backup, or remove it if you are sure that they are", .path.display()
+         backup, or see what `aws-key-management repair` finds: it makes it anew", .path.display()
     )]
     DamagedMemory {
         /// The file.

@@ -20,6 +20,7 @@ pub struct MakeExtraCopies {
     under: Under,
     /// Master keys under which copies could not be made, or not be written.
     failing: BTreeMap<MasterKeyId, Failing>,
+    longest_run: Duration,
 }
 
 /// What it depends on which copies there are to be.
@@ -40,7 +41,12 @@ type Missing = (KeyName, MasterKeyId);
 
 impl MakeExtraCopies {
     pub fn new(store: Arc<KeyStore>) -> Self {
-        Self { store, complete: BTreeSet::new(), under: Under::default(), failing: BTreeMap::new() }
+        Self::with_runs_of(store, LONGEST_RUN)
+    }
+
+    pub fn with_runs_of(store: Arc<KeyStore>, longest_run: Duration) -> Self {
+        let (complete, under, failing) = (BTreeSet::new(), Under::default(), BTreeMap::new());
+        Self { store, complete, under, failing, longest_run }
     }
 }
 
@@ -71,16 +77,32 @@ impl Job for MakeExtraCopies {
         if !missing.is_empty() {
             store.figures.readiness().set_has_all_copies(false);
         }
-        let are_all_there = self.make(&missing, now);
+        let made = self.make(&missing, now);
         if !missing.is_empty() {
             store.note_copies();
         }
         if waits::must_end() {
             return None;
         }
-        store.figures.readiness().set_has_all_copies(are_all_there);
-        if are_all_there { None } else { self.failing.values().map(|failing| failing.next_try).min() }
+        store.figures.readiness().set_has_all_copies(made == Made::All);
+        match made {
+            Made::All => None,
+            Made::AllThatWork => self.failing.values().map(|failing| failing.next_try).min(),
+            // Other jobs have their turn before.
+            Made::Some => Some(Instant::now()),
+        }
     }
+}
+
+/// What became of the copies that were missing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    /// All are there.
+    All,
+    /// Some cannot be made for now.
+    AllThatWork,
+    /// There was no time for all.
+    Some,
 }
 
 impl MakeExtraCopies {
@@ -113,8 +135,9 @@ impl MakeExtraCopies {
         missing
     }
 
-    /// Answers whether all could be made.
-    fn make(&mut self, missing: &[Missing], now: Instant) -> bool {
+    /// In the time that other jobs can wait.
+    fn make(&mut self, missing: &[Missing], now: Instant) -> Made {
+        let until = Instant::now() + self.longest_run;
         let mut are_all_there = true;
         for key in self.under.extra_master_keys.all().to_vec() {
             let of_key: Vec<KeyName> = missing.iter().filter(|(_, of)| *of == key).map(|(name, _)| *name).collect();
@@ -122,21 +145,30 @@ impl MakeExtraCopies {
                 are_all_there &= of_key.is_empty();
                 continue;
             }
-            let failed = self.make_under(&key, &of_key);
-            if waits::must_end() {
-                return false;
+            let (failed, is_whole) = self.make_under(&key, &of_key, until);
+            if waits::must_end() || (failed.is_none() && !is_whole) {
+                return Made::Some;
             }
             are_all_there &= failed.is_none();
             self.note(key, failed, now.max(Instant::now()));
         }
-        are_all_there
+        if are_all_there { Made::All } else { Made::AllThatWork }
     }
 
-    /// Answers the last failure, if any. A master key under which two fail one after the other is not asked for the others.
-    fn make_under(&self, key: &MasterKeyId, names: &[KeyName]) -> Option<(KeyName, KeyStoreError)> {
+    /// Answers the last failure, if any, and whether there was time for all. A master key under which two fail one after the
+    /// other is not asked for the others.
+    fn make_under(
+        &self,
+        key: &MasterKeyId,
+        names: &[KeyName],
+        until: Instant,
+    ) -> (Option<(KeyName, KeyStoreError)>, bool) {
         let mut last_failure = None;
         let mut in_a_row = 0;
-        for group in names.chunks(GROUP) {
+        for (number, group) in names.chunks(GROUP).enumerate() {
+            if number > 0 && Instant::now() >= until {
+                return (last_failure, false);
+            }
             let mut made = Vec::new();
             for name in group.iter().copied() {
                 if waits::must_end() || in_a_row == MOST_IN_A_ROW {
@@ -154,12 +186,12 @@ impl MakeExtraCopies {
                 }
             }
             match (made.first(), self.store.write_copies(&made)) {
-                (Some((name, _)), Err(error)) => return Some((*name, error)),
+                (Some((name, _)), Err(error)) => return (Some((*name, error)), true),
                 (_, Ok(failed)) => last_failure = failed.or(last_failure),
                 (None, Err(_)) => {}
             }
         }
-        last_failure
+        (last_failure, true)
     }
 
     /// One warning when it begins, and one note when it is over.
@@ -237,6 +269,9 @@ struct Copy {
     /// Tells whether the manifest knows the same key.
     entry: Entry,
 }
+
+/// After so long, other jobs of the thread have their turn.
+const LONGEST_RUN: Duration = Duration::from_secs(10);
 
 /// How many are written under one lock of the folder.
 const GROUP: usize = 32;

@@ -182,6 +182,9 @@ impl KeyStore {
         let (master_keys, oldest) = self.files.summary(&latest);
         self.figures.note_versions(master_keys.iter().map(String::as_str), oldest);
         self.figures.known_versions.set_entries(self.files.entries());
+        if let Some(lost) = self.files.take_made_anew() {
+            self.messages.manifest_made_anew(self.files.path(), &lost);
+        }
     }
 
     /// Which versions have other copies than the one in their key file may have changed. Lists the folder, and reads the copies.

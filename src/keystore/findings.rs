@@ -191,6 +191,11 @@ impl Findings {
         names.copied().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// Whether a version is only to be had from a copy, since a master key has failed.
+    pub fn has_from_copies(&self) -> bool {
+        !self.state().from_copies.is_empty()
+    }
+
     /// The versions that a start would not find in their files, and why.
     pub fn unready(&self) -> BTreeMap<KeyName, String> {
         self.state().failing.iter().map(|(name, (_, trouble))| (*name, trouble.text.clone())).collect()

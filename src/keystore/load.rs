@@ -121,11 +121,10 @@ pub fn ask<'a>(
     }
     let copies = copies::of(files, lacking.iter().map(|lacking| lacking.name));
     let (from_copies, not_found) = copies::unwrap(files, kms, &copies, lacking, deadline);
-    unanswered.extend(
-        not_found
-            .into_iter()
-            .map(|Lacking { key, passing, .. }| UnansweredKey { error: passing.unwrap_or(key.error), ..key }),
-    );
+    unanswered.extend(not_found.into_iter().map(|Lacking { key, passing, .. }| {
+        let of_file = key.error.what();
+        UnansweredKey { error: passing.map_or(key.error, |error| error.instead_of(&of_file)), ..key }
+    }));
     unwrapped.extend(from_copies.into_iter().map(|FromCopy { key: UnansweredKey { stored, error }, plain, copy }| {
         // A file that is as the manifest knows it is not damaged, whatever KMS says of it.
         let is_changed = files.is_recorded(stored.name) && !files.is_as_recorded(stored);
@@ -168,14 +167,21 @@ pub fn ask_copies(
     // As long as a copy may answer later, the key is not lost.
     lost.extend(not_found.into_iter().map(|Lacking { name, key, passing }| UnreadKey {
         name,
-        error: passing.map_or(key.error, |error| KeyStoreError::Kms(name, error)),
+        error: match passing {
+            Some(error) => KeyStoreError::Kms(name, error.instead_of(&reason(name, &key.error))),
+            None => key.error,
+        },
     }));
     let unwrapped = found.into_iter().map(|FromCopy { key: UnreadKey { name, error }, plain, copy }| {
-        let reason = error.without_remedy();
-        let reason = reason.strip_prefix(&format!("{name}: ")).unwrap_or(&reason).to_owned();
-        Unwrapped::from_copy(name, None, plain, copy, NotFromFile::Unread(reason))
+        Unwrapped::from_copy(name, None, plain, copy, NotFromFile::Unread(reason(name, &error)))
     });
     (unwrapped.collect(), lost)
+}
+
+/// Why a key file cannot be read, without the name of its key.
+fn reason(name: KeyName, error: &KeyStoreError) -> String {
+    let reason = error.without_remedy();
+    reason.strip_prefix(&format!("{name}: ")).unwrap_or(&reason).to_owned()
 }
 
 /// What the manifest says, if that is about this file: one that was wrapped anew, and is not recorded yet, may be wrapped by a
@@ -199,7 +205,7 @@ fn accept(files: &KeyFiles, unwrapped: &[Unwrapped<'_>], report: &mut LoadReport
         match check(files, unwrapped, now) {
             Ok((entry, finding)) => {
                 secrets.push((unwrapped.plain.as_bytes(), unwrapped.algorithm));
-                good.push((entry, unwrapped.encryption_context.clone(), finding, unwrapped.instead_of.clone()));
+                good.push((entry, unwrapped, finding));
             }
             Err(error) => report.refuse(unwrapped.name, error),
         }
@@ -208,8 +214,14 @@ fn accept(files: &KeyFiles, unwrapped: &[Unwrapped<'_>], report: &mut LoadReport
         Ok(Hidden { keys, exposure }) => {
             report.exposure.join(exposure);
             let accepted = keys.into_iter().zip(good);
-            report.accepted.extend(accepted.map(|(key, (entry, encryption_context, finding, instead_of))| {
-                AcceptedKey { key, entry, encryption_context, finding, instead_of, has_new_marks: false }
+            report.accepted.extend(accepted.map(|(key, (entry, unwrapped, finding))| AcceptedKey {
+                key,
+                entry,
+                encryption_context: unwrapped.encryption_context.clone(),
+                unwrapped_by: unwrapped.plain.master_key().map(str::to_owned),
+                finding,
+                instead_of: unwrapped.instead_of.clone(),
+                has_new_marks: false,
             }));
         }
         Err(_) => good.iter().for_each(|(entry, ..)| report.refuse(entry.name, KeyStoreError::NoMemory(entry.name))),

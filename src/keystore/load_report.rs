@@ -28,6 +28,8 @@ pub struct AcceptedKey {
     pub entry: Entry,
     /// What is bound into the wrapped key in its file.
     pub encryption_context: EncryptionContext,
+    /// The ARN of the master key with which KMS has unwrapped it, as KMS gave it: that of a copy, if it is from one.
+    pub unwrapped_by: Option<String>,
     /// How the entry compares with what the manifest says.
     pub finding: Finding,
     /// Why its key file was not unwrapped, if it is from a copy that another master key wraps.

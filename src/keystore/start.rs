@@ -126,17 +126,21 @@ pub fn load_all(
     Ok(report)
 }
 
-/// Reads key files. A folder that does not answer is waited for.
+/// Reads key files. A folder that does not answer is waited for; but a key file of whose key there is a copy beside it need not be
+/// read in the end.
 fn read(
     files: &KeyFiles,
     names: &[KeyName],
     patience: &mut Patience<'_>,
 ) -> Result<(Vec<StoredKey>, Vec<UnreadKey>), KeyStoreError> {
     let (mut stored, mut unread) = (Vec::new(), Vec::new());
+    let has_copy = |name| files.with_copies().is_ok_and(|with_copies| with_copies.contains(&name));
     for name in names.iter().copied() {
-        match patience.read(|| files.read(name))? {
-            Ok(file) => stored.push(file),
-            Err(error) => unread.push(UnreadKey { name, error }),
+        match patience.read(|| files.read(name)) {
+            Ok(Ok(file)) => stored.push(file),
+            Err(error) if !error.is_given_up() && has_copy(name) => unread.push(UnreadKey { name, error }),
+            Ok(Err(error)) => unread.push(UnreadKey { name, error }),
+            Err(error) => return Err(error),
         }
     }
     Ok((stored, unread))

@@ -52,10 +52,13 @@ struct Work {
 }
 
 impl VerifyJob {
-    /// The start was the first check, at `now`.
+    /// The start was the first check, at `now`, but for whether keys can be made. That is asked soon where a master key has
+    /// failed, so that keys were loaded from copies.
     pub fn new(store: Arc<KeyStore>, now: Instant) -> Self {
         let part = some_part();
-        Self { store, last_all: now, last_sample: now, next_open: now + AGAIN.mul_f64(part), part, work: None }
+        let has_failed = store.findings.has_from_copies();
+        let last_sample = if has_failed { now.checked_sub(SAMPLE_EVERY).unwrap_or(now) } else { now };
+        Self { store, last_all: now, last_sample, next_open: now + AGAIN.mul_f64(part), part, work: None }
     }
 }
 
@@ -123,6 +126,9 @@ impl VerifyJob {
                 return None;
             }
         };
+        if is_sample {
+            self.store.mend_manifest();
+        }
         findings.keep_only(&names);
         let names = match is_all {
             true => names,
@@ -160,6 +166,18 @@ impl KeyStore {
     pub fn set_verify_interval(&self, interval: Duration) {
         self.verify_interval.0.store(interval.as_secs(), Ordering::Relaxed);
         self.bell.ring();
+    }
+
+    /// Makes a manifest anew that is gone or damaged, as the last look at the folder has found: what it said is in memory. At the
+    /// next start it would be made of the key files, and a key file that is lost would not be missed.
+    pub(super) fn mend_manifest(&self) {
+        if !self.files.manifest_is_lost() {
+            return;
+        }
+        if let Err(error) = self.files.begin_adding().and_then(|adding| adding.record(Vec::new())) {
+            self.messages.manifest_not_made_anew(&error);
+        }
+        self.note_versions();
     }
 
     /// Of these, each has been proven to be good.
@@ -225,6 +243,9 @@ impl KeyStore {
         });
         let news = self.findings.verified(verified, scope, is_known);
         self.tell_restart(&news, scope.is_all && all_were_asked);
+        // What another server, or the tool, has changed meanwhile.
+        self.note_versions();
+        self.note_copies();
         if scope.is_all {
             // A file with copies that is gone is made anew.
             self.copies_may_have_changed();

@@ -27,6 +27,7 @@ impl KeyStore {
             return Err(KeyStoreError::BackupVerifiesNothing);
         }
         let names = verify::needed(&self.files, only)?;
+        self.mend_manifest();
         let given_up = || KeyStoreError::GivenUp(only.or(names.first().map(|name| name.id)).unwrap_or(KeyId::DEFAULT));
         let mut round = Round::new(names.clone());
         while self.step_round(&mut round) {

@@ -62,6 +62,12 @@ impl KmsError {
         format!("KMS {} failed: {}{code}", self.call, self.class)
     }
 
+    /// The same, of a call for a copy of a key: with why the key was not to be had from its key file.
+    pub(crate) fn instead_of(self, of_file: &str) -> Self {
+        let said = if self.detail.is_empty() { String::new() } else { format!(". The copy: {}", self.detail) };
+        Self { detail: format!("asked for a copy of the key, since of its key file: {of_file}{said}"), ..self }
+    }
+
     fn message(&self) -> String {
         let what = self.what();
         let remedy = self.class.remedy(self.call);

@@ -45,6 +45,21 @@ struct State {
     known: Option<Kind>,
     /// The master keys that the manifest on the disk knew when it was read or written last.
     master_keys_on_disk: BTreeSet<String>,
+    /// Whether a good manifest was ever on the disk: it is missed if it is gone.
+    was_on_disk: bool,
+    /// What has become of the one on the disk, if that is lost.
+    lost: Option<LostManifest>,
+    /// What had become of one that was made anew since.
+    made_anew: Option<LostManifest>,
+}
+
+/// What has become of a manifest while it was in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LostManifest {
+    /// It is gone.
+    Gone,
+    /// It cannot be read, for this reason.
+    Damaged(String),
 }
 
 impl Inventory {
@@ -61,6 +76,7 @@ impl Inventory {
             OnDisk::Good(manifest) => {
                 state.manifest = manifest;
                 state.master_keys_on_disk = state.manifest.master_keys();
+                state.was_on_disk = true;
                 FoundManifest::Good { unreadable: state.manifest.unreadable() }
             }
             OnDisk::Missing => FoundManifest::Missing,
@@ -101,19 +117,32 @@ impl Inventory {
             return Ok(Place::Free);
         }
         let found = Manifest::read(folder)?;
-        (state.newer, state.known) = (None, None);
+        (state.newer, state.known, state.lost) = (None, None, None);
         state.master_keys_on_disk.clear();
         match found {
             OnDisk::Good(manifest) => {
                 state.master_keys_on_disk = manifest.master_keys();
                 state.manifest.take_over(manifest);
-                state.known = kind;
+                (state.known, state.was_on_disk) = (kind, true);
             }
-            OnDisk::Missing => {}
-            OnDisk::Damaged(_) => return Ok(Place::Taken),
+            OnDisk::Missing => state.lost = state.was_on_disk.then_some(LostManifest::Gone),
+            OnDisk::Damaged(reason) => {
+                state.lost = Some(LostManifest::Damaged(reason));
+                return Ok(Place::Taken);
+            }
             OnDisk::Newer(format) => state.newer = Some(format),
         }
         Ok(Place::Free)
+    }
+
+    /// Whether there was no good manifest on the disk any more when it was asked last.
+    pub(super) fn is_lost(&self) -> bool {
+        self.state().lost.is_some()
+    }
+
+    /// What had become of a manifest that was made anew since this was asked last.
+    pub(super) fn take_made_anew(&self) -> Option<LostManifest> {
+        self.state().made_anew.take()
     }
 
     /// Adds entries, here and on the disk. The caller holds the folder's lock, and has called [`Inventory::refresh`] since.
@@ -240,6 +269,8 @@ impl State {
         self.known = None;
         self.manifest.write(folder)?;
         self.manifest.is_written_here();
+        self.was_on_disk = true;
+        self.made_anew = self.lost.take().or(self.made_anew.take());
         self.master_keys_on_disk = self.manifest.master_keys();
         self.known = manifest::kind(folder)?;
         Ok(())

@@ -36,7 +36,7 @@ pub use disk::Disk;
 pub use disk::{Kind, Listed, LockFile, NewFile};
 pub use encrypted_data::encrypted_file;
 pub use entry::{Entry, Traits};
-pub use inventory::FoundManifest;
+pub use inventory::{FoundManifest, LostManifest};
 pub use key_file::KeyFile;
 pub use limits::may_pass;
 pub use manifest::Finding;
@@ -334,6 +334,16 @@ impl KeyFiles {
     /// the folder is not the one any more where the keys of the datadir lie: it was unmounted, or exchanged.
     pub fn refresh(&self) -> Result<(), KeyStoreError> {
         self.ask_disk(Ask::IfChanged).map(drop)
+    }
+
+    /// Whether the manifest that was here was gone, or could not be read, at the last [`KeyFiles::refresh`].
+    pub fn manifest_is_lost(&self) -> bool {
+        self.inventory.is_lost()
+    }
+
+    /// What had become of a manifest that was made anew, of what is in memory, since this was asked last.
+    pub fn take_made_anew(&self) -> Option<LostManifest> {
+        self.inventory.take_made_anew()
     }
 
     fn ask_disk(&self, ask: Ask) -> Result<Place, KeyStoreError> {

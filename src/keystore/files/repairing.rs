@@ -12,6 +12,7 @@ use super::durable_files::{KeyFolder, failed};
 use super::inventory::Inventory;
 use super::manifest::{DAMAGED_FILE_NAME, FILE_NAME, Manifest, OnDisk};
 use super::manifest_format::name_in;
+use super::memory::DATADIR_FILE;
 use super::salvage::{in_place_of_unreadable, salvage};
 use super::tie::{BrokenTie, Tie};
 use super::{Adding, Disk, Entry, Folders, KeyFiles, StoredKey};
@@ -96,6 +97,24 @@ impl FoundFolders {
         Ok(KeyFiles::open(self.folder.disk.clone(), &folders)?.0)
     }
 
+    /// Whether the datadir remembers where its keys lie.
+    pub fn is_remembered(&self) -> Result<bool, KeyStoreError> {
+        Ok(read(&self.datadir, DATADIR_FILE)?.is_some())
+    }
+
+    /// The names of key files, and of copies of keys, in a datadir whose keys lie in another folder, in order.
+    pub fn strays(&self) -> Result<Vec<String>, KeyStoreError> {
+        if self.is_one() {
+            return Ok(Vec::new());
+        }
+        let is_of_a_key = |name: &String| {
+            KeyName::parse(name).is_some()
+                || KeyName::parse_extra(name).is_some()
+                || KeyName::parse_before_rewrap(name).is_some()
+        };
+        Ok(self.datadir.all_names()?.into_iter().filter(is_of_a_key).collect())
+    }
+
     /// How the datadir and the folder belong together.
     pub fn tie(&self) -> Result<Tie, KeyStoreError> {
         BrokenTie::find(&self.folder, &self.datadir)
@@ -178,9 +197,9 @@ impl FoundFolders {
 }
 
 impl Adding<'_> {
-    /// Makes a key file hold what is kept of before a re-wrap, which was proven to be its key. It holds `held`, or is gone; that is
-    /// kept: answers as what. Fails if somebody else has changed one of the two.
-    pub fn put_back(&self, copy: &StoredKey, held: Option<&[u8]>) -> Result<Option<String>, KeyStoreError> {
+    /// Fails if a key file does not hold `held` any more, or is not gone any more, or if what is kept of before a re-wrap is not
+    /// `copy` any more.
+    pub fn check_may_put_back(&self, copy: &StoredKey, held: Option<&[u8]>) -> Result<(), KeyStoreError> {
         let (name, folder) = (copy.name, &self.files.folder);
         if folder.contents(name)?.as_deref() != held {
             return Err(KeyStoreError::ChangedMeanwhile(self.files.path_of(name)));
@@ -188,6 +207,13 @@ impl Adding<'_> {
         if folder.read_before_rewrap(name).as_deref() != Some(&copy.contents) {
             return Err(KeyStoreError::ChangedMeanwhile(self.files.path().join(name.file_name_before_rewrap())));
         }
+        Ok(())
+    }
+
+    /// Makes a key file hold what is kept of before a re-wrap, which was proven to be its key. It holds `held`, or is gone; that is
+    /// kept: answers as what. The caller has called [`Adding::check_may_put_back`].
+    pub fn put_back(&self, copy: &StoredKey, held: Option<&[u8]>) -> Result<Option<String>, KeyStoreError> {
+        let (name, folder) = (copy.name, &self.files.folder);
         let Some(held) = held else { return self.write(name, &copy.contents).map(|()| None) };
         let kept = match held {
             [] => None,

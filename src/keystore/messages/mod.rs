@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::adopt::Adoption;
 use super::create::NewVersion;
-use super::files::{Finding, FoundManifest};
+use super::files::{Finding, FoundManifest, LostManifest};
 use super::load_report::{AcceptedKey, LoadReport, RefusedKey};
 use super::start::Survey;
 use super::{KeyName, KeyStoreError, NewKeySettings};
@@ -58,6 +58,29 @@ impl Messages {
             }
             FoundManifest::Newer(format) => self.0.warning(&KeyStoreError::NewerManifest(*format).to_string()),
         }
+    }
+
+    /// The manifest of `folder` was lost while the server ran, and was made anew of what is in memory.
+    pub fn manifest_made_anew(&self, folder: &Path, lost: &LostManifest) {
+        let what = match lost {
+            LostManifest::Gone => "was gone".to_owned(),
+            LostManifest::Damaged(reason) => {
+                format!(
+                    "was damaged ({reason}). It is kept as aws-kms-key.manifest.damaged, or with a number after that"
+                )
+            }
+        };
+        self.0.warning(&format!(
+            "the manifest of the key files in {} {what}. It was made anew of what the server knew of its keys: nothing is lost, but              find out who has touched the folder",
+            folder.display()
+        ));
+    }
+
+    /// The same, but it could not be.
+    pub fn manifest_not_made_anew(&self, error: &KeyStoreError) {
+        self.0.warning(&format!(
+            "the manifest of the key files is gone or damaged, and could not be made anew: {error}. It is tried again within the              hour. Do not restart the server before: that a key file is lost would not be noticed then"
+        ));
     }
 
     /// How many temporary files were removed from `folder`.

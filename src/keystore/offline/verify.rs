@@ -21,7 +21,7 @@ pub struct Verification {
 pub struct Verified {
     /// Which.
     pub name: KeyName,
-    /// The ARN of the master key that wraps it, as KMS or the manifest says.
+    /// The ARN of the master key that wraps it, as KMS or the manifest says. Where only a copy works, of the one that wraps that.
     pub master_key: Option<String>,
     /// What was found.
     pub found: Found,
@@ -150,6 +150,8 @@ pub fn verify(folder: &OpenFolder, kms: &dyn Kms, time: Duration) -> Result<Veri
         versions.insert(name, Verified { name, master_key: master_key.or_else(|| files.master_key(name)), found });
     };
     for accepted in report.accepted {
+        // Of one that is from a copy, the master key that works.
+        let of_copy = accepted.unwrapped_by.filter(|_| accepted.instead_of.is_some());
         let found = match accepted.instead_of {
             Some(instead_of) => Found::OnlyCopy(instead_of.to_string()),
             None if !accepted.entry.is_trusted || files.is_trusted(accepted.entry.name) == Some(false) => {
@@ -158,7 +160,7 @@ pub fn verify(folder: &OpenFolder, kms: &dyn Kms, time: Duration) -> Result<Veri
             None if accepted.finding == Finding::New => Found::New,
             None => Found::Good,
         };
-        add(accepted.entry.name, accepted.entry.master_key().map(str::to_owned), found);
+        add(accepted.entry.name, of_copy.or_else(|| accepted.entry.master_key().map(str::to_owned)), found);
     }
     for refused in report.refused {
         let is_unanswered = is_unanswered(&refused.error);

@@ -1,8 +1,12 @@
 //! What a check finds of copies, and what becomes of copies that fail, are lost, or that nothing else tells of.
 
+use super::super::background::Job;
 use super::super::extra_copies::MakeExtraCopies;
+use super::super::offline::{self, Found, OpenFolder};
 use super::super::test_kms::{OTHER_MASTER_KEY, TEST_MASTER_KEY};
+use super::super::verify_job::VerifyJob;
 use super::extra_master_keys::{COPIES, ONE, TWO, name, set, used};
+use super::faulty_disk::{Fails, FaultyDisk};
 use super::*;
 
 #[test]
@@ -54,7 +58,7 @@ fn a_copy_that_is_of_no_use_any_more_is_found_by_a_check_told_once_and_does_not_
     let mut copies: serde_json::Value = serde_json::from_slice(&read(&setup, COPIES)).expect("JSON");
     // `other:` and 16 times 7.
     copies["wraps"][0]["ciphertext"] = "b3RoZXI6BwcHBwcHBwcHBwcHBwcHBw==".into();
-    setup.remove(COPIES);
+    remove(&setup, COPIES);
     setup.put(COPIES, copies.to_string().as_bytes());
     assert!(verify(&store).lines.iter().any(|line| line.contains(ONE) && line.contains("holds another key")));
     assert_eq!((readiness(), warnings().len()), ((true, false), 1));
@@ -91,7 +95,7 @@ fn one_version_whose_copies_cannot_be_written_keeps_no_other_from_having_its_own
 fn a_version_that_only_copies_tell_of_is_not_recorded_as_if_the_extra_master_key_wrapped_its_file() {
     let (setup, store, before) = used();
     drop(store);
-    setup.remove(MANIFEST);
+    remove(&setup, MANIFEST);
     setup.kms.disable(TEST_MASTER_KEY, true);
     assert_eq!(key(&setup.open_extra(Role::Server), 7, 1), before);
     setup.kms.disable(TEST_MASTER_KEY, false);
@@ -117,7 +121,7 @@ fn a_master_key_that_is_taken_out_and_a_file_of_copies_that_is_lost_are_noticed(
     assert!(store.figures().readiness().is_fully_wrapped(), "the other one is of no account any more");
     let mut job = MakeExtraCopies::new(store.clone());
     job.run(Instant::now());
-    setup.remove(COPIES);
+    remove(&setup, COPIES);
     store.verify(None);
     job.run(Instant::now());
     assert_eq!(setup.copies(COPIES), [ONE]);
@@ -127,7 +131,102 @@ fn a_master_key_that_is_taken_out_and_a_file_of_copies_that_is_lost_are_noticed(
 fn a_copy_is_used_though_the_key_file_may_not_be_opened() {
     let (setup, store, before) = used();
     drop(store);
-    setup.remove("aws-kms-key.7.1");
+    remove(&setup, "aws-kms-key.7.1");
     fs::create_dir(setup.folder.path().join("aws-kms-key.7.1")).expect("a folder in its place");
     assert_eq!(key(&setup.open_extra(Role::Server), 7, 1), before);
+}
+
+#[test]
+fn the_copies_of_many_keys_are_made_in_parts_between_which_other_jobs_have_their_turn() {
+    let setup = Setup::new();
+    let store = setup.open_extra(Role::Server);
+    for key_id in 1..=40 {
+        store.latest_or_new(id(key_id)).expect("made");
+    }
+    let mut job = MakeExtraCopies::with_runs_of(store.clone(), Duration::ZERO);
+    let copies = |arn: &str| {
+        let files = setup.files().into_iter().filter(|file| file.ends_with(".extra"));
+        files.filter(|file| setup.copies(file).contains(&arn.to_owned())).count()
+    };
+    let now = Instant::now();
+    let mut seen = Vec::new();
+    loop {
+        let next = job.run(now);
+        seen.push((copies(ONE), copies(TWO)));
+        assert_eq!(store.figures().readiness().is_fully_wrapped(), next.is_none());
+        match next {
+            Some(next) => assert!(next <= Instant::now(), "at once"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, [(32, 0), (40, 32), (40, 40)]);
+}
+
+#[test]
+fn after_a_start_from_copies_it_is_asked_soon_whether_keys_can_be_made() {
+    let (setup, store, _) = used();
+    drop(store);
+    setup.kms.disable(TEST_MASTER_KEY, true);
+    for (is_disabled, can_make) in [(true, false), (false, true)] {
+        setup.kms.disable(TEST_MASTER_KEY, true);
+        let store = setup.open_extra(Role::Server);
+        setup.kms.disable(TEST_MASTER_KEY, is_disabled);
+        let now = Instant::now();
+        let mut job = VerifyJob::new(store.clone(), now);
+        for seconds in 0..3 {
+            job.run(now + Duration::from_secs(seconds));
+        }
+        assert_eq!(store.figures().readiness().can_make_keys(), can_make);
+    }
+}
+
+#[test]
+fn a_key_file_that_gives_an_io_error_to_the_end_of_a_start_is_used_from_its_copy() {
+    let (setup, store, before) = used();
+    store.latest_or_new(id(8)).expect("made");
+    drop(store);
+    let open = |file: &str| {
+        let disk = FaultyDisk::default();
+        disk.plant(Fails::Read, file, libc::EIO, usize::MAX);
+        let opening =
+            Opening { startup_timeout: Duration::from_secs(1), ..setup.opening(Role::Server, setup.kms.clone()) };
+        KeyStore::open_on(Arc::new(disk), opening)
+    };
+    let store = open("aws-kms-key.7.1").expect("from its copy");
+    assert_eq!(key(&store, 7, 1), before);
+    assert!(setup.log.has("note: waiting for the key files"));
+    assert!(setup.log.has("error: key 7 version 1 has no key file that can be used, and is used from a copy"));
+    assert!(!store.figures().readiness().restart_is_ready());
+    let error = open("aws-kms-key.8.1").err().expect("it has no copy").to_string();
+    assert!(error.contains("aws-kms-key.8.1"), "{error}");
+}
+
+#[test]
+fn a_copy_that_gives_no_answer_does_not_hide_what_is_wrong_with_the_key_file() {
+    let (setup, store, _) = used();
+    drop(store);
+    [ONE, TWO].iter().for_each(|extra| setup.kms.set_failing(extra, Some(Class::Transient)));
+    let open = || {
+        let opening =
+            Opening { startup_timeout: Duration::from_secs(1), ..setup.opening(Role::Server, setup.kms.clone()) };
+        KeyStore::open(opening).err().expect("no key").to_string()
+    };
+    setup.kms.disable(TEST_MASTER_KEY, true);
+    let error = open();
+    assert!(error.contains("of its key file: KMS Decrypt failed: the master key is disabled"), "{error}");
+    setup.kms.disable(TEST_MASTER_KEY, false);
+    remove(&setup, "aws-kms-key.7.1");
+    let error = open();
+    assert!(error.contains("of its key file: key file ") && error.contains("aws-kms-key.7.1 is gone"), "{error}");
+}
+
+#[test]
+fn the_tool_names_the_master_key_that_works_where_only_a_copy_does() {
+    let (setup, store, _) = used();
+    drop(store);
+    setup.kms.disable(TEST_MASTER_KEY, true);
+    let folder = OpenFolder::to_read(setup.folder.path()).expect("open");
+    let verified = offline::verify(&folder, &*setup.kms, Duration::from_secs(5)).expect("verified");
+    assert!(matches!(verified.versions[0].found, Found::OnlyCopy(_)));
+    assert_eq!(verified.master_keys().into_iter().collect::<Vec<_>>(), [ONE]);
 }

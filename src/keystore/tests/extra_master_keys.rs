@@ -22,10 +22,6 @@ impl Setup {
         std::mem::take(&mut *self.log.0.lock().expect("log"))
     }
 
-    pub(super) fn remove(&self, file: &str) {
-        fs::remove_file(self.folder.path().join(file)).expect("remove");
-    }
-
     /// The master keys of the copies in a file.
     pub(super) fn copies(&self, file: &str) -> Vec<String> {
         let document: serde_json::Value = serde_json::from_slice(&read(self, file)).expect("JSON");
@@ -188,7 +184,7 @@ fn a_copy_with_another_key_is_passed_over_and_the_next_one_is_used() {
         let row = format!(
             r#""wraps": [{{"master_key": "{OTHER_MASTER_KEY}", "encryption_context": {{}}, "ciphertext": "{planted}"}},"#
         );
-        setup.remove(COPIES);
+        remove(&setup, COPIES);
         setup.put(COPIES, text.replacen("\"wraps\": [", &row, 1).as_bytes());
         assert_eq!(setup.copies(COPIES)[0], OTHER_MASTER_KEY);
         let store = setup.open_extra(Role::Server);
@@ -233,7 +229,7 @@ fn a_key_file_that_is_gone_or_damaged_is_an_error_at_every_start_until_it_is_mad
  {
     for damage in [None, Some(&b""[..]), Some(b"garbage")] {
         let (setup, _, before) = used();
-        setup.remove("aws-kms-key.7.1");
+        remove(&setup, "aws-kms-key.7.1");
         damage.into_iter().for_each(|bytes| setup.put("aws-kms-key.7.1", bytes));
         let store = || {
             let store = setup.open_extra(Role::Server);
@@ -265,7 +261,7 @@ fn without_a_copy_that_works_a_missing_key_file_is_what_it_was_and_is_tried_agai
     let (setup, _, before) = used();
     setup.put_key("aws-kms-key.1.1", 1);
     setup.open_extra(Role::Server);
-    setup.remove("aws-kms-key.7.1");
+    remove(&setup, "aws-kms-key.7.1");
     [ONE, TWO].iter().for_each(|arn| setup.kms.disable(arn, true));
     setup.log();
     let store = setup.open_extra(Role::Server);
@@ -347,7 +343,7 @@ fn a_re_wrap_makes_all_copies_anew_at_once_and_drops_others_only_when_all_are_pr
 fn copies_of_a_later_version_of_the_plugin_are_left_alone() {
     let (setup, store, before) = used();
     let newer = br#"{"format": 2, "what": "ever"}"#;
-    setup.remove(COPIES);
+    remove(&setup, COPIES);
     setup.put(COPIES, newer);
     assert!(MakeExtraCopies::new(store.clone()).run(Instant::now()).is_some());
     store.rewrap(None).expect("the key file is wrapped anew all the same");

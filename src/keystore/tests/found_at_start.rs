@@ -13,10 +13,6 @@ fn used() -> Setup {
     setup
 }
 
-fn remove(setup: &Setup, file: &str) {
-    fs::remove_file(setup.folder.path().join(file)).expect("remove");
-}
-
 fn warnings_and_errors(setup: &Setup) -> usize {
     setup.log.0.lock().expect("log").iter().filter(|line| !line.starts_with("note: ")).count()
 }

@@ -16,6 +16,7 @@ mod found_at_start;
 mod hanging_kms;
 mod late_folder;
 mod lossy_disk;
+mod lost_manifest;
 mod machine;
 mod master_keys;
 mod memory;
@@ -122,6 +123,21 @@ fn files_in(folder: &Path) -> Vec<String> {
 
 fn read(setup: &Setup, file: &str) -> Vec<u8> {
     fs::read(setup.folder.path().join(file)).expect("read")
+}
+
+fn remove(setup: &Setup, file: &str) {
+    fs::remove_file(setup.folder.path().join(file)).expect("remove");
+}
+
+/// A server with keys 1.1, 7.1 and 7.2.
+fn used() -> Setup {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    store.latest_or_new(id(1)).expect("made");
+    store.latest_or_new(id(7)).expect("made");
+    store.rotate(id(7)).expect("rotated");
+    setup.kms.calls();
+    setup
 }
 
 #[derive(Default)]

@@ -45,21 +45,6 @@ impl Setup {
     }
 }
 
-fn remove(setup: &Setup, file: &str) {
-    fs::remove_file(setup.folder.path().join(file)).expect("remove");
-}
-
-/// A server with keys 1.1, 7.1 and 7.2.
-fn used() -> Setup {
-    let setup = Setup::new();
-    let store = setup.open().expect("open");
-    store.latest_or_new(id(1)).expect("made");
-    store.latest_or_new(id(7)).expect("made");
-    store.rotate(id(7)).expect("rotated");
-    setup.kms.calls();
-    setup
-}
-
 fn states(setup: &Setup) -> Vec<(u32, u32, State, bool)> {
     let listing = list(&setup.to_read()).expect("listed");
     let of = |it: &offline::Listed| (it.name.id.value(), it.name.version.value(), it.state, it.is_latest);

@@ -68,10 +68,6 @@ pub(super) fn contents(setup: &Setup) -> Vec<(String, Vec<u8>)> {
     of(setup.folder.path()).chain(of(setup.datadir.path())).collect()
 }
 
-pub(super) fn remove(setup: &Setup, file: &str) {
-    fs::remove_file(setup.folder.path().join(file)).expect("remove");
-}
-
 /// In place of what is there, which nobody may write to.
 pub(super) fn exchange(folder: &Path, file: &str, contents: impl AsRef<[u8]>) {
     let _ = fs::remove_file(folder.join(file));
@@ -84,17 +80,6 @@ pub(super) fn put(setup: &Setup, file: &str, contents: impl AsRef<[u8]>) {
 
 fn plant(setup: &Setup, file: &str) {
     setup.put(file, &[b"other:", &[9; 16][..]].concat());
-}
-
-/// A server with keys 1.1, 7.1 and 7.2.
-pub(super) fn used() -> Setup {
-    let setup = Setup::new();
-    let store = setup.open().expect("open");
-    store.latest_or_new(id(1)).expect("made");
-    store.latest_or_new(id(7)).expect("made");
-    store.rotate(id(7)).expect("rotated");
-    setup.kms.calls();
-    setup
 }
 
 /// Takes the end off the manifest. Answers what is left.

@@ -3,7 +3,7 @@
 use super::super::offline::OpenFolder;
 use super::super::offline::repair::{By, Examination, Outcome, Statement};
 use super::super::test_kms::{OTHER_MASTER_KEY, TEST_MASTER_KEY};
-use super::repair::{NEW, contents, damage, exchange, name, put, remove, used};
+use super::repair::{NEW, contents, damage, exchange, name, put};
 use super::*;
 
 /// Keys 1.1, 7.1 and 7.2, all re-wrapped a moment ago.
@@ -129,8 +129,9 @@ fn what_has_changed_since_it_was_looked_at_is_left_alone() {
         });
         failed.expect("a failure")
     };
+    let before = contents(&setup);
     assert!(failed(&examination).contains("aws-kms-key.7.2 was changed by somebody else meanwhile"));
-    assert_eq!(read(&setup, "aws-kms-key.7.2"), b"restored meanwhile");
+    assert_eq!(contents(&setup), before, "nor is anything recorded");
     let setup = used();
     damage(&setup);
     let examination = setup.examined(&Statement::default());
@@ -138,6 +139,24 @@ fn what_has_changed_since_it_was_looked_at_is_left_alone() {
     let before = contents(&setup);
     assert!(failed(&examination).contains("manifest.json was changed by somebody else meanwhile"));
     assert_eq!(contents(&setup), before);
+}
+
+#[test]
+fn a_datadir_that_remembers_nothing_and_one_with_key_files_of_its_own_are_told_of() {
+    let setup = used();
+    assert_eq!(setup.found(&Statement::default()), []);
+    fs::remove_file(setup.datadir.path().join(MEMORY)).expect("remove");
+    assert_eq!(setup.found(&Statement::default()), [(None, By::NextStart)]);
+    drop(setup.restart());
+    assert_eq!(setup.found(&Statement::default()), []);
+    for file in ["aws-kms-key.3.1", "aws-kms-key.7.1.before-rewrap"] {
+        fs::write(setup.datadir.path().join(file), b"of before").expect("write");
+    }
+    assert_eq!(setup.found(&Statement::default()), [(None, By::Operator)]);
+    let examination = setup.examined(&Statement::default());
+    assert!(
+        examination.findings()[0].found.starts_with("aws-kms-key.3.1 and 1 other files of keys lie in the datadir")
+    );
 }
 
 #[test]

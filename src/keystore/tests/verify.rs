@@ -58,10 +58,6 @@ fn only_line(setup: &Setup) -> String {
     lines.remove(0)
 }
 
-fn remove(setup: &Setup, file: &str) {
-    fs::remove_file(setup.folder.path().join(file)).expect("remove");
-}
-
 #[test]
 fn all_files_are_unwrapped_once_in_an_interval_a_few_at_a_time_and_one_of_each_master_key_every_hour() {
     let (setup, store, mut job, begun) = running(MANY);

@@ -95,7 +95,10 @@ impl Examining<'_> {
     fn tie(&mut self) -> Result<bool, KeyStoreError> {
         let (folder, datadir) = (self.folders.path().display(), self.folders.datadir().display());
         match self.folders.tie()? {
-            Tie::Good => return Ok(true),
+            Tie::Good => {
+                self.beside_tie()?;
+                return Ok(true);
+            }
             Tie::Lost(error) => {
                 let remedy = "nothing in this folder can put it right, and nothing else was looked at";
                 self.add(None, error.to_string(), By::Operator, remedy);
@@ -115,6 +118,28 @@ impl Examining<'_> {
             }
         }
         Ok(false)
+    }
+
+    /// What a start accepts, although it may not be as it was.
+    fn beside_tie(&mut self) -> Result<(), KeyStoreError> {
+        let folder = self.folders.path().display();
+        if !self.folders.is_remembered()? && !self.files.present()?.is_empty() {
+            let found = format!("the datadir does not remember that its keys lie in {folder}");
+            let remedy = "it does after the next start that loads them. Until then nobody would notice that the folder is empty or \
+                          another one, and new keys would be made: see that aws_key_management_keyfile_dir is set to it";
+            self.add(None, found, By::NextStart, remedy);
+        }
+        let strays = self.folders.strays()?;
+        if let Some(first) = strays.first() {
+            let found = format!(
+                "{first} and {} other files of keys lie in the datadir, but its keys in {folder}: no start reads them there",
+                strays.len() - 1
+            );
+            let remedy =
+                "they are left. Move them away, unless the keys in the folder lack one of them: then copy that there";
+            self.add(None, found, By::Operator, remedy);
+        }
+        Ok(())
     }
 
     fn keys(&mut self) -> Result<(), KeyStoreError> {

@@ -172,6 +172,7 @@ impl Examination {
             Step::PutBack { copy, held, entries } => {
                 let files = folders.to_write()?;
                 let adding = files.begin_adding()?;
+                adding.check_may_put_back(copy, held.as_deref())?;
                 // First, which fails if the manifest on the disk says that it is another key. The key file is at fault until it is
                 // replaced, whatever the manifest says of it.
                 adding.record(entries.clone())?;
