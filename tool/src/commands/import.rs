@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::open_to_write;
+use super::Folders;
 use super::rewrap::master_key;
 use crate::ending::{Ending, WrongUsage};
 use crate::file_key_management::{self, Digest, Password};
@@ -42,12 +42,8 @@ pub struct Options {
     /// Wraps the keys: an ARN, a key id or alias/NAME
     #[arg(long, value_name = "KEY", value_parser = master_key)]
     master_key: MasterKeyId,
-    /// The server's datadir, if the key files are to lie elsewhere
-    #[arg(long, value_name = "DIR")]
-    datadir: Option<PathBuf>,
-    /// The folder of the key files: the datadir, or that of aws_key_management_keyfile_dir
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
+    #[command(flatten)]
+    folders: Folders,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -78,7 +74,7 @@ pub fn run(options: &Options) -> Result<Ending> {
         return Err(WrongUsage("--from hex reads standard input, and no --key-file".to_owned()).into());
     }
     let keys = keys(options)?;
-    let folder = open_to_write(&options.folder, options.datadir.as_deref())?;
+    let folder = options.folders.open_to_write()?;
     let algorithm = match options.algorithm {
         AlgorithmName::Cbc => Algorithm::AesCbc,
         AlgorithmName::Ctr => Algorithm::AesCtr,
@@ -147,7 +143,7 @@ fn settings(options: &Options, algorithm: Algorithm, imported: &Imported, folder
     let url = options.kms.endpoint_url.as_ref();
     lines.extend(url.map(|(url, _)| format!("aws_key_management_endpoint_url = {url}")));
     lines.push(format!("aws_key_management_encryption_algorithm = {algorithm}"));
-    if options.datadir.is_some() {
+    if options.folders.datadir.is_some() {
         lines.push(format!("aws_key_management_keyfile_dir = {}", folder.display()));
     }
     lines

@@ -8,7 +8,7 @@ pub mod rewrap;
 pub mod verify;
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_key_management::keystore::KeyStoreError;
 use aws_key_management::keystore::offline::{ManifestState, OpenFolder, is_datadir};
@@ -69,21 +69,34 @@ fn lines(remarks: &[String]) -> String {
     })
 }
 
-/// Opens a folder to change something in it. `datadir` is the server's, if the folder is not.
-fn open_to_write(folder: &Path, datadir: Option<&Path>) -> anyhow::Result<OpenFolder> {
-    Ok(OpenFolder::to_write(folder, datadir_of(folder, datadir)?)?)
+/// What is changed.
+#[derive(clap::Args)]
+struct Folders {
+    /// The folder of the key files: the datadir, or that of aws_key_management_keyfile_dir
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// The server's datadir, if the key files lie elsewhere
+    #[arg(long, value_name = "DIR")]
+    datadir: Option<PathBuf>,
 }
 
-/// The server's datadir: what is given, or else the folder itself.
-fn datadir_of<'a>(folder: &'a Path, datadir: Option<&'a Path>) -> anyhow::Result<&'a Path> {
-    match datadir {
-        Some(datadir) => Ok(datadir),
-        None if is_datadir(folder) => Ok(folder),
-        None => Err(WrongUsage(format!(
-            "{} is no datadir of a server. If it is the folder of aws_key_management_keyfile_dir, name the server's datadir \
-             with --datadir",
-            folder.display()
-        ))
-        .into()),
+impl Folders {
+    /// Opens the folder to change something in it.
+    fn open_to_write(&self) -> anyhow::Result<OpenFolder> {
+        Ok(OpenFolder::to_write(&self.folder, self.datadir()?)?)
+    }
+
+    /// The server's datadir: what is given, or else the folder itself.
+    fn datadir(&self) -> anyhow::Result<&Path> {
+        match &self.datadir {
+            Some(datadir) => Ok(datadir),
+            None if is_datadir(&self.folder) => Ok(&self.folder),
+            None => Err(WrongUsage(format!(
+                "{} is no datadir of a server. If it is the folder of aws_key_management_keyfile_dir, name the server's datadir \
+                 with --datadir",
+                self.folder.display()
+            ))
+            .into()),
+        }
     }
 }

@@ -1,7 +1,5 @@
 //! `repair`: what a start refuses, or complains of each time.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use aws_key_management::keystore::offline::is_unanswered;
 use aws_key_management::keystore::offline::repair::{
@@ -9,7 +7,7 @@ use aws_key_management::keystore::offline::repair::{
 };
 use serde_json::{Value, json};
 
-use super::datadir_of;
+use super::Folders;
 use crate::ending::Ending;
 use crate::kms;
 use crate::table::{print, print_json};
@@ -17,12 +15,8 @@ use crate::table::{print, print_json};
 /// Which folder, what to do, and what the files cannot tell.
 #[derive(clap::Args)]
 pub struct Options {
-    /// The folder of the key files: the datadir, or that of aws_key_management_keyfile_dir
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
-    /// The server's datadir, if the key files lie elsewhere
-    #[arg(long, value_name = "DIR")]
-    datadir: Option<PathBuf>,
+    #[command(flatten)]
+    folders: Folders,
     /// Repairs. Without it, nothing is changed
     #[arg(long)]
     yes: bool,
@@ -47,14 +41,14 @@ pub struct Options {
 
 /// Says what is to be done, and does it if it may.
 pub fn run(options: &Options) -> Result<Ending> {
-    let datadir = datadir_of(&options.folder, options.datadir.as_deref())?;
+    let datadir = options.folders.datadir()?;
     let kms = options.kms.connect(None)?;
     let statement = Statement {
         folder_is_right: options.folder_is_right,
         master_keys: options.trust_master_key.clone(),
         forgets_copies: options.forget_before_rewrap,
     };
-    let examination = examine(&options.folder, datadir, &kms, &statement, options.kms.time())?;
+    let examination = examine(&options.folders.folder, datadir, &kms, &statement, options.kms.time())?;
     let is_to_be_repaired = examination.findings().iter().any(|finding| finding.by == By::Repair);
     if !options.json {
         print(&plan(&examination));

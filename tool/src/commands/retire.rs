@@ -1,28 +1,22 @@
 //! `retire`: versions that nothing needs any more.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use aws_key_management::keystore::KeyName;
 use aws_key_management::keystore::offline;
 use serde_json::json;
 
-use super::open_to_write;
+use super::Folders;
 use crate::ending::{Ending, WrongUsage};
 use crate::table::{print, print_json};
 
 /// Which folder, and which versions.
 #[derive(clap::Args)]
 pub struct Options {
-    /// The folder of the key files: the datadir, or that of aws_key_management_keyfile_dir
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
+    #[command(flatten)]
+    folders: Folders,
     /// The versions, whose key files must be gone
     #[arg(value_name = "ID.VERSION", required = true, value_parser = key_name)]
     names: Vec<KeyName>,
-    /// The server's datadir, if the key files lie elsewhere
-    #[arg(long, value_name = "DIR")]
-    datadir: Option<PathBuf>,
     /// That no table, log or backup needs them cannot be told from here: says that you have checked
     #[arg(long)]
     yes_i_checked: bool,
@@ -36,7 +30,7 @@ pub fn run(options: &Options) -> Result<Ending> {
     if !options.yes_i_checked {
         return Err(WrongUsage(CHECK.to_owned()).into());
     }
-    let folder = open_to_write(&options.folder, options.datadir.as_deref())?;
+    let folder = options.folders.open_to_write()?;
     offline::retire(&folder, &options.names)?;
     if options.json {
         let versions: Vec<_> = options

@@ -1,14 +1,12 @@
 //! `rewrap`: all keys under another master key.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use aws_key_management::keystore::KeyId;
 use aws_key_management::keystore::offline::{self, Rewrapping, is_unanswered};
 use aws_key_management::kms::MasterKeyId;
 use serde_json::{Value, json};
 
-use super::open_to_write;
+use super::Folders;
 use crate::ending::Ending;
 use crate::kms;
 use crate::table::{print, print_json};
@@ -16,12 +14,8 @@ use crate::table::{print, print_json};
 /// Which folder, which master key, and how KMS is reached.
 #[derive(clap::Args)]
 pub struct Options {
-    /// The folder of the key files: the datadir, or that of aws_key_management_keyfile_dir
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
-    /// The server's datadir, if the key files lie elsewhere
-    #[arg(long, value_name = "DIR")]
-    datadir: Option<PathBuf>,
+    #[command(flatten)]
+    folders: Folders,
     /// Wraps the keys from now on: an ARN, a key id or alias/NAME
     #[arg(long, value_name = "KEY", value_parser = master_key)]
     master_key: MasterKeyId,
@@ -37,7 +31,7 @@ pub struct Options {
 
 /// Wraps anew. What fails is as it was.
 pub fn run(options: &Options) -> Result<Ending> {
-    let folder = open_to_write(&options.folder, options.datadir.as_deref())?;
+    let folder = options.folders.open_to_write()?;
     let kms = options.kms.connect(Some(&options.master_key))?;
     let rewrapping = offline::rewrap(&folder, &kms, &options.master_key, options.key, options.kms.time())?;
     if let Some(error) = &rewrapping.not_recorded {
