@@ -64,6 +64,12 @@ impl KeyName {
         Some(Self { id: KeyId::new(id)?, version: KeyVersion::new(version)? })
     }
 
+    /// As one number, which is not 0: the id above, the version below.
+    #[inline]
+    pub fn word(self) -> u64 {
+        u64::from(self.id.0) << 32 | u64::from(self.version.0)
+    }
+
     /// The name of the key's file.
     pub fn file_name(self) -> String {
         format!("{PREFIX}{}.{}", self.id.0, self.version.0)

@@ -43,13 +43,13 @@ exported! {
         buffer: Option<KeyBuffer<'_>> = (key: *mut u8, key_length: *mut c_uint),
     ) -> c_uint, on panic INVALID {
         let (Some(name), Some(mut buffer)) = (name, buffer) else { return INVALID };
-        if let Some(answer) = plugin::KEYS.with_key(name, |key| buffer.put(key.as_bytes())) {
+        if let Some(answer) = plugin::KEYS.with_key_bytes(name, |key| buffer.put(key)) {
             return answer;
         }
         if !load(name) {
             return INVALID;
         }
-        plugin::KEYS.with_key(name, |key| buffer.put(key.as_bytes())).unwrap_or(INVALID)
+        plugin::KEYS.with_key_bytes(name, |key| buffer.put(key)).unwrap_or(INVALID)
     }
 
     /// Bytes that a context takes.

@@ -30,20 +30,20 @@ impl VersionWords {
 
     /// Enters a version if there is room, and none that is higher.
     pub(super) fn raise(&self, id: KeyId, version: KeyVersion) {
-        let new = word(KeyName { id, version });
+        let new = KeyName { id, version }.word();
         self.enter(id.value().into(), new, |word| word >> 32 == new >> 32);
     }
 
     /// `None` if that cannot be told, because the name would have found no room.
     #[inline]
     pub(super) fn contains(&self, name: KeyName) -> Option<bool> {
-        let wanted = word(name);
+        let wanted = name.word();
         Some(self.find(wanted, |word| word == wanted)? == wanted)
     }
 
     /// Enters a name if there is room.
     pub(super) fn insert(&self, name: KeyName) {
-        let new = word(name);
+        let new = name.word();
         self.enter(new, new, |word| word == new);
     }
 
@@ -77,10 +77,6 @@ impl VersionWords {
         let place = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOTS.ilog2())) as usize;
         (place..place + PROBES).filter_map(|place| self.0.get(place % SLOTS))
     }
-}
-
-fn word(name: KeyName) -> u64 {
-    u64::from(name.id.value()) << 32 | u64::from(name.version.value())
 }
 
 /// More than the keys of any server that we know of, and the versions that it has in years; 16 KiB.

@@ -30,7 +30,7 @@ fn a_reader_sees_versions_only_rise_each_with_its_key_and_its_algorithm() {
                     let latest = keys.latest(name(1).id).expect("it answered once, so it always does").value();
                     assert!(latest >= before);
                     before = latest;
-                    assert_eq!(keys.with_key(name(latest), |key| key.as_bytes()[0]), Some(latest as u8));
+                    assert_eq!(keys.with_key_bytes(name(latest), |key| key[0]), Some(latest as u8));
                     assert_eq!(keys.algorithm(name(latest)), algorithm(latest));
                 }
             })
@@ -75,7 +75,7 @@ fn a_reader_during_an_unload_has_the_whole_key_or_none_and_still_the_right_algor
             thread::spawn(move || {
                 let mut gone = false;
                 for version in [1, 2, 1] {
-                    let found = keys.with_key(name(version), |key| key.as_bytes().to_vec());
+                    let found = keys.with_key_bytes(name(version), <[u8]>::to_vec);
                     assert!(
                         found.is_none() || found == Some(vec![version as u8; 16]),
                         "wiped under the reader's hands"

@@ -5,8 +5,11 @@ use std::ops::{DerefMut, Range};
 use std::sync::Arc;
 
 use memmap2::{Advice, MmapMut};
+#[cfg(not(feature = "model"))]
+use zerocopy::FromBytes;
 use zeroize::Zeroize;
 
+use super::swap::AtomicU64;
 use crate::cipher::Algorithm;
 
 /// A data key in the clear. Cloning it shares the memory. Has no `Debug`.
@@ -83,6 +86,26 @@ pub fn hide(keys: &[(&[u8], Algorithm)]) -> io::Result<Hidden> {
     let pages = Arc::new(SecretPages(memory));
     let key = |(place, algorithm)| DataKey { pages: pages.clone(), place, algorithm };
     Ok(Hidden { keys: places.into_iter().map(key).collect(), exposure })
+}
+
+/// So many words of 0 in secret memory of their own, for good; `None` if the operating system does not protect them.
+#[cfg(not(feature = "model"))]
+pub(super) fn secret_words(count: usize) -> Option<&'static [AtomicU64]> {
+    // Miri, an interpreter that some of the tests run in, protects none.
+    if cfg!(miri) {
+        return None;
+    }
+    let memory = MmapMut::map_anon(count * size_of::<u64>()).ok()?;
+    let Exposure { to_swap: None, to_core_dumps: None } = protect(&memory) else { return None };
+    let memory: &'static mut MmapMut = Box::leak(Box::new(memory));
+    let words = <[AtomicU64]>::mut_from_bytes(&mut memory[..]).ok()?;
+    Some(words)
+}
+
+/// The same for the model, whose words are not those of the machine.
+#[cfg(feature = "model")]
+pub(super) fn secret_words(count: usize) -> Option<&'static [AtomicU64]> {
+    Some(Vec::leak((0..count).map(|_| AtomicU64::new(0)).collect()))
 }
 
 /// What is refused is no reason to go without a key: old kernels and sandboxes know no MADV_DONTDUMP, and the memory that a

@@ -6,10 +6,16 @@
 use std::sync::Arc;
 
 #[cfg(not(feature = "model"))]
-pub(super) use std::sync::{Mutex, atomic::AtomicU64};
+pub(super) use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, fence},
+};
 
 #[cfg(feature = "model")]
-pub(super) use shuttle::sync::{Mutex, atomic::AtomicU64};
+pub(super) use shuttle::sync::{
+    Mutex,
+    atomic::{AtomicU64, fence},
+};
 
 #[cfg(not(feature = "model"))]
 use arc_swap::ArcSwapOption;
