@@ -49,6 +49,9 @@ pub const GALERA: &[Package] = &[
     Package("procps", Some("ps")),
 ];
 
+/// Giving a whole server work, for benchmarks.
+pub const SYSBENCH: &[Package] = &[Package("sysbench", Some("sysbench"))];
+
 /// Building the fuzzer, which is C++.
 pub const FUZZ: &[Package] = &[Package("g++", Some("c++"))];
 

@@ -1,4 +1,7 @@
-//! `cargo xtask bench`: how fast the plugin is, beside the server, and what a rotation costs.
+//! `cargo xtask bench`: how fast the plugin is, beside the server, what a rotation costs, and what encryption costs a whole server.
+
+mod server;
+mod server_docs;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,9 +17,12 @@ use crate::{rig, run, terminal};
 /// What to measure, and what to do with it.
 #[derive(clap::Args, Default)]
 pub struct Options {
-    /// What is measured: all without it
-    #[arg(value_parser = ["aes", "lookup", "rotation"])]
+    /// What is measured: all but `server` without it
+    #[arg(value_parser = ["aes", "lookup", "rotation", SERVER])]
     parts: Vec<String>,
+    /// How often each server has its turn (part `server`)
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
     /// Renews docs/*-benchmark.*
     #[arg(long, conflicts_with = "smoke")]
     write_docs: bool,
@@ -29,6 +35,13 @@ pub struct Options {
 /// is bad; a target that is missed is only reported.
 pub fn run(options: &Options) -> Result<()> {
     packages::ensure(&[packages::BUILD, packages::RUN, packages::TEST])?;
+    let (whole_server, parts): (Vec<&String>, Vec<&String>) = options.parts.iter().partition(|part| *part == SERVER);
+    if !whole_server.is_empty() {
+        server::run(&rig::prepare()?, options.rounds as usize, options.write_docs)?;
+        if parts.is_empty() {
+            return Ok(());
+        }
+    }
     let plugin = toolchain::build_mock_plugin()?;
     let build = toolchain::cargo(["build", "--release", "--package", "bench"]);
     run::visibly("cargo build --release --package bench", &build)?;
@@ -36,7 +49,7 @@ pub fn run(options: &Options) -> Result<()> {
 
     let mut words: Vec<OsString> =
         vec!["--plugin".into(), plugin.into(), "--file-key-management".into(), file_key_management.into()];
-    words.extend(options.parts.iter().map(OsString::from));
+    words.extend(parts.into_iter().map(OsString::from));
     if options.smoke {
         words.push("--smoke".into());
     }
@@ -60,3 +73,5 @@ pub fn smoke(tally: &mut Tally) -> Result<()> {
     tally.passed += 3;
     Ok(())
 }
+
+const SERVER: &str = "server";
