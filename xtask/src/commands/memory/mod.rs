@@ -66,17 +66,21 @@ fn look(rig: &Rig, server: Server<'_>, marker: &[u8], tally: &mut Tally) -> Resu
         "a data key lies outside of the plugin's locked memory that is left out of core dumps:\n{}",
         stray.iter().map(|hit| format!("{hit}\n")).collect::<String>()
     );
-    let expected = MARKED.count() + 1;
-    ensure!(secret.len() == expected, "{expected} data keys were loaded, but {} are in secret memory", secret.len());
+    // Each in its own place, and in the one that look-ups read.
+    let (loaded, places) = (MARKED.count() + 1, 2);
+    ensure!(
+        secret.len() == loaded * places,
+        "{loaded} data keys were loaded, but {} are in secret memory, where each has {places} places",
+        secret.len()
+    );
     ensure!(
         texts.is_empty(),
         "a data key lies in memory in base64, as KMS answered it, although the plugin wipes what it frees:\n{}",
         texts.iter().map(|hit| format!("{hit}\n")).collect::<String>()
     );
     terminal::detail(format_args!(
-        "{} of {expected} data keys lie in memory that is locked (lo) and left out of core dumps (dd); no copy elsewhere, \
-         nor in base64, as KMS answered",
-        secret.len()
+        "{loaded} data keys lie, each in {places} places, in memory that is locked (lo) and left out of core dumps (dd); no copy \
+         elsewhere, nor in base64, as KMS answered"
     ));
     tally.passed += 2;
     match core_dump::of(&rig.home, &process)? {
