@@ -1,0 +1,191 @@
+//! Every test once, by itself: whether it passes, how long it takes, and which mutants it reaches.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::woven_tree::Program;
+use crate::{interrupt, kms_emulator, terminal};
+
+/// A test.
+pub struct Test {
+    /// Its name in its program.
+    pub name: String,
+    program: PathBuf,
+    folder: PathBuf,
+    /// How long it takes by itself.
+    pub took: Duration,
+}
+
+/// How a test has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It passed.
+    Passed,
+    /// It failed.
+    Failed,
+    /// It took too long, and was killed.
+    TookTooLong,
+}
+
+/// All tests but those that are left out, the quickest first, and which of them reach each mutant.
+pub struct Reach {
+    /// The tests.
+    pub tests: Vec<Test>,
+    /// Places in `tests`, ascending, by mutant.
+    pub by_mutant: BTreeMap<u32, Vec<usize>>,
+}
+
+impl Reach {
+    /// Runs all tests of the programs, `workers` at a time. Fails if one fails without any mutant.
+    pub fn find(programs: &[Program], is_left_out: impl Fn(&str) -> bool, workers: usize) -> Result<Self> {
+        let mut tests = Vec::new();
+        for program in programs {
+            let names = listed(program, &[])?;
+            let ignored = listed(program, &["--ignored"])?;
+            for name in names.into_iter().filter(|name| !ignored.contains(name) && !is_left_out(name)) {
+                tests.push(Test {
+                    name,
+                    program: program.path.clone(),
+                    folder: program.folder.clone(),
+                    took: Duration::ZERO,
+                });
+            }
+        }
+        terminal::detail(format_args!("{} tests, each by itself", tests.len()));
+        let scratch = tempfile::tempdir()?;
+        let found: Vec<Result<(Duration, Vec<u32>)>> = in_parallel(&tests, workers, |number, test| {
+            let mut began = Instant::now();
+            let mut ended = test.run(None, FIRST_PATIENCE)?;
+            if ended != Ended::Passed {
+                // Once more: the machine may have been busy.
+                began = Instant::now();
+                ended = test.run(None, FIRST_PATIENCE)?;
+            }
+            ensure!(ended == Ended::Passed, "{} fails without a mutant: {ended:?}", test.name);
+            let took = began.elapsed();
+            let record = scratch.path().join(number.to_string());
+            // What counts what it does may fail because of the recording.
+            test.run(Some(("MUTANTS_REACHED", &record.display().to_string())), FIRST_PATIENCE)?;
+            let reached = std::fs::read_to_string(&record).unwrap_or_default();
+            Ok((took, reached.lines().filter_map(|line| line.parse().ok()).collect()))
+        })?;
+        let mut all = Vec::new();
+        for (mut test, found) in tests.into_iter().zip(found) {
+            let (took, reached) = found?;
+            test.took = took;
+            all.push((test, reached));
+        }
+        all.sort_by_key(|(test, _)| test.took);
+        let mut by_mutant: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (place, (_, reached)) in all.iter().enumerate() {
+            for number in reached.iter().copied() {
+                let places = by_mutant.entry(number).or_default();
+                if places.last() != Some(&place) {
+                    places.push(place);
+                }
+            }
+        }
+        Ok(Self { tests: all.into_iter().map(|(test, _)| test).collect(), by_mutant })
+    }
+}
+
+impl Test {
+    /// Runs it in a process of its own, with a variable in its environment.
+    pub fn run(&self, variable: Option<(&str, &str)>, patience: Duration) -> Result<Ended> {
+        let mut command = Command::new(&self.program);
+        command.args(["--exact", &self.name, "--test-threads=1", "--quiet"]).current_dir(&self.folder);
+        command.env("KMS_EMULATOR_PYTHON", kms_emulator::python()).env("CARGO_MANIFEST_DIR", &self.folder);
+        if std::path::Path::new(MEMORY).is_dir() {
+            command.env("TMPDIR", MEMORY);
+        }
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
+            command.env_remove(name);
+        }
+        command.envs(variable).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // A group of its own, whose processes end with it.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn().with_context(|| format!("starting {}", self.program.display()))?;
+        let until = Instant::now() + patience;
+        let mut pause = Duration::from_millis(2);
+        let ended = loop {
+            if let Some(status) = child.try_wait()? {
+                break if status.success() { Ended::Passed } else { Ended::Failed };
+            }
+            if Instant::now() >= until || interrupt::has_come() {
+                break Ended::TookTooLong;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        };
+        if let Some(group) = rustix::process::Pid::from_raw(i32::try_from(child.id())?) {
+            // Whatever it has started, such as a KMS, and itself, if it goes on.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+        child.wait()?;
+        ensure!(!interrupt::has_come(), "interrupted");
+        Ok(ended)
+    }
+
+    /// How long it may take with a mutant, on a busy machine.
+    pub fn patience(&self) -> Duration {
+        self.took * 5 + LEAST_PATIENCE
+    }
+}
+
+fn listed(program: &Program, more: &[&str]) -> Result<Vec<String>> {
+    let mut command = Command::new(&program.path);
+    let said = command.args(["--list", "--format=terse"]).args(more).current_dir(&program.folder).output()?;
+    if !said.status.success() {
+        bail!("{} lists no tests", program.path.display());
+    }
+    let text = String::from_utf8(said.stdout)?;
+    Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
+}
+
+/// Does something with each of `all`, `workers` at a time. Answers in their order.
+pub fn in_parallel<T: Sync, R: Send>(
+    all: &[T],
+    workers: usize,
+    work: impl Fn(usize, &T) -> R + Sync,
+) -> Result<Vec<R>> {
+    let next = AtomicUsize::new(0);
+    let answers: Mutex<BTreeMap<usize, R>> = Mutex::default();
+    let mut told = Instant::now();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers)
+            .map(|_| {
+                scope.spawn(|| {
+                    loop {
+                        let place = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(one) = all.get(place).filter(|_| !interrupt::has_come()) else { return };
+                        let answer = work(place, one);
+                        if let Ok(mut answers) = answers.lock() {
+                            answers.insert(place, answer);
+                        }
+                    }
+                })
+            })
+            .collect();
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            std::thread::sleep(Duration::from_millis(100));
+            if told.elapsed() > Duration::from_secs(15) {
+                told = Instant::now();
+                let done = answers.lock().map_or(0, |answers| answers.len());
+                terminal::aside(format_args!("{done} of {}", all.len()));
+            }
+        }
+    });
+    let answers = answers.into_inner().unwrap_or_default();
+    ensure!(answers.len() == all.len(), "interrupted");
+    Ok(answers.into_values().collect())
+}
+
+const MEMORY: &str = "/dev/shm";
+const FIRST_PATIENCE: Duration = Duration::from_secs(180);
+const LEAST_PATIENCE: Duration = Duration::from_secs(20);
