@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 
-use super::reach::{Ended, Reach, in_parallel};
+use super::reach::{Ended, Reach, in_parallel, patience, run_together};
 
 /// What came of a mutant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A test failed, of this name.
+    /// A test failed, this one or one that was run together with it.
     Caught(String),
     /// A test took for ever.
     TookTooLong(String),
@@ -20,26 +20,27 @@ pub fn try_all(reach: &Reach, numbers: &[u32], workers: usize) -> Result<Vec<Out
     in_parallel(numbers, workers, |_, number| attempt(reach, *number))?.into_iter().collect()
 }
 
-/// The quickest tests first; the first that fails is enough. But it has to pass without the mutant at once: what fails because
-/// the machine is busy says nothing.
+/// The first that fails is enough. But it has to pass without the mutant at once: what fails because the machine is busy says
+/// nothing.
 fn attempt(reach: &Reach, number: u32) -> Result<Outcome> {
-    let reaching = reach.by_mutant.get(&number).map_or(&[][..], Vec::as_slice);
     let switch = number.to_string();
-    for test in reaching.iter().filter_map(|place| reach.tests.get(*place)) {
+    let batches = reach.batches(number);
+    for batch in &batches {
+        let (patience, name) = (patience(batch), batch.first().map(|test| test.name.clone()).unwrap_or_default());
         for _ in 0..TRIES {
-            let ended = test.run(Some(("MUTANT", &switch)), test.patience())?;
+            let ended = run_together(batch, Some(("MUTANT", &switch)), patience)?;
             if ended == Ended::Passed {
                 break;
             }
-            if test.run(None, test.patience())? == Ended::Passed {
+            if run_together(batch, None, patience)? == Ended::Passed {
                 return Ok(match ended {
-                    Ended::TookTooLong => Outcome::TookTooLong(test.name.clone()),
-                    _ => Outcome::Caught(test.name.clone()),
+                    Ended::TookTooLong => Outcome::TookTooLong(name),
+                    _ => Outcome::Caught(name),
                 });
             }
         }
     }
-    Ok(Outcome::Survived(reaching.len()))
+    Ok(Outcome::Survived(batches.iter().map(Vec::len).sum()))
 }
 
 const TRIES: usize = 3;

@@ -1,7 +1,7 @@
 //! Every test once, by itself: whether it passes, how long it takes, and which mutants it reaches.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -97,45 +97,74 @@ impl Reach {
 
 impl Test {
     /// Runs it in a process of its own, with a variable in its environment.
-    pub fn run(&self, variable: Option<(&str, &str)>, patience: Duration) -> Result<Ended> {
-        let mut command = Command::new(&self.program);
-        command.args(["--exact", &self.name, "--test-threads=1", "--quiet"]).current_dir(&self.folder);
-        command.env("KMS_EMULATOR_PYTHON", kms_emulator::python()).env("CARGO_MANIFEST_DIR", &self.folder);
-        if std::path::Path::new(MEMORY).is_dir() {
-            command.env("TMPDIR", MEMORY);
-        }
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
-            command.env_remove(name);
-        }
-        command.envs(variable).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        // A group of its own, whose processes end with it.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.spawn().with_context(|| format!("starting {}", self.program.display()))?;
-        let until = Instant::now() + patience;
-        let mut pause = Duration::from_millis(2);
-        let ended = loop {
-            if let Some(status) = child.try_wait()? {
-                break if status.success() { Ended::Passed } else { Ended::Failed };
-            }
-            if Instant::now() >= until || interrupt::has_come() {
-                break Ended::TookTooLong;
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(50));
-        };
-        if let Some(group) = rustix::process::Pid::from_raw(i32::try_from(child.id())?) {
-            // Whatever it has started, such as a KMS, and itself, if it goes on.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        child.wait()?;
-        ensure!(!interrupt::has_come(), "interrupted");
-        Ok(ended)
+    fn run(&self, variable: Option<(&str, &str)>, patience: Duration) -> Result<Ended> {
+        run_together(&[self], variable, patience)
     }
+}
 
-    /// How long it may take with a mutant, on a busy machine.
-    pub fn patience(&self) -> Duration {
-        self.took * 5 + LEAST_PATIENCE
+/// Tests of one program, to be run in one process: what they need in common is started once.
+pub type Batch<'a> = Vec<&'a Test>;
+
+impl Reach {
+    /// The tests that reach a mutant: a few of the quickest one by one, and then the others together, by program.
+    pub fn batches(&self, mutant: u32) -> Vec<Batch<'_>> {
+        let places = self.by_mutant.get(&mutant).map_or(&[][..], Vec::as_slice);
+        let tests: Vec<&Test> = places.iter().filter_map(|place| self.tests.get(*place)).collect();
+        let (first, others) = tests.split_at(tests.len().min(ONE_BY_ONE));
+        let mut batches: Vec<Batch<'_>> = first.iter().map(|test| vec![*test]).collect();
+        let mut by_program: BTreeMap<&Path, Batch<'_>> = BTreeMap::new();
+        for test in others {
+            by_program.entry(&test.program).or_default().push(test);
+        }
+        let mut together: Vec<Batch<'_>> =
+            by_program.values().flat_map(|tests| tests.chunks(TOGETHER).map(<[&Test]>::to_vec)).collect();
+        together.sort_by_key(|batch| patience(batch));
+        batches.extend(together);
+        batches
     }
+}
+
+/// How long tests may take with a mutant, on a busy machine.
+pub fn patience(batch: &[&Test]) -> Duration {
+    batch.iter().map(|test| test.took).sum::<Duration>() * 5 + LEAST_PATIENCE
+}
+
+/// Runs tests of one program in one process, with a variable in its environment.
+pub fn run_together(batch: &[&Test], variable: Option<(&str, &str)>, patience: Duration) -> Result<Ended> {
+    let Some(first) = batch.first() else { return Ok(Ended::Passed) };
+    let mut command = Command::new(&first.program);
+    command.args(["--exact", "--test-threads=4", "--quiet"]).current_dir(&first.folder);
+    command.args(batch.iter().map(|test| &test.name));
+    command.env("KMS_EMULATOR_PYTHON", kms_emulator::python()).env("CARGO_MANIFEST_DIR", &first.folder);
+    if Path::new(MEMORY).is_dir() {
+        command.env("TMPDIR", MEMORY);
+    }
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
+        command.env_remove(name);
+    }
+    command.envs(variable).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // A group of its own, whose processes end with it.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mut child = command.spawn().with_context(|| format!("starting {}", first.program.display()))?;
+    let until = Instant::now() + patience;
+    let mut pause = Duration::from_millis(2);
+    let ended = loop {
+        if let Some(status) = child.try_wait()? {
+            break if status.success() { Ended::Passed } else { Ended::Failed };
+        }
+        if Instant::now() >= until || interrupt::has_come() {
+            break Ended::TookTooLong;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    };
+    if let Some(group) = rustix::process::Pid::from_raw(i32::try_from(child.id())?) {
+        // Whatever it has started, such as a KMS, and itself, if it goes on.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+    child.wait()?;
+    ensure!(!interrupt::has_come(), "interrupted");
+    Ok(ended)
 }
 
 fn listed(program: &Program, more: &[&str]) -> Result<Vec<String>> {
@@ -186,6 +215,12 @@ pub fn in_parallel<T: Sync, R: Send>(
     Ok(answers.into_values().collect())
 }
 
+/// Most mutants are caught by one of these.
+const ONE_BY_ONE: usize = 4;
+
+/// So that not all have to end before the first that fails counts.
+const TOGETHER: usize = 40;
+
 const MEMORY: &str = "/dev/shm";
-const FIRST_PATIENCE: Duration = Duration::from_secs(180);
+const FIRST_PATIENCE: Duration = Duration::from_secs(600);
 const LEAST_PATIENCE: Duration = Duration::from_secs(20);
