@@ -22,6 +22,9 @@ pub struct Test {
     pub took: Duration,
 }
 
+/// How long a test takes, and which mutants it reaches.
+type Found = (Duration, Vec<u32>);
+
 /// How a test has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -60,7 +63,7 @@ impl Reach {
         }
         terminal::detail(format_args!("{} tests, each by itself", tests.len()));
         let scratch = tempfile::tempdir()?;
-        let found: Vec<Result<Option<(Duration, Vec<u32>)>>> =
+        let found: Vec<Result<Option<Found>>> =
             in_parallel(&tests, workers, |number, test| test.reaches(&scratch.path().join(number.to_string())))?;
         let mut all = Vec::new();
         let mut unsteady = Vec::new();
@@ -94,7 +97,7 @@ impl Reach {
 
 impl Test {
     /// How long it takes, and the mutants that it reaches, which it writes into a file; `None` if it fails.
-    fn reaches(&self, record: &Path) -> Result<Option<(Duration, Vec<u32>)>> {
+    fn reaches(&self, record: &Path) -> Result<Option<Found>> {
         let mut began = Instant::now();
         // What counts what it does may fail because of the recording, and the machine may be busy.
         let mut ended = self.run(Some(("MUTANTS_REACHED", &record.display().to_string())), FIRST_PATIENCE)?;
