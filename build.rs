@@ -19,10 +19,10 @@ fn main() -> Result<(), Error> {
         println!("cargo::rustc-link-arg-tests=-Wl,--export-dynamic-symbol={symbol}");
     }
 
-    let include = find_headers()?;
+    let folders = find_headers()?;
     let bindings = bindgen::Builder::default()
         .header("include/plugin.h")
-        .clang_arg(format!("-I{}", include.display()))
+        .clang_args(folders.iter().map(|folder| format!("-I{}", folder.display())))
         .allowlist_type(
             "st_maria_plugin|st_mariadb_encryption|st_mysql_value|st_mysql_sys_var|st_mysql_show_var|st_typelib",
         )
@@ -40,7 +40,7 @@ fn main() -> Result<(), Error> {
             format!(
                 "bindgen could not read the MariaDB headers in {}: {error}\n\
                  On Debian, it needs the packages libmariadb-dev and libclang-dev.",
-                include.display()
+                shown(&folders)
             )
         })?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
@@ -48,14 +48,15 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// The folder of the server's headers, which holds `mysql/plugin_encryption.h`.
-fn find_headers() -> Result<PathBuf, Error> {
-    if let Some(dir) = std::env::var_os("MARIADB_INCLUDE_DIR") {
-        let dir = PathBuf::from(dir);
-        return if has_headers(&dir) {
-            Ok(dir)
+/// The folders of the server's headers, one of which holds `mysql/plugin_encryption.h`. A source tree has two: some headers
+/// are made when it is configured.
+fn find_headers() -> Result<Vec<PathBuf>, Error> {
+    if let Some(folders) = std::env::var_os("MARIADB_INCLUDE_DIR") {
+        let folders: Vec<PathBuf> = std::env::split_paths(&folders).collect();
+        return if folders.iter().any(|folder| has_headers(folder)) {
+            Ok(folders)
         } else {
-            Err(format!("MARIADB_INCLUDE_DIR is {}, but mysql/plugin_encryption.h is not in there", dir.display())
+            Err(format!("MARIADB_INCLUDE_DIR is {}, but mysql/plugin_encryption.h is not in there", shown(&folders))
                 .into())
         };
     }
@@ -66,13 +67,17 @@ fn find_headers() -> Result<PathBuf, Error> {
             .flat_map(|dir| [dir.join("server"), dir])
             .collect();
     candidates.extend(["/usr/include/mariadb/server", "/usr/include/mysql/server"].map(PathBuf::from));
-    candidates.into_iter().find(|dir| has_headers(dir)).ok_or_else(|| {
+    candidates.into_iter().find(|dir| has_headers(dir)).map(|dir| vec![dir]).ok_or_else(|| {
         "the MariaDB server's headers (mysql/plugin_encryption.h) were not found.\n\
          On Debian or Ubuntu: apt-get install libmariadb-dev libmariadbd-dev\n\
          On RHEL, Fedora or SUSE: install MariaDB-devel (or mariadb-devel)\n\
          Elsewhere: set MARIADB_INCLUDE_DIR to the folder that holds mysql/plugin_encryption.h."
             .into()
     })
+}
+
+fn shown(folders: &[PathBuf]) -> String {
+    folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn has_headers(dir: &Path) -> bool {
