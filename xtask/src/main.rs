@@ -16,7 +16,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::commands::{
-    bench, crash, demo, fuzz, galera, install, memory, miri, mutants, setup, soak, start_time, suite, test, versions,
+    bench, cmake, crash, demo, fuzz, galera, install, memory, miri, mutants, setup, soak, start_time, suite, test,
+    versions,
 };
 use self::tally::Tally;
 
@@ -38,6 +39,8 @@ enum Command {
     Test,
     /// Runs the tests of mysql-test/ on real servers
     Suite(suite::Options),
+    /// Builds the plugin from a MariaDB source tree, by cmake, and tries what was built
+    Cmake(cmake::Options),
     /// Kills a server in the middle of rotations and checks that no key and no row is lost
     Crash(crash::Options),
     /// Works a server hard amid kills, faults of KMS and backups, and checks that nothing is lost
@@ -89,6 +92,7 @@ impl Command {
             Self::Install(options) => install::run(options),
             Self::Test => test::run(tally),
             Self::Suite(options) => suite::run(options, tally),
+            Self::Cmake(options) => cmake::run(options, tally),
             Self::Crash(options) => crash::run(options, tally),
             Self::Soak(options) => soak::run(options, tally),
             Self::StartTime => start_time::run(start_time::LONG, tally),
@@ -125,6 +129,7 @@ mod tests {
             "bench --write-docs --smoke",
             "bench sha",
             "install extra",
+            "cmake --tree a --release b",
             "no-such-command",
         ] {
             let words = ["cargo xtask"].into_iter().chain(words.split(' '));

@@ -1,6 +1,7 @@
 //! A file or folder for each command of `cargo xtask`, with the command's name.
 
 pub mod bench;
+pub mod cmake;
 pub mod crash;
 pub mod demo;
 pub mod fuzz;

@@ -55,6 +55,19 @@ pub const SYSBENCH: &[Package] = &[Package("sysbench", Some("sysbench"))];
 /// Building the fuzzer, which is C++.
 pub const FUZZ: &[Package] = &[Package("g++", Some("c++"))];
 
+/// Getting MariaDB's sources and configuring them, and the program that does what make does.
+pub const SOURCE_TREE: &[Package] = &[
+    Package("dpkg-dev", Some("dpkg-source")),
+    Package("cmake", Some("cmake")),
+    Package("make", Some("make")),
+    Package("ninja-build", Some("ninja")),
+    Package("g++", Some("c++")),
+    Package("bison", Some("bison")),
+    Package("libncurses-dev", None),
+    Package("libssl-dev", None),
+    Package("zlib1g-dev", None),
+];
+
 /// Installs what is missing of `needs` and says so; silent where nothing is missing.
 pub fn ensure(needs: &[&[Package]]) -> Result<()> {
     let missing: Vec<&str> =

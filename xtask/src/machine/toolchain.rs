@@ -45,7 +45,7 @@ pub fn build_mock_plugin() -> Result<PathBuf> {
 
 /// Begins a new target folder with a copy of what is compiled already: the AWS client is the same, and takes minutes.
 /// Cargo compiles for itself whatever it does not find or like there.
-fn share_dependencies(target: &Path) -> Result<()> {
+pub fn share_dependencies(target: &Path) -> Result<()> {
     let (compiled, copy) = (paths::target().join("release"), target.join("release"));
     if copy.exists() || !compiled.exists() {
         return Ok(());

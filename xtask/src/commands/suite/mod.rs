@@ -1,10 +1,10 @@
 //! `cargo xtask suite`: the tests of `mysql-test/` on real servers, run by the distribution's mysql-test-run.
 
 mod base;
-mod mtr;
-mod tests_on_disk;
+pub mod mtr;
+pub mod tests_on_disk;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use duct::cmd;
@@ -53,7 +53,7 @@ pub fn run(request: &Options, tally: &mut Tally) -> Result<()> {
         *tally += results.tally();
         let new = results.complaints(&tests);
         if !new.is_empty() {
-            keep_logs(&base)?;
+            keep_logs(&base.variable_files())?;
         }
         complaints.extend(new);
     }
@@ -79,19 +79,21 @@ pub fn run(request: &Options, tally: &mut Tally) -> Result<()> {
 }
 
 /// Copies the logs of a failed run into the target folder, where they stay until the next failure.
-fn keep_logs(base: &Base) -> Result<()> {
+pub fn keep_logs(variable_files: &Path) -> Result<()> {
     let logs = paths::emptied(&logs())?;
-    let from = base.variable_files().join("log/.");
+    let from = variable_files.join("log/.");
     if from.exists() {
         run::output("cp", &cmd!("cp", "-r", from, logs))?;
     }
     Ok(())
 }
 
-fn logs() -> PathBuf {
+/// Where they are.
+pub fn logs() -> PathBuf {
     paths::target().join("suite-logs")
 }
 
-fn sources() -> PathBuf {
+/// The suites.
+pub fn sources() -> PathBuf {
     paths::repository().join("mysql-test")
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use anyhow::Result;
+use duct::Expression;
 
 use super::base::{Base, USER};
 use super::tests_on_disk::Test;
@@ -28,10 +29,14 @@ pub fn run(base: &Base, tests: &[&Test], record: bool) -> Result<Results> {
     let mut environment = kms_emulator::own_environment(&base.variable_files());
     environment.extend(base.environment().map(|(name, value)| (name.into(), value.into())));
     environment.extend(is_root.then(|| ("USER".into(), USER.into())));
-    let command = background(words).dir(base.start_folder()).full_env(environment);
+    follow(&background(words).dir(base.start_folder()).full_env(environment))
+}
+
+/// Runs `command`, a mysql-test-run, and shows what it says of tests.
+pub fn follow(command: &Expression) -> Result<Results> {
     let mut results = Results::default();
     let mut introduction = Vec::new();
-    let status = run::lines("mysql-test-run", &command, |line| {
+    let status = run::lines("mysql-test-run", command, |line| {
         results.read(line);
         if results.lines.is_empty() {
             introduction.push(line.to_owned());

@@ -10,7 +10,7 @@ use duct::cmd;
 
 use self::tree::Release;
 use crate::machine::paths;
-use crate::rig::{self, Rig, Server};
+use crate::rig::{self, Installation, Rig, Server};
 use crate::tally::Tally;
 use crate::{run, terminal};
 
@@ -22,6 +22,11 @@ pub fn run(tally: &mut Tally) -> Result<()> {
         tally.passed += 1;
     }
     Ok(())
+}
+
+/// A server of `series`, such as `11.8`, unpacked from another release, if one has it.
+pub fn server_of(series: &str) -> Result<Option<Installation>> {
+    tree::other_releases()?.iter().find(|release| release.series == series).map(Release::unpacked).transpose()
 }
 
 fn try_in(release: &Release, plugin: &Path) -> Result<()> {

@@ -1,5 +1,5 @@
-//! MariaDB of another Debian release, unpacked into the target folder. Nothing of the system changes: apt gets a state
-//! of its own, in which no package is installed, so that the C library and all come along.
+//! MariaDB of another Debian release, unpacked into the target folder. For apt no package is installed, so that the C library
+//! and all come along.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use duct::cmd;
 
+use crate::machine::apt::{Apt, Kind, codename_of_the_system};
 use crate::machine::paths;
 use crate::rig::Installation;
 use crate::{run, terminal};
@@ -15,6 +16,8 @@ use crate::{run, terminal};
 pub struct Release {
     /// Debian's name for it.
     pub codename: &'static str,
+    /// The first two numbers of its MariaDB.
+    pub series: &'static str,
     packages: [&'static str; 2],
     /// Newer than this system: its programs need its own C library. For an older one the system's will do, and the plugin,
     /// which was built here, needs it.
@@ -24,15 +27,15 @@ pub struct Release {
 /// The releases other than the one that this system is.
 pub fn other_releases() -> Result<Vec<Release>> {
     let here = codename_of_the_system()?;
-    let position = RELEASES.iter().position(|(codename, _)| *codename == here).with_context(|| {
-        let known = RELEASES.map(|(codename, _)| codename).join(", ");
+    let position = RELEASES.iter().position(|(codename, ..)| *codename == here).with_context(|| {
+        let known = RELEASES.map(|(codename, ..)| codename).join(", ");
         format!("servers of other Debian releases can be tried on one of Debian's {known}; this system is {here:?}")
     })?;
     let releases = RELEASES.iter().enumerate().filter(|(index, _)| *index != position);
     Ok(releases
-        .map(|(index, (codename, server))| {
+        .map(|(index, (codename, series, server))| {
             let packages = [*server, "mariadb-backup"];
-            Release { codename, packages, is_newer: index > position }
+            Release { codename, series, packages, is_newer: index > position }
         })
         .collect())
 }
@@ -65,31 +68,17 @@ impl Release {
 
     fn unpack_into(&self, tree: &Path) -> Result<()> {
         terminal::detail(format_args!("downloading {} of Debian {}", self.packages.join(" and "), self.codename));
-        let apt = paths::temporary_folder()?;
-        for name in ["state/lists/partial", "cache/archives/partial"] {
-            std::fs::create_dir_all(apt.path().join(name))?;
-        }
-        std::fs::write(apt.path().join("status"), "")?;
-        std::fs::write(
-            apt.path().join("sources.list"),
-            format!("deb {}{} {} main\n", signed_by(), mirror()?, self.codename),
-        )?;
-        let configuration = apt.path().join("apt.conf");
-        std::fs::write(&configuration, APT_CONF.replace("FOLDER", &apt.path().display().to_string()))?;
-        let update = cmd!("apt-get", "--config-file", &configuration, "update");
-        run::quietly("apt-get update", &update)?;
+        let apt = Apt::new(&Kind::Binary, self.codename)?;
         let [server, backup] = self.packages;
-        let install =
-            cmd!("apt-get", "--config-file", &configuration, "install", "--yes", "--download-only", server, backup);
-        run::quietly("apt-get download", &install)?;
-        let archives = apt.path().join("cache/archives");
+        run::quietly("apt-get download", &apt.get(["install", "--yes", "--download-only", server, backup]))?;
+        let archives = apt.archives();
         for file in paths::names_in(&archives)?.iter().filter(|file| file.ends_with(".deb")) {
             let package = file.split('_').next().unwrap_or_default();
             if self.is_newer || !C_LIBRARY.contains(&package) {
                 run::quietly("dpkg-deb", &cmd!("dpkg-deb", "--extract", archives.join(file), tree))?;
             }
         }
-        Ok(apt.close()?)
+        apt.close()
     }
 
     /// The words that run a program of the tree.
@@ -127,37 +116,12 @@ fn loader(folders: &[PathBuf]) -> Result<PathBuf> {
     bail!("the unpacked packages contain no dynamic loader")
 }
 
-fn codename_of_the_system() -> Result<String> {
-    let release = std::fs::read_to_string("/etc/os-release").context("reading /etc/os-release")?;
-    let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or_default();
-    Ok(codename.trim_matches('"').to_owned())
-}
-
-/// Where the system's apt gets its own release from.
-fn mirror() -> Result<String> {
-    let here = codename_of_the_system()?;
-    let format = "$(RELEASE) $(COMPONENT) $(REPO_URI)";
-    let command = cmd!("apt-get", "indextargets", "--format", format, "Identifier: Packages");
-    let targets = run::output("apt-get indextargets", &command)?;
-    let wanted = format!("{here} main ");
-    let uri = targets.lines().find_map(|line| line.strip_prefix(&wanted));
-    uri.map(str::to_owned).with_context(|| format!("the system's apt has no source for {here} main"))
-}
-
-/// The option that names the keys of all Debian releases, if the system has them apart from apt's own.
-fn signed_by() -> &'static str {
-    if Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists() {
-        "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] "
-    } else {
-        ""
-    }
-}
-
-/// Codename and package, the oldest first: 10.5, 10.11 and 11.8.
-const RELEASES: [(&str, &str); 3] =
-    [("bullseye", "mariadb-server-core-10.5"), ("bookworm", "mariadb-server-core"), ("trixie", "mariadb-server-core")];
+/// Codename, series and package, the oldest first.
+const RELEASES: [(&str, &str, &str); 3] = [
+    ("bullseye", "10.5", "mariadb-server-core-10.5"),
+    ("bookworm", "10.11", "mariadb-server-core"),
+    ("trixie", "11.8", "mariadb-server-core"),
+];
 
 /// The packages of the C and C++ libraries, each of which serves programs of older releases too.
 const C_LIBRARY: [&str; 3] = ["libc6", "libgcc-s1", "libstdc++6"];
-
-const APT_CONF: &str = include_str!("apt.conf");

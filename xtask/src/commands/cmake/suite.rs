@@ -1,0 +1,83 @@
+//! The suite, run by the tree's own mysql-test-run, which finds it in the tree's folder of the plugin. It runs the servers and
+//! clients of the system: all that it takes from the build folder are the plugin and a helper of its own.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use super::build::Build;
+use super::source::Tree;
+use crate::commands::suite::tests_on_disk::{self, Test};
+use crate::commands::suite::{self, mtr};
+use crate::machine::{paths, toolchain};
+use crate::process::background;
+use crate::tally::Tally;
+use crate::{kms_emulator, rig, terminal};
+
+/// Runs a few tests, or the whole suite.
+pub fn run(tree: &Tree, build: &Build<'_>, whole: bool, tally: &mut Tally) -> Result<()> {
+    build.target("my_safe_process")?;
+    let tool = toolchain::build_tool()?;
+    let names: Vec<String> = if whole { Vec::new() } else { FEW.map(str::to_owned).into() };
+    let tests = tests_on_disk::select(&suite::sources(), &names)?;
+    let tests: Vec<&Test> = tests.iter().filter(|test| !OTHERS.contains(&test.name.as_str())).collect();
+    let folder = paths::temporary_folder()?;
+    let programs = programs(build, &folder.path().join("programs"))?;
+    let variable_files = folder.path().join("var");
+    let mut words = vec!["./mariadb-test-run.pl".to_owned(), format!("--vardir={}", variable_files.display())];
+    words.extend(["--parallel=2", "--force", "--retry=0", "--max-test-fail=0"].map(str::to_owned));
+    words.extend(tests.iter().map(|test| test.full_name()));
+    let mut environment = kms_emulator::own_environment(&variable_files);
+    let script = kms_emulator::scripts().join("kms_emulator.py");
+    environment.extend(
+        [
+            ("MTR_BINDIR", programs),
+            ("AWS_KEY_MANAGEMENT_TOOL", tool),
+            ("KMS_EMULATOR_PYTHON", kms_emulator::python()),
+            ("KMS_EMULATOR_SCRIPT", script),
+        ]
+        .map(|(name, value)| (name.into(), value.into())),
+    );
+    let start = tree.folder().join("mysql-test");
+    let results = mtr::follow(&background(words).dir(start).full_env(environment))?;
+    terminal::detail(results.tally());
+    *tally += results.tally();
+    let complaints = results.complaints(&tests);
+    if !complaints.is_empty() {
+        suite::keep_logs(&variable_files)?;
+    }
+    ensure!(
+        complaints.is_empty(),
+        "{}\nThe servers' logs are in {}",
+        complaints.join("\n"),
+        paths::short(&suite::logs())
+    );
+    folder.close().context("removing the temporary folder")
+}
+
+/// What a built tree would be: the system's programs, and plugins, and ours as it was built.
+fn programs(build: &Build<'_>, folder: &Path) -> Result<PathBuf> {
+    let others = folder.join("plugin/others");
+    std::fs::create_dir_all(&others)?;
+    std::fs::create_dir_all(folder.join("mysql-test/lib/My"))?;
+    let usr = Path::new("/usr");
+    for name in ["bin", "sbin", "share"] {
+        symlink(usr.join(name), folder.join(name))?;
+    }
+    symlink(usr.join("share/mysql"), folder.join("scripts"))?;
+    let helper = "mysql-test/lib/My/SafeProcess";
+    symlink(build.folder().join(helper), folder.join(helper))?;
+    let installed = rig::default_value("plugin-dir")?;
+    for name in paths::names_in(Path::new(&installed))?.iter().filter(|name| !name.starts_with("aws_key_management")) {
+        symlink(Path::new(&installed).join(name), others.join(name))?;
+    }
+    symlink(build.plugin_folder(), folder.join("plugin/aws_key_management"))?;
+    Ok(folder.to_owned())
+}
+
+/// Tests of different kinds: the plugin's variables, keys, encrypted tables, backups, the tool, the file of statements.
+const FEW: [&str; 6] = ["backup", "file_keys_cbc", "innodb_tables", "install", "keys_in_sql", "rotation"];
+
+/// Tests for another build of the plugin, and for an installed server.
+const OTHERS: [&str; 2] = ["mock_keys", "first_boot"];
