@@ -56,4 +56,4 @@ const TEXT: &str = "in the clear";
 
 const TABLE: &str = "CREATE DATABASE IF NOT EXISTS test; \
     CREATE TABLE test.seven (a INT PRIMARY KEY, b VARCHAR(100)) ENGINE=InnoDB ENCRYPTED=YES ENCRYPTION_KEY_ID=7; \
-    INSERT INTO test.seven SELECT seq, CONCAT('in the clear', seq) FROM seq_1_to_2000";
+    INSERT INTO test.seven SELECT seq, CONCAT('in the clear', seq) FROM test.seq_1_to_2000";
