@@ -1,11 +1,6 @@
 # Builds aws_key_management.so as a plugin of a MariaDB source tree, in the place of the C++ plugin of that name: the same
 # switches, the same places. README.md says what they do.
 
-IF(CMAKE_SOURCE_DIR STREQUAL CMAKE_CURRENT_SOURCE_DIR)
-  MESSAGE(FATAL_ERROR
-    "These rules are for a MariaDB source tree (see cmake/README.md). Without one: cargo xtask install")
-ENDIF()
-
 GET_FILENAME_COMPONENT(AKM_ROOT "${CMAKE_CURRENT_LIST_DIR}/.." REALPATH)
 INCLUDE(${CMAKE_CURRENT_LIST_DIR}/rust.cmake)
 INCLUDE(${CMAKE_CURRENT_LIST_DIR}/libclang.cmake)
