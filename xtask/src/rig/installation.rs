@@ -65,6 +65,21 @@ impl Installation {
         Ok(())
     }
 
+    /// Whether it is the installed one, and not one in a folder of its own.
+    pub fn is_of_the_system(&self) -> bool {
+        self.options.is_empty()
+    }
+
+    /// The words that run `mariadbd`.
+    pub fn program(&self) -> &[OsString] {
+        &self.mariadbd
+    }
+
+    /// Where its error messages, character sets and SQL files lie.
+    pub fn share(&self) -> &Path {
+        &self.share
+    }
+
     /// The version, such as `10.11.19-MariaDB`.
     pub fn version(&self) -> Result<String> {
         let words = self.mariadbd.iter().cloned().chain(["--version".into()]);

@@ -7,25 +7,23 @@ use anyhow::{Result, ensure};
 use super::source::Tree;
 use crate::commands::versions;
 use crate::rig::{self, Installation, Rig, Server};
-use crate::tally::Tally;
 use crate::terminal;
 
-/// Loads `plugin`, encrypts with it, and reads back after a restart; answers whether the system's own server did. Where no
-/// server of the series is to be had, it says so.
-pub fn check(tree: &Tree, plugin: &Path, tally: &mut Tally) -> Result<bool> {
+/// The server of the tree's series, if one is to be had: the system's, or one of another Debian release.
+pub fn server(tree: &Tree) -> Result<Option<Installation>> {
     let system = Installation::of_the_system()?;
-    let is_ours = system.version()?.starts_with(&format!("{}.", tree.series()));
-    let installation = if is_ours { Some(system) } else { versions::server_of(&tree.series())? };
-    let Some(installation) = installation else {
-        tally.skipped += 1;
-        terminal::detail(format_args!("not loaded: there is no server of MariaDB {} to be had", tree.series()));
-        return Ok(false);
-    };
+    if system.version()?.starts_with(&format!("{}.", tree.series())) {
+        return Ok(Some(system));
+    }
+    versions::server_of(&tree.series())
+}
+
+/// `installation` loads `plugin`, encrypts with it, and reads back after a restart.
+pub fn check(installation: Installation, plugin: &Path) -> Result<()> {
     let version = installation.version()?;
     Rig::of(installation, plugin)?.run(exercise)?;
-    tally.passed += 1;
     terminal::detail(format_args!("MariaDB {version} loads it, encrypts, rotates, reads back"));
-    Ok(is_ours)
+    Ok(())
 }
 
 fn exercise(rig: &Rig) -> Result<()> {

@@ -1,7 +1,7 @@
-//! The suite, run by the tree's own mysql-test-run, which finds it in the tree's folder of the plugin. It runs the servers and
-//! clients of the system: all that it takes from the build folder are the plugin and a helper of its own.
+//! The suite, run by the tree's own mysql-test-run, which finds it in the tree's folder of the plugin. The server is one that is
+//! there, the clients are the system's: all that it takes from the build folder are the plugin and a helper of its own.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -12,22 +12,27 @@ use crate::commands::suite::tests_on_disk::{self, Test};
 use crate::commands::suite::{self, mtr};
 use crate::machine::{paths, toolchain};
 use crate::process::background;
+use crate::rig::{self, Installation};
 use crate::tally::Tally;
-use crate::{kms_emulator, rig, terminal};
+use crate::{kms_emulator, terminal};
 
-/// Runs a few tests, or the whole suite.
-pub fn run(tree: &Tree, build: &Build<'_>, whole: bool, tally: &mut Tally) -> Result<()> {
+/// Runs a few tests with `server`, or the whole suite.
+pub fn run(tree: &Tree, build: &Build<'_>, server: &Installation, whole: bool, tally: &mut Tally) -> Result<()> {
     build.target("my_safe_process")?;
     let tool = toolchain::build_tool()?;
-    let names: Vec<String> = if whole { Vec::new() } else { FEW.map(str::to_owned).into() };
+    // Results are those of the system's series.
+    let few: &[&str] = if server.is_of_the_system() { &FEW } else { &FEW_ELSEWHERE };
+    let names = if whole { Vec::new() } else { few.iter().map(|name| (*name).to_owned()).collect() };
     let tests = tests_on_disk::select(&suite::sources(), &names)?;
     let is_root = rustix::process::geteuid().is_root();
     let others = OTHERS.iter().chain(is_root.then_some(&WITHOUT_ROOT));
     let tests: Vec<&Test> = tests.iter().filter(|test| !others.clone().any(|name| test.name == *name)).collect();
     let folder = paths::temporary_folder()?;
-    let programs = programs(build, &folder.path().join("programs"))?;
+    let programs = programs(build, server, &folder.path().join("programs"))?;
     let variable_files = folder.path().join("var");
-    let mut words = vec!["./mariadb-test-run.pl".to_owned(), format!("--vardir={}", variable_files.display())];
+    // Interrupted, it takes its servers along.
+    let mut words = ["setpriv", "--pdeathsig", "INT", "--", "./mariadb-test-run.pl"].map(str::to_owned).to_vec();
+    words.push(format!("--vardir={}", variable_files.display()));
     words.extend(["--parallel=2", "--force", "--retry=0", "--max-test-fail=0"].map(str::to_owned));
     words.extend(tests.iter().map(|test| test.full_name()));
     let mut environment = kms_emulator::own_environment(&variable_files);
@@ -58,21 +63,26 @@ pub fn run(tree: &Tree, build: &Build<'_>, whole: bool, tally: &mut Tally) -> Re
     folder.close().context("removing the temporary folder")
 }
 
-/// What a built tree would be: the system's programs, and plugins, and ours as it was built.
-fn programs(build: &Build<'_>, folder: &Path) -> Result<PathBuf> {
+/// What a built tree would be: the server and its files, the system's clients and plugins, and our plugin as it was built.
+fn programs(build: &Build<'_>, server: &Installation, folder: &Path) -> Result<PathBuf> {
     let others = folder.join("plugin/others");
-    std::fs::create_dir_all(&others)?;
-    std::fs::create_dir_all(folder.join("mysql-test/lib/My"))?;
-    let usr = Path::new("/usr");
-    for name in ["bin", "sbin", "share"] {
-        symlink(usr.join(name), folder.join(name))?;
+    for part in ["plugin/others", "mysql-test/lib/My", "sbin", "share"] {
+        std::fs::create_dir_all(folder.join(part))?;
     }
-    symlink(usr.join("share/mysql"), folder.join("scripts"))?;
+    symlink("/usr/bin", folder.join("bin"))?;
+    symlink(server.share(), folder.join("share/mysql"))?;
+    symlink(server.share(), folder.join("scripts"))?;
+    let mariadbd = folder.join("sbin/mariadbd");
+    let words: Vec<String> = server.program().iter().map(|word| format!("'{}'", word.display())).collect();
+    std::fs::write(&mariadbd, format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" ")))?;
+    std::fs::set_permissions(&mariadbd, PermissionsExt::from_mode(0o755))?;
     let helper = "mysql-test/lib/My/SafeProcess";
     symlink(build.folder().join(helper), folder.join(helper))?;
-    let installed = rig::default_value("plugin-dir")?;
-    for name in paths::names_in(Path::new(&installed))?.iter().filter(|name| !name.starts_with("aws_key_management")) {
-        symlink(Path::new(&installed).join(name), others.join(name))?;
+    if server.is_of_the_system() {
+        let installed = PathBuf::from(rig::default_value("plugin-dir")?);
+        for name in paths::names_in(&installed)?.iter().filter(|name| !name.starts_with("aws_key_management")) {
+            symlink(installed.join(name), others.join(name))?;
+        }
     }
     symlink(build.plugin_folder(), folder.join("plugin/aws_key_management"))?;
     Ok(folder.to_owned())
@@ -80,6 +90,9 @@ fn programs(build: &Build<'_>, folder: &Path) -> Result<PathBuf> {
 
 /// Tests of different kinds: the plugin's variables, keys, encrypted tables, backups, the tool, the file of statements.
 const FEW: [&str; 6] = ["backup", "file_keys_cbc", "innodb_tables", "install", "keys_in_sql", "rotation"];
+
+/// Those that need neither other programs nor plugins of the server's series, and print the same in each.
+const FEW_ELSEWHERE: [&str; 2] = ["innodb_tables", "install"];
 
 /// Tests for another build of the plugin, and for an installed server.
 const OTHERS: [&str; 2] = ["mock_keys", "first_boot"];

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use console::style;
 
-use super::{bench, crash, fuzz, galera, memory, miri, setup, soak, start_time, suite, versions};
+use super::{bench, cmake, crash, fuzz, galera, memory, miri, setup, soak, start_time, suite, versions};
 use crate::machine::toolchain;
 use crate::tally::Tally;
 use crate::terminal::{self, Steps};
@@ -35,7 +35,7 @@ pub fn run(tally: &mut Tally) -> Result<()> {
 
 type Work = fn(&mut Tally) -> Result<()>;
 
-const STEPS: [(&str, Work); 20] = [
+const STEPS: [(&str, Work); 21] = [
     ("what the tests need", |_| setup::run()),
     ("format", |_| cargo::format()),
     ("lints", |_| cargo::lints()),
@@ -56,4 +56,5 @@ const STEPS: [(&str, Work); 20] = [
     ("callbacks in Miri", miri::run),
     ("callbacks under a fuzzer", |tally| fuzz::run(&fuzz::Options::SHORT, tally)),
     ("other versions of MariaDB", versions::run),
+    ("a build from MariaDB's source tree", cmake::run_if_there),
 ];
