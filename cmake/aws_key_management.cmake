@@ -11,6 +11,8 @@ FUNCTION(AKM_OBSTACLE reason)
   SET(found "")
   IF(NOT CMAKE_SYSTEM_NAME STREQUAL "Linux")
     SET(found "it needs Linux, and this is ${CMAKE_SYSTEM_NAME}")
+  ELSEIF(CMAKE_VERSION VERSION_LESS 3.15)
+    SET(found "it needs cmake 3.15 or later, and this is ${CMAKE_VERSION}")
   ELSEIF(CMAKE_CROSSCOMPILING)
     SET(found "this is a cross build. Build it by itself, with cargo build --target, and copy the .so")
   ELSEIF(WITHOUT_DYNAMIC_PLUGINS)
@@ -27,12 +29,23 @@ the two together must not be given to others. If you build for your own use only
   SET(${reason} "${found}" PARENT_SCOPE)
 ENDFUNCTION()
 
-# Cargo knows what has changed, so it is asked at each build.
+# The files that the plugin is made of. Cargo would know by itself, but then it would run at each build, and in a
+# `sudo make install`, where root has another cargo or none.
+FUNCTION(AKM_SOURCES files)
+  # A file that is new or gone configures the tree anew.
+  FILE(GLOB_RECURSE sources CONFIGURE_DEPENDS "${AKM_ROOT}/src/*.rs")
+  FILE(GLOB headers CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/include/mysql/*.h")
+  LIST(APPEND sources ${headers} "${CMAKE_BINARY_DIR}/include/mysql_version.h")
+  FOREACH(name build.rs Cargo.lock Cargo.toml include/plugin.h)
+    LIST(APPEND sources "${AKM_ROOT}/${name}")
+  ENDFOREACH()
+  SET(${files} "${sources}" PARENT_SCOPE)
+ENDFUNCTION()
+
 FUNCTION(AKM_ADD_TARGET)
   SET(AWS_KEY_MANAGEMENT_TARGET_DIR "${CMAKE_CURRENT_BINARY_DIR}/target"
     CACHE PATH "Where cargo compiles the plugin aws_key_management")
   MARK_AS_ADVANCED(AWS_KEY_MANAGEMENT_TARGET_DIR)
-  SET(built "${CMAKE_CURRENT_BINARY_DIR}/aws_key_management.so")
   SET(environment
     # Of the tree, and made by its configuration.
     "MARIADB_INCLUDE_DIR=${CMAKE_SOURCE_DIR}/include:${CMAKE_BINARY_DIR}/include"
@@ -42,21 +55,26 @@ FUNCTION(AKM_ADD_TARGET)
   IF(LIBCLANG_PATH)
     LIST(APPEND environment "LIBCLANG_PATH=${LIBCLANG_PATH}")
   ENDIF()
-  ADD_CUSTOM_TARGET(aws_key_management ALL
+  AKM_SOURCES(sources)
+  SET(plugin "${CMAKE_CURRENT_BINARY_DIR}/aws_key_management.so")
+  ADD_CUSTOM_COMMAND(OUTPUT "${plugin}"
     # Make's job server is not handed on to commands, so cargo is not told of it.
     COMMAND ${CMAKE_COMMAND} -E env --unset=MAKEFLAGS --unset=MFLAGS --unset=CARGO_MAKEFLAGS ${environment}
       ${CARGO_EXECUTABLE} build --release --locked --package aws_key_management --lib
-    COMMAND ${CMAKE_COMMAND} -E copy_if_different
-      "${AWS_KEY_MANAGEMENT_TARGET_DIR}/release/libaws_key_management.so" "${built}"
-    # Beside it, where the tests of the tree look for it too.
-    COMMAND ${CMAKE_COMMAND} -E copy_if_different
-      "${AKM_ROOT}/sql/aws_key_management.sql" "${CMAKE_CURRENT_BINARY_DIR}/aws_key_management.sql"
-    BYPRODUCTS "${built}" "${CMAKE_CURRENT_BINARY_DIR}/aws_key_management.sql"
+    COMMAND ${CMAKE_COMMAND} -E copy "${AWS_KEY_MANAGEMENT_TARGET_DIR}/release/libaws_key_management.so" "${plugin}"
+    DEPENDS ${sources}
     # Cargo looks for its configuration, such as that of vendored crates, from here upwards.
     WORKING_DIRECTORY "${AKM_ROOT}"
     COMMENT "Building aws_key_management.so with cargo"
     USES_TERMINAL
     VERBATIM)
+  # Beside it, where the tests of the tree look for it too.
+  SET(statements "${CMAKE_CURRENT_BINARY_DIR}/aws_key_management.sql")
+  ADD_CUSTOM_COMMAND(OUTPUT "${statements}"
+    COMMAND ${CMAKE_COMMAND} -E copy "${AKM_ROOT}/sql/aws_key_management.sql" "${statements}"
+    DEPENDS "${AKM_ROOT}/sql/aws_key_management.sql"
+    VERBATIM)
+  ADD_CUSTOM_TARGET(aws_key_management ALL DEPENDS "${plugin}" "${statements}")
 ENDFUNCTION()
 
 # As the server's macro for plugins reads them: older switches set the default of PLUGIN_AWS_KEY_MANAGEMENT.

@@ -22,7 +22,7 @@ impl Tree {
     /// One that has all that is needed.
     fn new() -> Result<Self> {
         let tree = Self(tempfile::tempdir()?);
-        for name in ["bin", "clang", "home", "tree/plugin"] {
+        for name in ["bin", "clang", "home", "tree/include/mysql", "tree/plugin"] {
             std::fs::create_dir_all(tree.path(name))?;
         }
         for name in ["cmake", "make", "ninja", "sh", "env", "mkdir", "echo", "uname"] {
@@ -31,6 +31,7 @@ impl Tree {
         let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/source_tree/CMakeLists.txt");
         std::fs::copy(rules, tree.path("tree/CMakeLists.txt"))?;
         symlink(CHECKOUT, tree.path("tree/plugin/aws_key_management"))?;
+        std::fs::write(tree.path("tree/include/mysql/plugin.h"), "")?;
         let needed = needed_version()?;
         tree.put_program("rustc", &format!("echo 'rustc {needed} (abc 2026-01-01)'"))?;
         tree.put_cargo(&needed, "echo built > \"$CARGO_TARGET_DIR/release/libaws_key_management.so\"")?;
@@ -221,6 +222,29 @@ fn make_and_ninja_build_it_with_cargo_and_install_it_where_plugins_go() -> Resul
         assert_eq!(names, ["aws_key_management.so", "aws_key_management.sql"]);
         assert_eq!(std::fs::read_to_string(plugins.join("aws_key_management.so"))?, "built\n");
         assert!(!tree.path("installed/usr/mysql-test").exists());
+    }
+    Ok(())
+}
+
+#[test]
+fn cargo_runs_when_something_has_changed_and_not_to_install() -> Result<()> {
+    for (generator, program) in [("-GUnix Makefiles", "make"), ("-GNinja", "ninja")] {
+        let tree = Tree::new()?;
+        let (said, succeeded) = tree.configure(&[DYNAMIC, OWN_USE, generator])?;
+        assert!(succeeded, "{said}");
+        let calls = |target: &str| -> Result<bool> {
+            let (said, succeeded) = tree.run(program, ["-C".into(), tree.path("build"), target.into()])?;
+            assert!(succeeded, "{said}");
+            // The next call is noted anew.
+            Ok(std::fs::remove_file(tree.path("calls")).is_ok())
+        };
+        assert!(calls("all")?);
+        assert!(!calls("all")?);
+        let header = std::fs::File::options().write(true).open(tree.path("tree/include/mysql/plugin.h"))?;
+        header.set_modified(std::time::SystemTime::now())?;
+        assert!(calls("all")?);
+        std::fs::remove_file(tree.path("bin/cargo"))?;
+        assert!(!calls("install")?);
     }
     Ok(())
 }
