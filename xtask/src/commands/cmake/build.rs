@@ -35,21 +35,22 @@ impl<'tree> Build<'tree> {
     /// Configures the tree, in the end for a build: what is asked for and must not be is refused, with the reason, and what is
     /// not asked for is left out.
     pub fn check_switches(&self) -> Result<()> {
-        let (said, succeeded) = self.configure(&[DYNAMIC])?;
-        ensure!(!succeeded, "without NOT_FOR_DISTRIBUTION, the plugin is built");
-        ensure!(
-            said.contains("Apache License 2.0") && said.contains("-DNOT_FOR_DISTRIBUTION=ON"),
-            "cmake does not say why NOT_FOR_DISTRIBUTION is needed; it said:\n{said}"
-        );
+        let refused = self.configure(&[DYNAMIC])?;
+        ensure!(!refused.succeeded, "without NOT_FOR_DISTRIBUTION, the plugin is built");
+        for part in ["Apache License 2.0", "-DNOT_FOR_DISTRIBUTION=ON"] {
+            ensure!(refused.says(part), "cmake does not say: {part}. The end of what it said:\n{}", refused.end());
+        }
         for switches in [&["-DPLUGIN_AWS_KEY_MANAGEMENT=NO", OWN_USE], &["-DPLUGIN_AWS_KEY_MANAGEMENT=AUTO", OTHERS]] {
-            let (said, succeeded) = self.configure(switches)?;
-            ensure!(succeeded, "cmake failed; it said:\n{said}");
+            self.configure(switches)?.check()?;
             ensure!(!self.installs_plugin()?, "with {switches:?}, the plugin is built");
         }
-        let (said, succeeded) = self.configure(&[DYNAMIC, OWN_USE, "-DAWS_SDK_EXTERNAL_PROJECT=ON"])?;
-        ensure!(succeeded, "cmake failed; it said:\n{said}");
+        let configured = self.configure(&[DYNAMIC, OWN_USE, "-DAWS_SDK_EXTERNAL_PROJECT=ON"])?;
+        configured.check()?;
         ensure!(self.installs_plugin()?, "with {DYNAMIC}, the plugin is not built");
-        ensure!(said.contains("AWS_SDK_EXTERNAL_PROJECT has no effect"), "nothing is said of AWS_SDK_EXTERNAL_PROJECT");
+        ensure!(
+            configured.says("AWS_SDK_EXTERNAL_PROJECT has no effect"),
+            "nothing is said of AWS_SDK_EXTERNAL_PROJECT"
+        );
         terminal::detail("configured: NO leaves the plugin out, DYNAMIC demands NOT_FOR_DISTRIBUTION");
         Ok(())
     }
@@ -101,17 +102,16 @@ impl<'tree> Build<'tree> {
         run::quietly(name, &cmd!("cmake", "--build", &self.folder, "--target", name))
     }
 
-    /// What cmake says to `switches`, and whether it succeeds.
-    fn configure(&self, switches: &[&str]) -> Result<(String, bool)> {
+    fn configure(&self, switches: &[&str]) -> Result<Configured> {
         let folder = |option: &str, folder: &Path| format!("{option}{}", folder.display());
         let mut words = vec![folder("-S", self.tree.folder()), folder("-B", &self.folder)];
         words.push("-GUnix Makefiles".to_owned());
         words.push(folder("-DAWS_KEY_MANAGEMENT_TARGET_DIR=", &cargo_folder()));
         words.extend(SMALLER.iter().chain(switches).map(|word| (*word).to_owned()));
         words.extend(NOT_NEEDED.split_whitespace().map(|plugin| format!("-DPLUGIN_{plugin}=NO")));
-        let mut said = String::new();
-        let status = run::lines_with_progress("cmake", &cmd("cmake", words), |line| said.extend([line, "\n"]))?;
-        Ok((said.split_whitespace().collect::<Vec<_>>().join(" "), status.success()))
+        let mut lines = Vec::new();
+        let status = run::lines_with_progress("cmake", &cmd("cmake", words), |line| lines.push(line.to_owned()))?;
+        Ok(Configured { lines, succeeded: status.success() })
     }
 
     fn installs_plugin(&self) -> Result<bool> {
@@ -127,10 +127,35 @@ impl<'tree> Build<'tree> {
     }
 }
 
+/// What cmake said, and whether it succeeded.
+struct Configured {
+    lines: Vec<String>,
+    succeeded: bool,
+}
+
+impl Configured {
+    fn check(&self) -> Result<()> {
+        ensure!(self.succeeded, "cmake failed; the end of what it said:\n{}", self.end());
+        Ok(())
+    }
+
+    /// Whether it said `part`; it breaks its messages into lines.
+    fn says(&self, part: &str) -> bool {
+        self.lines.iter().flat_map(|line| line.split_whitespace()).collect::<Vec<_>>().join(" ").contains(part)
+    }
+
+    fn end(&self) -> String {
+        self.lines[self.lines.len().saturating_sub(END)..].join("\n")
+    }
+}
+
 /// Where cargo compiles, for all trees.
 fn cargo_folder() -> PathBuf {
     paths::target().join("cmake/cargo")
 }
+
+/// Lines that are shown after a failure.
+const END: usize = 25;
 
 const DYNAMIC: &str = "-DPLUGIN_AWS_KEY_MANAGEMENT=DYNAMIC";
 const OWN_USE: &str = "-DNOT_FOR_DISTRIBUTION=ON";
