@@ -26,7 +26,7 @@ fn main() -> Result<(), Error> {
         .allowlist_type(
             "st_maria_plugin|st_mariadb_encryption|st_mysql_value|st_mysql_sys_var|st_mysql_show_var|st_typelib",
         )
-        .allowlist_type("UDF_INIT|UDF_ARGS")
+        .allowlist_type("UDF_INIT|UDF_ARGS|MYSQL_THD")
         .allowlist_type("mysql_sysvar_of_.*|mysql_show_var_func")
         .allowlist_var("(MariaDB_)?ENCRYPTION_.*|MariaDB_.*|PLUGIN_(VAR|LICENSE)_.*")
         .derive_default(false)

@@ -4,6 +4,11 @@
   bindgen does not see macros.
 */
 #include <mysql/plugin_encryption.h>
+/* A macro in MariaDB 10.5, a type since. */
+#ifdef MYSQL_THD
+#undef MYSQL_THD
+typedef void *MYSQL_THD;
+#endif
 /* UDF_INIT and UDF_ARGS. */
 #include <mysql.h>
 

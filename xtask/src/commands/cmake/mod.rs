@@ -37,7 +37,10 @@ pub struct Options {
 /// Builds, installs, loads and tests the plugin; an error at the first failure.
 pub fn run(options: &Options, tally: &mut Tally) -> Result<()> {
     if let Some(tree) = &options.into {
-        return link::into(&std::path::absolute(tree)?);
+        let tree = std::path::absolute(tree)?;
+        link::into(&tree)?;
+        terminal::line(NEXT.replace("TREE", &tree.display().to_string()));
+        return Ok(());
     }
     packages::ensure(&[packages::BUILD, packages::RUN, packages::TEST, packages::SOURCE_TREE])?;
     kms_emulator::ensure()?;
@@ -77,3 +80,9 @@ pub fn run_if_there(tally: &mut Tally) -> Result<()> {
     }
     run(&Options::default(), tally)
 }
+
+const NEXT: &str = "
+Next, in a build folder of your choice (cmake/README.md has more switches):
+
+    cmake -S TREE -B BUILD -DPLUGIN_AWS_KEY_MANAGEMENT=DYNAMIC -DNOT_FOR_DISTRIBUTION=ON
+    make -C BUILD/plugin/aws_key_management install";
