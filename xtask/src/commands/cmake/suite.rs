@@ -30,8 +30,12 @@ pub fn run(tree: &Tree, build: &Build<'_>, server: &Installation, whole: bool, t
     let folder = paths::temporary_folder()?;
     let programs = programs(build, server, &folder.path().join("programs"))?;
     let variable_files = folder.path().join("var");
+    let start = tree.folder().join("mysql-test");
+    // The second is its name in MariaDB 10.5.
+    let name = ["./mariadb-test-run.pl", "./mysql-test-run.pl"].into_iter().find(|name| start.join(name).is_file());
+    let name = name.with_context(|| format!("there is no mariadb-test-run.pl in {}", start.display()))?;
     // Interrupted, it takes its servers along.
-    let mut words = ["setpriv", "--pdeathsig", "INT", "--", "./mariadb-test-run.pl"].map(str::to_owned).to_vec();
+    let mut words = ["setpriv", "--pdeathsig", "INT", "--", name].map(str::to_owned).to_vec();
     words.push(format!("--vardir={}", variable_files.display()));
     words.extend(["--parallel=2", "--force", "--retry=0", "--max-test-fail=0"].map(str::to_owned));
     words.extend(tests.iter().map(|test| test.full_name()));
@@ -46,7 +50,6 @@ pub fn run(tree: &Tree, build: &Build<'_>, server: &Installation, whole: bool, t
         ]
         .map(|(name, value)| (name.into(), value.into())),
     );
-    let start = tree.folder().join("mysql-test");
     let results = mtr::follow(&background(words).dir(start).full_env(environment))?;
     terminal::detail(results.tally());
     *tally += results.tally();
