@@ -77,6 +77,12 @@ FUNCTION(AKM_ADD_TARGET)
   ADD_CUSTOM_TARGET(aws_key_management ALL DEPENDS "${plugin}" "${statements}")
 ENDFUNCTION()
 
+# What an earlier configuration built is not to be found by the tests of the tree.
+FUNCTION(AKM_LEAVE_OUT)
+  FILE(REMOVE "${CMAKE_CURRENT_BINARY_DIR}/aws_key_management.so" "${CMAKE_CURRENT_BINARY_DIR}/aws_key_management.sql")
+  ADD_FEATURE_INFO(AWS_KEY_MANAGEMENT OFF "AWS Encryption Key Management Plugin")
+ENDFUNCTION()
+
 # As the server's macro for plugins reads them: older switches set the default of PLUGIN_AWS_KEY_MANAGEMENT.
 SET(AKM_DEFAULT AUTO)
 IF(WITHOUT_AWS_KEY_MANAGEMENT OR WITHOUT_PLUGIN_AWS_KEY_MANAGEMENT OR WITH_NONE)
@@ -96,7 +102,7 @@ ELSEIF(PLUGIN_AWS_KEY_MANAGEMENT STREQUAL "STATIC")
 ENDIF()
 
 IF(WITHOUT_SERVER OR PLUGIN_AWS_KEY_MANAGEMENT STREQUAL "NO")
-  ADD_FEATURE_INFO(AWS_KEY_MANAGEMENT OFF "AWS Encryption Key Management Plugin")
+  AKM_LEAVE_OUT()
   RETURN()
 ENDIF()
 
@@ -106,7 +112,7 @@ IF(AKM_REASON AND NOT PLUGIN_AWS_KEY_MANAGEMENT STREQUAL "AUTO")
 (-DPLUGIN_AWS_KEY_MANAGEMENT=NO leaves the plugin out.)")
 ELSEIF(AKM_REASON)
   MESSAGE(STATUS "Skipping the plugin aws_key_management: ${AKM_REASON}.")
-  ADD_FEATURE_INFO(AWS_KEY_MANAGEMENT OFF "AWS Encryption Key Management Plugin")
+  AKM_LEAVE_OUT()
   RETURN()
 ENDIF()
 

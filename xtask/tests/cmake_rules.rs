@@ -227,7 +227,7 @@ fn make_and_ninja_build_it_with_cargo_and_install_it_where_plugins_go() -> Resul
 }
 
 #[test]
-fn cargo_runs_when_something_has_changed_and_not_to_install() -> Result<()> {
+fn cargo_runs_when_something_has_changed_and_neither_to_install_nor_to_leave_out() -> Result<()> {
     for (generator, program) in [("-GUnix Makefiles", "make"), ("-GNinja", "ninja")] {
         let tree = Tree::new()?;
         let (said, succeeded) = tree.configure(&[DYNAMIC, OWN_USE, generator])?;
@@ -245,6 +245,10 @@ fn cargo_runs_when_something_has_changed_and_not_to_install() -> Result<()> {
         assert!(calls("all")?);
         std::fs::remove_file(tree.path("bin/cargo"))?;
         assert!(!calls("install")?);
+        let plugin = tree.path("build/plugin/aws_key_management/aws_key_management.so");
+        assert!(plugin.is_file());
+        let (said, succeeded) = tree.run("cmake", [tree.path("build"), "-DPLUGIN_AWS_KEY_MANAGEMENT=NO".into()])?;
+        assert!(succeeded && !plugin.exists(), "what was built is left there: {said}");
     }
     Ok(())
 }
