@@ -60,7 +60,7 @@ enum Command {
     /// Measures AES and look-ups beside the server's, and rotations of up to 1000 keys
     Bench(bench::Options),
     /// Tries the plugin in the MariaDB of other Debian releases
-    Versions,
+    Versions(versions::Options),
     /// Installs what all of these need (each does it by itself)
     Setup,
 }
@@ -102,7 +102,7 @@ impl Command {
             Self::Miri => miri::run(tally),
             Self::Mutants(options) => mutants::run(options, tally),
             Self::Bench(options) => bench::run(options),
-            Self::Versions => versions::run(tally),
+            Self::Versions(options) => versions::run(options, tally),
             Self::Setup => setup::run(),
         }
     }
@@ -130,6 +130,9 @@ mod tests {
             "bench sha",
             "install extra",
             "cmake --tree a --release b",
+            "install --target-glibc 2.30",
+            "versions rotation",
+            "versions --release buster",
             "no-such-command",
         ] {
             let words = ["cargo xtask"].into_iter().chain(words.split(' '));

@@ -4,9 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use clap::builder::PossibleValuesParser;
 use duct::cmd;
 use indicatif::DecimalBytes;
 
+use crate::machine::c_library::CLibrary;
+use crate::machine::debian::RELEASES;
+use crate::machine::toolchain::older;
 use crate::machine::{packages, paths, toolchain};
 use crate::{rig, run, terminal};
 
@@ -19,6 +23,9 @@ pub struct Options {
     /// The folder for the offline tool, aws-key-management
     #[arg(long, value_name = "DIR", default_value = "/usr/local/bin")]
     tool_dir: PathBuf,
+    /// Builds for systems with this or a newer glibc (2.31 is that of Debian 11); without it, for this system's
+    #[arg(long, value_name = "VERSION", value_parser = PossibleValuesParser::new(RELEASES.map(|release| release.glibc)))]
+    target_glibc: Option<String>,
 }
 
 /// Builds plugin and tool, and puts them there.
@@ -32,12 +39,17 @@ pub fn run(options: &Options) -> Result<()> {
         ensure!(folder.is_dir(), "there is no folder {}", folder.display());
     }
     packages::ensure(&[packages::BUILD])?;
+    let library = options.target_glibc.as_deref().map(CLibrary::of_version).transpose()?;
     terminal::step("Building the plugin and the offline tool");
     let statements = folder.join(STATEMENTS);
+    let (plugin, tool) = match &library {
+        None => (toolchain::build_plugin()?, toolchain::build_tool()?),
+        Some(library) => (older::build_plugin(library)?, older::build_tool(library)?),
+    };
     let built = [
-        (toolchain::build_plugin()?, folder.join(NAME), "644"),
+        (plugin, folder.join(NAME), "644"),
         (statements_source(), statements.clone(), "644"),
-        (toolchain::build_tool()?, tool_folder.join(TOOL), "755"),
+        (tool, tool_folder.join(TOOL), "755"),
     ];
     for (built, installed, mode) in built {
         terminal::step(format_args!("Installing {}", installed.display()));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use duct::{Expression, cmd};
 
+use super::c_library::CLibrary;
 use super::paths;
 use crate::{run, terminal};
 
@@ -21,41 +22,106 @@ pub fn cargo_in(target: &Path, words: impl IntoIterator<Item = impl Into<OsStrin
 
 /// Builds the plugin and says where it is.
 pub fn build_plugin() -> Result<PathBuf> {
-    let words = ["build", "--release", "--package", "aws_key_management"];
-    run::visibly("cargo build --release", &cargo(words))?;
-    Ok(paths::target().join("release/libaws_key_management.so"))
+    build(PLUGIN, &paths::target(), None)
 }
 
 /// Builds the offline tool and says where it is.
 pub fn build_tool() -> Result<PathBuf> {
-    let words = ["build", "--release", "--package", "aws-key-management-tool"];
-    run::visibly("cargo build --release --package aws-key-management-tool", &cargo(words))?;
-    Ok(paths::target().join("release/aws-key-management"))
+    build(TOOL, &paths::target(), None)
 }
 
 /// Builds the plugin with the feature `mock`. It has a target folder of its own, so that the plugin to be installed
 /// stays as it is.
 pub fn build_mock_plugin() -> Result<PathBuf> {
-    let target = paths::target().join("mock");
-    share_dependencies(&target)?;
-    let words = ["build", "--release", "--package", "aws_key_management", "--features", "mock"];
-    run::visibly("cargo build --release --features mock", &cargo_in(&target, words))?;
-    Ok(target.join("release/libaws_key_management.so"))
+    build(MOCK_PLUGIN, &mock_target(&paths::target())?, None)
 }
 
-/// Begins a new target folder with a copy of what is compiled already: the AWS client is the same, and takes minutes.
-/// Cargo compiles for itself whatever it does not find or like there.
-pub fn share_dependencies(target: &Path) -> Result<()> {
-    let (compiled, copy) = (paths::target().join("release"), target.join("release"));
-    if copy.exists() || !compiled.exists() {
-        return Ok(());
+/// The same three for an older C library than this system's, in target folders of their own. What they need of the C
+/// library has been checked.
+pub mod older {
+    use super::*;
+
+    /// The plugin.
+    pub fn build_plugin(library: &CLibrary) -> Result<PathBuf> {
+        build(PLUGIN, &target(library), Some(library))
     }
-    // Renamed at last, so that an interrupted copy is never taken for a whole one.
-    let unfinished = paths::emptied(&target.join("release.unfinished"))?;
-    let [deps, build, fingerprints] = ["deps", "build", ".fingerprint"].map(|part| compiled.join(part));
-    // Times are kept: cargo compares them.
-    run::quietly("copying compiled crates", &cmd!("cp", "-a", deps, build, fingerprints, &unfinished))?;
-    Ok(std::fs::rename(&unfinished, &copy)?)
+
+    /// The offline tool.
+    pub fn build_tool(library: &CLibrary) -> Result<PathBuf> {
+        build(TOOL, &target(library), Some(library))
+    }
+
+    /// The plugin with the feature `mock`.
+    pub fn build_mock_plugin(library: &CLibrary) -> Result<PathBuf> {
+        build(MOCK_PLUGIN, &mock_target(&target(library))?, Some(library))
+    }
+
+    fn target(library: &CLibrary) -> PathBuf {
+        paths::target().join(format!("glibc-{}", library.version()))
+    }
+}
+
+/// Builds the plugin with the server's headers of the folder `headers`, in the target folder `target`.
+pub fn build_plugin_with_headers(headers: &Path, target: &Path) -> Result<PathBuf> {
+    share_dependencies(&paths::target(), target)?;
+    let command = cargo_in(target, ["build", "--release"].into_iter().chain(PLUGIN.words.iter().copied()));
+    run::visibly("cargo build --release", &command.env("MARIADB_INCLUDE_DIR", headers))?;
+    Ok(target.join("release").join(PLUGIN.file))
+}
+
+/// What cargo makes, and of what.
+#[derive(Clone, Copy)]
+struct Product {
+    words: &'static [&'static str],
+    file: &'static str,
+}
+
+const PLUGIN: Product = Product { words: &["--package", "aws_key_management"], file: "libaws_key_management.so" };
+const MOCK_PLUGIN: Product =
+    Product { words: &["--package", "aws_key_management", "--features", "mock"], file: "libaws_key_management.so" };
+const TOOL: Product = Product { words: &["--package", "aws-key-management-tool"], file: "aws-key-management" };
+
+fn build(product: Product, target: &Path, library: Option<&CLibrary>) -> Result<PathBuf> {
+    let triple = library.map(|_| CLibrary::target());
+    let mut words = vec!["build", "--release"];
+    words.extend(product.words);
+    words.extend(triple.iter().flat_map(|triple| ["--target", triple]));
+    let mut command = cargo_in(target, &words);
+    for (name, value) in library.map(CLibrary::settings).transpose()?.into_iter().flatten() {
+        command = command.env(name, value);
+    }
+    run::visibly(&format!("cargo {}", words.join(" ")), &command)?;
+    let built = target.join(triple.unwrap_or_default()).join("release").join(product.file);
+    if let Some(library) = library {
+        library.check(&built)?;
+    }
+    Ok(built)
+}
+
+fn mock_target(target: &Path) -> Result<PathBuf> {
+    let mock = target.join("mock");
+    share_dependencies(target, &mock)?;
+    Ok(mock)
+}
+
+/// Begins the target folder `to` with a copy of what is compiled in `from` already: the AWS client is the same, and takes
+/// minutes. Cargo compiles for itself whatever it does not find or like there.
+pub fn share_dependencies(from: &Path, to: &Path) -> Result<()> {
+    for folder in ["release".into(), Path::new(&CLibrary::target()).join("release")] {
+        let (compiled, copy) = (from.join(&folder), to.join(&folder));
+        if copy.exists() || !compiled.exists() {
+            continue;
+        }
+        // Renamed at last, so that an interrupted copy is never taken for a whole one.
+        let unfinished = paths::emptied(&copy.with_extension("unfinished"))?;
+        let parts = ["deps", "build", ".fingerprint"].map(|part| compiled.join(part));
+        let parts = parts.into_iter().filter(|part| part.exists()).map(PathBuf::into_os_string);
+        // Times are kept: cargo compares them.
+        let words = ["-a".into()].into_iter().chain(parts).chain([unfinished.clone().into_os_string()]);
+        run::quietly("copying compiled crates", &cmd("cp", words))?;
+        std::fs::rename(&unfinished, &copy)?;
+    }
+    Ok(())
 }
 
 /// Installs clippy and rustfmt if they are missing.

@@ -58,7 +58,7 @@ impl<'tree> Build<'tree> {
     /// Builds the plugin, and nothing else of the tree, and says where it is.
     pub fn make(&self) -> Result<PathBuf> {
         // The crates are compiled already, most likely.
-        toolchain::share_dependencies(&cargo_folder())?;
+        toolchain::share_dependencies(&paths::target(), &cargo_folder())?;
         run::quietly("make", &cmd!("make", "-C", self.plugin_folder()))?;
         let plugin = self.plugin_folder().join("aws_key_management.so");
         // What cargo says it was made of.

@@ -8,34 +8,40 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use duct::cmd;
 
+use super::system::System;
 use crate::commands::install;
 use crate::machine::paths;
-use crate::{kms_emulator, rig, run};
+use crate::{kms_emulator, run};
 
 /// A base directory for mysql-test-run.
 pub struct Base {
     folder: PathBuf,
+    python: PathBuf,
+    /// The folder for mysql-test-run, whose name it insists on.
+    tests: PathBuf,
 }
 
 impl Base {
-    /// Makes one in `folder`, with the suites of `sources` and no plugin of ours yet.
-    pub fn new(folder: &Path, sources: &Path) -> Result<Self> {
-        let base = Self { folder: folder.to_owned() };
-        for name in ["lib/mysql/plugin", "mysql-test/plugin", "run"] {
-            std::fs::create_dir_all(folder.join(name))?;
+    /// Makes one in `folder` for `system`, with the suites of `sources` and no plugin of ours yet.
+    pub fn new(folder: &Path, system: &System, sources: &Path) -> Result<Self> {
+        let server_tests = system.tests()?;
+        let tests = folder.join(server_tests.file_name().context("a name of the server's tests")?);
+        for folder in [folder.join("lib/mysql/plugin"), tests.join("plugin"), folder.join("run")] {
+            std::fs::create_dir_all(folder)?;
         }
         copy(&kms_emulator::environment(), &folder.join("python"))?;
         copy(&kms_emulator::scripts(), &folder.join("kms_emulator"))?;
-        link_all(Path::new("/usr"), folder, |name| ["bin", "sbin", "share"].contains(&name))?;
-        link_all(Path::new("/usr/lib"), &folder.join("lib"), |name| name.ends_with("-linux-gnu"))?;
+        let python = system.python(&folder.join("python"), folder)?;
+        let base = Self { folder: folder.to_owned(), python, tests };
+        let link_all = |from: &Path, into: &Path, wanted: &dyn Fn(&str) -> bool| link_all(system, from, into, wanted);
+        link_all(Path::new("/usr"), folder, &|name| ["bin", "sbin", "share"].contains(&name))?;
+        link_all(Path::new("/usr/lib"), &folder.join("lib"), &|name| name.ends_with("-linux-gnu"))?;
         // An installed copy of our own plugin must not take the place of the one that was just built.
-        let plugins = rig::default_value("plugin-dir")?;
-        link_all(Path::new(&plugins), &folder.join("lib/mysql/plugin"), |name| {
+        link_all(&system.plugins()?, &folder.join("lib/mysql/plugin"), &|name| {
             name != PLUGIN && name != install::STATEMENTS
         })?;
-        let server_tests = Path::new("/usr/share/mysql/mysql-test");
-        link_all(server_tests, &folder.join("mysql-test"), |name| name != "plugin")?;
-        link_all(&server_tests.join("plugin"), &folder.join("mysql-test/plugin"), |name| name != OURS)?;
+        link_all(&server_tests, &base.tests, &|name| name != "plugin")?;
+        link_all(&server_tests.join("plugin"), &base.tests.join("plugin"), &|name| name != OURS)?;
         copy(sources, &base.suites())?;
         run::output("chmod", &cmd!("chmod", "-R", "a+rX", folder))?;
         if rustix::process::geteuid().is_root() {
@@ -62,9 +68,14 @@ impl Base {
         run::output("chmod", &cmd!("chmod", "a+rx", copy)).map(drop)
     }
 
+    /// Everything of it is below.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where mysql-test-run is started.
     pub fn start_folder(&self) -> PathBuf {
-        self.folder.join("mysql-test")
+        self.tests.clone()
     }
 
     /// Where it puts data folders and logs.
@@ -76,7 +87,7 @@ impl Base {
     pub fn environment(&self) -> [(&'static str, PathBuf); 3] {
         [
             ("AWS_KEY_MANAGEMENT_TOOL", self.tool()),
-            ("KMS_EMULATOR_PYTHON", self.folder.join("python/bin/python")),
+            ("KMS_EMULATOR_PYTHON", self.python.clone()),
             ("KMS_EMULATOR_SCRIPT", self.folder.join("kms_emulator/kms_emulator.py")),
         ]
     }
@@ -105,12 +116,12 @@ impl Base {
     }
 
     fn suites(&self) -> PathBuf {
-        self.folder.join("mysql-test/plugin").join(OURS)
+        self.tests.join("plugin").join(OURS)
     }
 }
 
-fn link_all(from: &Path, into: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
-    for name in paths::names_in(from)? {
+fn link_all(system: &System, from: &Path, into: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
+    for name in paths::names_in(&system.outside(from))? {
         if wanted(&name) {
             symlink(from.join(&name), into.join(&name))?;
         }

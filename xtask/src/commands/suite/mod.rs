@@ -2,6 +2,7 @@
 
 mod base;
 pub mod mtr;
+mod system;
 pub mod tests_on_disk;
 
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use duct::cmd;
 
 use self::base::Base;
+pub use self::system::System;
 use self::tests_on_disk::Test;
 use crate::machine::{packages, paths, toolchain};
 use crate::tally::Tally;
@@ -19,17 +21,46 @@ use crate::{kms_emulator, run, terminal};
 #[derive(clap::Args, Default)]
 pub struct Options {
     /// Tests, with or without their suite (all without it)
-    names: Vec<String>,
+    pub names: Vec<String>,
     /// Takes what the tests print as their expected result
     #[arg(long)]
-    record: bool,
+    pub record: bool,
     /// Leaves the folder of the run
     #[arg(long)]
-    keep: bool,
+    pub keep: bool,
 }
+
+/// What the tests are run with.
+pub struct Subject {
+    /// Where.
+    pub system: System,
+    /// Builds the plugin.
+    pub plugin: Build,
+    /// Builds it with the feature `mock`.
+    pub mock_plugin: Build,
+    /// Builds the offline tool.
+    pub tool: Build,
+    /// Whether tests may leave themselves out that are not for this version of the server.
+    pub may_leave_out: bool,
+}
+
+/// Builds something, and says where it is.
+pub type Build = Box<dyn Fn() -> Result<PathBuf>>;
 
 /// Installs what is missing, builds the plugin and runs the tests; an error if one did not pass. All are added to `tally`.
 pub fn run(request: &Options, tally: &mut Tally) -> Result<()> {
+    let subject = Subject {
+        system: System::this(),
+        plugin: Box::new(toolchain::build_plugin),
+        mock_plugin: Box::new(toolchain::build_mock_plugin),
+        tool: Box::new(toolchain::build_tool),
+        may_leave_out: false,
+    };
+    run_with(&subject, request, tally)
+}
+
+/// The same with the server and the plugin of `subject`.
+pub fn run_with(subject: &Subject, request: &Options, tally: &mut Tally) -> Result<()> {
     packages::ensure(&[packages::BUILD, packages::RUN, packages::TEST])?;
     kms_emulator::ensure()?;
     let tests = tests_on_disk::select(&sources(), &request.names)?;
@@ -39,19 +70,19 @@ pub fn run(request: &Options, tally: &mut Tally) -> Result<()> {
     }
     let mut folder = paths::temporary_folder()?;
     folder.disable_cleanup(request.keep);
-    let base = Base::new(folder.path(), &sources())?;
-    base.put_tool(&toolchain::build_tool()?)?;
+    let base = Base::new(folder.path(), &subject.system, &sources())?;
+    base.put_tool(&(subject.tool)()?)?;
     let (mock, ordinary): (Vec<&Test>, Vec<&Test>) = tests.iter().partition(|test| test.name.starts_with("mock_"));
     let mut complaints = Vec::new();
-    for (tests, build) in [(ordinary, toolchain::build_plugin as fn() -> _), (mock, toolchain::build_mock_plugin)] {
+    for (tests, build) in [(ordinary, &subject.plugin), (mock, &subject.mock_plugin)] {
         if tests.is_empty() {
             continue;
         }
         base.put_plugin(&build()?)?;
-        let results = mtr::run(&base, &tests, request.record)?;
+        let results = mtr::run(&subject.system, &base, &tests, request.record)?;
         terminal::detail(results.tally());
         *tally += results.tally();
-        let new = results.complaints(&tests);
+        let new = results.complaints(&tests, subject.may_leave_out);
         if !new.is_empty() {
             keep_logs(&base.variable_files())?;
         }

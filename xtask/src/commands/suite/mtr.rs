@@ -6,21 +6,24 @@ use anyhow::Result;
 use duct::Expression;
 
 use super::base::{Base, USER};
+use super::system::System;
 use super::tests_on_disk::Test;
 use crate::process::background;
 use crate::tally::Tally;
 use crate::{kms_emulator, run, terminal};
 
-/// Runs `tests`, which are in `base`.
-pub fn run(base: &Base, tests: &[&Test], record: bool) -> Result<Results> {
+/// Runs `tests`, which are in `base`, in `system`.
+pub fn run(system: &System, base: &Base, tests: &[&Test], record: bool) -> Result<Results> {
     let is_root = rustix::process::geteuid().is_root();
-    let mut words: Vec<OsString> = vec!["setpriv".into()];
+    let mut words = system.words(base.folder());
+    words.push("setpriv".into());
     if is_root {
         // As the server's user.
         words.extend(["--reuid", USER, "--regid", USER, "--init-groups"].map(OsString::from));
     }
     // Told once more: a change of the user takes back the first one.
-    words.extend(["--pdeathsig", "INT", "--", "./mysql-test-run.pl"].map(OsString::from));
+    words.extend(["--pdeathsig", "INT", "--", "env", "--chdir"].map(OsString::from));
+    words.extend([base.start_folder().into(), "./mysql-test-run.pl".into()]);
     words.push(format!("--vardir={}", base.variable_files().display()).into());
     words.extend(["--parallel=2", "--force", "--retry=0", "--max-test-fail=0"].map(OsString::from));
     words.extend(record.then(|| "--record".into()));
@@ -29,7 +32,8 @@ pub fn run(base: &Base, tests: &[&Test], record: bool) -> Result<Results> {
     let mut environment = kms_emulator::own_environment(&base.variable_files());
     environment.extend(base.environment().map(|(name, value)| (name.into(), value.into())));
     environment.extend(is_root.then(|| ("USER".into(), USER.into())));
-    follow(&background(words).dir(base.start_folder()).full_env(environment))
+    environment.extend(system.path().map(|path| ("PATH".into(), path.into())));
+    follow(&background(words).full_env(environment))
 }
 
 /// Runs `command`, a mysql-test-run, and shows what it says of tests.
@@ -64,19 +68,25 @@ impl Results {
     /// The counts.
     pub fn tally(&self) -> Tally {
         let count = |ending: Ending| self.lines.iter().filter(|(_, its)| *its == ending).count();
-        Tally { passed: count(Ending::Passed), failed: count(Ending::Failed), skipped: count(Ending::Skipped) }
+        Tally {
+            passed: count(Ending::Passed),
+            failed: count(Ending::Failed),
+            skipped: count(Ending::Skipped) + count(Ending::LeftOut),
+        }
     }
 
-    /// Why the run of `tests` is no success, if it is none.
-    pub fn complaints(&self, tests: &[&Test]) -> Vec<String> {
+    /// Why the run of `tests` is no success, if it is none. With `may_leave_out`, a test may have left itself out because of
+    /// the server's version.
+    pub fn complaints(&self, tests: &[&Test], may_leave_out: bool) -> Vec<String> {
         let mut complaints = Vec::new();
         for (test, ending) in &self.lines {
             match ending {
                 Ending::Failed => complaints.push(format!("{test} failed")),
-                Ending::Skipped if !MAY_BE_SKIPPED.contains(&test.as_str()) => {
-                    complaints.push(format!("{test} was skipped, and is not among those that may be"));
+                Ending::Skipped => complaints.push(format!("{test} was skipped")),
+                Ending::LeftOut if !may_leave_out => {
+                    complaints.push(format!("{test} was skipped, which is for other versions of the server"));
                 }
-                Ending::Passed | Ending::Skipped => {}
+                Ending::Passed | Ending::LeftOut => {}
             }
         }
         for name in tests.iter().map(|test| test.full_name()) {
@@ -93,11 +103,13 @@ impl Results {
     /// Takes in a line such as `suite.test 'combination' w1 [ pass ]   123`.
     fn read(&mut self, line: &str) {
         let Some((before, after)) = line.split_once("[ ") else { return };
-        let ending = match after.split_once(" ]").map(|(word, _)| word) {
-            Some("pass") => Ending::Passed,
-            Some("skipped" | "disabled") => Ending::Skipped,
+        let Some((word, comment)) = after.split_once(" ]") else { return };
+        let ending = match word {
+            "pass" => Ending::Passed,
+            "skipped" if comment.trim_start().starts_with(NOT_IN_THIS_VERSION) => Ending::LeftOut,
+            "skipped" | "disabled" => Ending::Skipped,
             // A test that passes only at a second try has failed; we ask for no second try.
-            Some("fail" | "exp-fail" | "retry-pass" | "retry-fail") => Ending::Failed,
+            "fail" | "exp-fail" | "retry-pass" | "retry-fail" => Ending::Failed,
             _ => return,
         };
         let words = before.split_whitespace().filter(|word| !is_worker(word));
@@ -110,14 +122,16 @@ enum Ending {
     Passed,
     Failed,
     Skipped,
+    /// Skipped by the test itself, because of the server's version.
+    LeftOut,
 }
 
 fn is_worker(word: &str) -> bool {
     word.strip_prefix('w').is_some_and(|number| !number.is_empty() && number.bytes().all(|it| it.is_ascii_digit()))
 }
 
-/// Tests that may be skipped, each with its combination as mysql-test-run shows it.
-const MAY_BE_SKIPPED: [&str; 0] = [];
+/// How the reason begins that a test gives; see `include/since.inc`.
+const NOT_IN_THIS_VERSION: &str = "Not in this version of MariaDB:";
 
 #[cfg(test)]
 mod tests {
@@ -150,21 +164,33 @@ mod tests {
     #[test]
     fn a_run_in_which_every_test_passed_has_no_complaint() {
         let results = results(&["aws.one [ pass ] 1", "aws.two 'a' w1 [ pass ] 1", "aws.two 'b' w2 [ pass ] 1"]);
-        assert_eq!(results.complaints(&[&test("one"), &test("two")]), Vec::<String>::new());
+        assert_eq!(results.complaints(&[&test("one"), &test("two")], false), Vec::<String>::new());
     }
 
     #[test]
     fn a_test_that_did_not_run_or_was_skipped_is_a_complaint() {
         let results = results(&["aws.one w1 [ skipped ] no plugin"]);
-        let complaints = results.complaints(&[&test("one"), &test("two")]);
+        let complaints = results.complaints(&[&test("one"), &test("two")], false);
         assert_eq!(complaints.len(), 2, "{complaints:?}");
         assert!(complaints[1].starts_with("aws.two did not run"));
+    }
+
+    #[test]
+    fn a_test_may_leave_itself_out_only_with_a_reason_and_where_versions_are_tried() {
+        let reason = results(&["aws.one w1 [ skipped ]  Not in this version of MariaDB: since 10.6, JSON_TABLE"]);
+        assert_eq!(reason.complaints(&[&test("one")], true), Vec::<String>::new());
+        assert_eq!(reason.complaints(&[&test("one")], false).len(), 1);
+        let other = results(&[
+            "aws.one w1 [ skipped ]  Needs something",
+            "aws.two [ disabled ]  Not in this version of MariaDB:",
+        ]);
+        assert_eq!(other.complaints(&[&test("one"), &test("two")], true).len(), 2);
     }
 
     #[test]
     fn a_failure_of_the_run_itself_is_a_complaint() {
         let mut results = results(&["aws.one w1 [ pass ] 1"]);
         results.succeeded = false;
-        assert_eq!(results.complaints(&[&test("one")]).len(), 1);
+        assert_eq!(results.complaints(&[&test("one")], false).len(), 1);
     }
 }
