@@ -19,3 +19,9 @@ mod cipher_vectors;
 fn it_is_the_portable_code_that_is_tested() {
     assert!(!aes::hardware_accelerated());
 }
+
+#[test]
+#[cfg(feature = "hardware")]
+fn it_is_the_code_for_aes_instructions_that_is_tested() {
+    assert!(aes::hardware_accelerated());
+}
