@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use elf::ElfBytes;
-use elf::abi::{DF_1_NODELETE, DT_FLAGS_1};
+use elf::abi::{DF_1_NODELETE, DT_FLAGS_1, STB_LOCAL};
 use elf::endian::NativeEndian;
 
 use crate::tally::Tally;
@@ -29,7 +29,8 @@ pub fn check(plugin: &Path, tally: &mut Tally) -> Result<()> {
 
 fn exported<'file>(library: &ElfBytes<'file, NativeEndian>) -> Result<BTreeSet<&'file str>> {
     let (symbols, names) = library.dynamic_symbol_table()?.context("the plugin has no dynamic symbols")?;
-    let defined = symbols.iter().filter(|symbol| !symbol.is_undefined());
+    // A library for arm64 has a local symbol for a section, which nobody can look up.
+    let defined = symbols.iter().filter(|symbol| !symbol.is_undefined() && symbol.st_bind() != STB_LOCAL);
     defined.map(|symbol| Ok(names.get(symbol.st_name as usize)?)).collect()
 }
 
