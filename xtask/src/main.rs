@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::commands::{
-    bench, cmake, crash, demo, fuzz, galera, install, memory, miri, mutants, setup, soak, start_time, suite, test,
-    versions,
+    arm64, bench, cmake, crash, demo, fuzz, galera, install, memory, miri, mutants, setup, soak, start_time, suite,
+    test, versions,
 };
 use self::tally::Tally;
 
@@ -61,6 +61,8 @@ enum Command {
     Bench(bench::Options),
     /// Tries the plugin in the MariaDB of other Debian releases
     Versions(versions::Options),
+    /// Builds the plugin for arm64 on another CPU, and tries it and the cipher there, in an emulator
+    Arm64,
     /// Installs what all of these need (each does it by itself)
     Setup,
 }
@@ -103,6 +105,7 @@ impl Command {
             Self::Mutants(options) => mutants::run(options, tally),
             Self::Bench(options) => bench::run(options),
             Self::Versions(options) => versions::run(options, tally),
+            Self::Arm64 => arm64::run(tally),
             Self::Setup => setup::run(),
         }
     }

@@ -1,5 +1,6 @@
 //! A file or folder for each command of `cargo xtask`, with the command's name.
 
+pub mod arm64;
 pub mod bench;
 pub mod cmake;
 pub mod crash;

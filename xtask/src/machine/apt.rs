@@ -23,8 +23,17 @@ pub enum Kind {
 }
 
 impl Apt {
-    /// One that knows the release `codename`.
+    /// One that knows the release `codename`, for this CPU.
     pub fn new(kind: &Kind, codename: &str) -> Result<Self> {
+        Self::configured(kind, codename, "")
+    }
+
+    /// The same for arm64.
+    pub fn for_arm64(kind: &Kind, codename: &str) -> Result<Self> {
+        Self::configured(kind, codename, ARM64)
+    }
+
+    fn configured(kind: &Kind, codename: &str, more: &str) -> Result<Self> {
         let folder = paths::temporary_folder()?;
         for name in ["state/lists/partial", "cache/archives/partial"] {
             std::fs::create_dir_all(folder.path().join(name))?;
@@ -37,7 +46,7 @@ impl Apt {
         let line = format!("{kind} {}{} {codename} main\n", signed_by(), mirror()?);
         std::fs::write(folder.path().join("sources.list"), line)?;
         let configuration = CONFIGURATION.replace("FOLDER", &folder.path().display().to_string());
-        std::fs::write(folder.path().join("apt.conf"), configuration)?;
+        std::fs::write(folder.path().join("apt.conf"), configuration + more)?;
         let apt = Self(folder);
         run::quietly("apt-get update", &apt.get(["update"]))?;
         Ok(apt)
@@ -88,3 +97,5 @@ fn signed_by() -> &'static str {
 }
 
 const CONFIGURATION: &str = include_str!("apt.conf");
+
+const ARM64: &str = "APT::Architecture \"arm64\";\n#clear APT::Architectures;\nAPT::Architectures \"arm64\";\n";

@@ -29,7 +29,13 @@ impl CLibrary {
 
     /// That of `release`.
     pub fn of(release: &Release) -> Result<Self> {
-        let wanted = Wanted { purpose: "libc", packages: &["libc6-dev"], with_dependencies: true, leave_out: &[] };
+        let wanted = Wanted {
+            purpose: "libc",
+            packages: &["libc6-dev"],
+            with_dependencies: true,
+            leave_out: &[],
+            are_for_arm64: false,
+        };
         let tree = release.unpacked(&wanted)?;
         let mut folders = debian::library_folders(&tree)?;
         folders.extend(Some(tree.join("lib64")).filter(|folder| folder.is_dir()));

@@ -49,6 +49,8 @@ pub struct Wanted<'names> {
     pub with_dependencies: bool,
     /// What is not to come along.
     pub leave_out: &'static [&'static str],
+    /// Whether they are to be those for arm64, and not for this CPU.
+    pub are_for_arm64: bool,
 }
 
 impl Release {
@@ -70,7 +72,10 @@ impl Release {
 
     fn unpack_into(&self, tree: &Path, wanted: &Wanted<'_>) -> Result<()> {
         terminal::detail(format_args!("downloading of Debian {}: {}", self.codename, wanted.packages.join(" ")));
-        let apt = Apt::new(&Kind::Binary, self.codename)?;
+        let apt = match wanted.are_for_arm64 {
+            true => Apt::for_arm64(&Kind::Binary, self.codename)?,
+            false => Apt::new(&Kind::Binary, self.codename)?,
+        };
         let archives = apt.archives();
         let download: &[&str] =
             if wanted.with_dependencies { &["install", "--yes", "--download-only"] } else { &["download"] };

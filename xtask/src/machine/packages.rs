@@ -52,6 +52,13 @@ pub const GALERA: &[Package] = &[
 /// Giving a whole server work, for benchmarks.
 pub const SYSBENCH: &[Package] = &[Package("sysbench", Some("sysbench"))];
 
+/// Building for arm64 on another CPU, and running that.
+pub const ARM64: &[Package] = &[
+    Package("gcc-aarch64-linux-gnu", Some("aarch64-linux-gnu-gcc")),
+    Package("libc6-dev-arm64-cross", None),
+    Package("qemu-user", Some("qemu-aarch64")),
+];
+
 /// Building the fuzzer, which is C++.
 pub const FUZZ: &[Package] = &[Package("g++", Some("c++"))];
 

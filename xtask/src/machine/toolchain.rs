@@ -138,6 +138,25 @@ pub fn ensure_lints() -> Result<()> {
     run::quietly("rustup component add", &cmd!("rustup", "component", "add", "clippy", "rustfmt"))
 }
 
+/// Installs the standard library for `target` if it is missing, beside that of this machine.
+pub fn ensure_target(target: &str) -> Result<()> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let folder = run::output("rustc --print", &cmd!(rustc, "--print", "target-libdir", "--target", target))?;
+    if Path::new(folder.trim()).is_dir() {
+        return Ok(());
+    }
+    if paths::program("rustup").is_none() {
+        bail!("Rust's standard library for {target} is missing, and there is no rustup to install it with");
+    }
+    terminal::step(format_args!("Installing Rust's standard library for {target}"));
+    run::quietly("rustup target add", &cmd!("rustup", "target", "add", target)).with_context(|| {
+        format!(
+            "it could not be installed. It is downloaded, so this machine must be able to reach the server that rustup \
+             uses (RUSTUP_DIST_SERVER), for {target}"
+        )
+    })
+}
+
 /// Installs the nightly toolchain if it is missing, beside the other toolchains. It has what the stable one does not:
 /// Miri, and AddressSanitizer.
 pub fn ensure_nightly() -> Result<()> {

@@ -45,6 +45,12 @@ impl Installation {
         Ok(Self { mariadbd, share, options, is_unprivileged: false })
     }
 
+    /// The same with more options.
+    pub fn with_options(mut self, options: &[&str]) -> Self {
+        self.options.extend(options.iter().map(OsString::from));
+        self
+    }
+
     /// The same, but not as root: programs that it starts would drop root's rights, and then lack them in its folders.
     pub fn unprivileged(mut self) -> Self {
         if rustix::process::geteuid().is_root() {

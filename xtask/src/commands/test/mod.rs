@@ -3,7 +3,7 @@
 mod cargo;
 pub mod cargo_test;
 mod emulator;
-mod symbols;
+pub mod symbols;
 
 use std::time::Instant;
 

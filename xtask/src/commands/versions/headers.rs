@@ -51,6 +51,7 @@ fn headers(release: &Release) -> Result<PathBuf> {
         packages: &["libmariadb-dev", "libmariadbd-dev"],
         with_dependencies: false,
         leave_out: &[],
+        are_for_arm64: false,
     })?;
     Ok(tree.join("usr/include/mariadb/server"))
 }

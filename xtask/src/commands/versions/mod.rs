@@ -1,8 +1,8 @@
 //! `cargo xtask versions`: the plugin in the servers of other Debian releases.
 
 mod headers;
-mod server;
-mod smoke;
+pub mod server;
+pub mod smoke;
 mod suite;
 
 use anyhow::Result;

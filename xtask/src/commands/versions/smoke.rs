@@ -26,13 +26,16 @@ pub fn run(releases: impl Iterator<Item = Release>, here: usize, tally: &mut Tal
 }
 
 fn try_in(release: &Release, here: usize, plugin: &Path) -> Result<()> {
-    let programs = Programs::of(release, here)?;
+    try_programs(&Programs::of(release, here)?, plugin, release.codename)
+}
+
+/// Tries `plugin` in these, which come from `whence`.
+pub fn try_programs(programs: &Programs, plugin: &Path, whence: &str) -> Result<()> {
     let installation = programs.installation()?;
     let version = installation.version()?;
-    Rig::of(installation, plugin)?.run(|rig| exercise(rig, &programs))?;
-    let codename = release.codename;
+    Rig::of(installation, plugin)?.run(|rig| exercise(rig, programs))?;
     terminal::detail(format_args!(
-        "MariaDB {version} ({codename}): loads the plugin, encrypts, rotates, reads back, also from a backup; \
+        "MariaDB {version} ({whence}): loads the plugin, encrypts, rotates, reads back, also from a backup; \
          mariadb-backup and --wsrep_recover are known as such"
     ));
     Ok(())
@@ -169,7 +172,8 @@ fn check_roles(rig: &Rig, programs: &Programs, target: &Path) -> Result<()> {
     let prepare: &[&str] = &["--prepare", &target];
     for words in [backup, prepare] {
         let (mut said, mut is_known) = (String::new(), false);
-        let words = programs.mariadb_backup()?.into_iter().chain(words.iter().map(OsString::from));
+        let more = words.iter().chain(programs.backup_options()).map(OsString::from);
+        let words = programs.mariadb_backup()?.into_iter().chain(more);
         let command = cmd("env", words).dir(rig.folder()).full_env(rig.environment());
         let status = run::lines_with_progress("mariadb-backup", &command, |line| {
             is_known |= line.contains("New keys: none in mariadb-backup");

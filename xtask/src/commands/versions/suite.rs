@@ -15,7 +15,8 @@ use crate::terminal;
 pub fn run(release: &Release, is_older: bool, names: &[String], tally: &mut Tally) -> Result<()> {
     terminal::step(format_args!("The suite in the MariaDB of Debian {}", release.codename));
     let packages = [PACKAGES, ESSENTIAL].concat();
-    let wanted = Wanted { purpose: "suite", packages: &packages, with_dependencies: true, leave_out: &[] };
+    let wanted =
+        Wanted { purpose: "suite", packages: &packages, with_dependencies: true, leave_out: &[], are_for_arm64: false };
     let system = System::unpacked(&release.unpacked(&wanted)?)?;
     let subject = if is_older {
         let library = Rc::new(CLibrary::of(release)?);
