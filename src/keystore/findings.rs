@@ -169,6 +169,9 @@ impl Findings {
         };
         let may_pass = state.makings_without_answer < ROUNDS_WITHOUT_ANSWER;
         let before = std::mem::take(&mut state.making);
+        // One that is not configured any more is not well again: it is of no account.
+        let is_asked = |name: &String| asked.iter().any(|(master_key, _)| master_key == name);
+        state.told.retain(|problem, _| !matches!(problem, Problem::NewKeys(name) if !is_asked(name)));
         for (master_key, error) in failed() {
             let trouble = match may_pass && is_without_answer(error) {
                 true => before.get(master_key).cloned(),

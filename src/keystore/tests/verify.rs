@@ -307,6 +307,19 @@ fn whether_keys_can_be_made_is_asked_under_each_configured_master_key() {
 }
 
 #[test]
+fn a_master_key_that_makes_no_keys_and_is_not_configured_any_more_is_not_called_well_again() {
+    let (setup, store, _, _) = running(1);
+    store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(OTHER_MASTER_KEY));
+    setup.kms.disable(OTHER_MASTER_KEY, true);
+    store.verify(None).result.expect("the keys are good");
+    assert!(only_line(&setup).starts_with("warning: no new key could be made under master key"));
+    store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse("alias/test"));
+    store.verify(None).result.expect("the keys are good");
+    assert_eq!(lines(&setup), [] as [&str; 0]);
+    assert!(store.figures().readiness().can_make_keys());
+}
+
+#[test]
 fn who_asks_is_told_of_each_version_what_failed_first_and_the_statement_fails_with_the_count() {
     let (setup, store, mut job, begun) = running(3);
     let good = store.verify(None);
