@@ -3,6 +3,7 @@
 use aes::Block;
 
 use super::cbc_blocks::ChainedBlocks;
+use super::kernels::Path;
 use super::message_end::MessageEnd;
 use super::pending::Pending;
 use super::schedule::{DecryptSchedule, EncryptSchedule};
@@ -23,6 +24,12 @@ impl<D: Direction> Cbc<D> {
     #[inline(always)]
     pub(super) fn new(direction: D, padding: Padding, iv: &Block) -> Self {
         Self { direction, padding, iv: Wiped::new(*iv), chain: Wiped::new(*iv), pending: Pending::new() }
+    }
+
+    /// Makes what there is only room for.
+    #[inline(always)]
+    pub(super) fn complete(&mut self, key: &[u8]) {
+        self.direction.complete(key);
     }
 
     #[inline(always)]
@@ -80,6 +87,9 @@ pub(super) trait Direction: Sized {
     /// With padding, so many bytes of a message are not taken in before the next ones come: they may be the last.
     const HELD_BACK: usize;
 
+    /// Makes what there is only room for in the key schedule.
+    fn complete(&mut self, key: &[u8]);
+
     /// Encrypts, or decrypts.
     fn run(&self, blocks: ChainedBlocks<'_>);
 
@@ -106,6 +116,11 @@ impl Direction for Encryption {
     const HELD_BACK: usize = 0;
 
     #[inline(always)]
+    fn complete(&mut self, key: &[u8]) {
+        self.schedule.complete(key);
+    }
+
+    #[inline(always)]
     fn run(&self, blocks: ChainedBlocks<'_>) {
         self.schedule.run(blocks);
     }
@@ -128,23 +143,29 @@ impl Direction for Encryption {
 /// Ciphertext to plaintext.
 pub(super) struct Decryption {
     schedule: DecryptSchedule,
+    path: Path,
     /// A tail is *encrypted* again, and most messages do not need the schedule for that.
     key: Wiped<[u8; MAX_KEY_LEN]>,
     key_len: usize,
 }
 
 impl Decryption {
-    /// `key` is the one that `schedule` was made of.
+    /// `key` is the one that `schedule` was made of, on `path`.
     #[inline(always)]
-    pub(super) fn new(schedule: DecryptSchedule, key: &[u8]) -> Self {
+    pub(super) fn new(schedule: DecryptSchedule, path: Path, key: &[u8]) -> Self {
         let mut bytes = [0; MAX_KEY_LEN];
         bytes[..key.len()].copy_from_slice(key);
-        Self { schedule, key: Wiped::new(bytes), key_len: key.len() }
+        Self { schedule, path, key: Wiped::new(bytes), key_len: key.len() }
     }
 }
 
 impl Direction for Decryption {
     const HELD_BACK: usize = 1;
+
+    #[inline(always)]
+    fn complete(&mut self, key: &[u8]) {
+        self.schedule.complete(key);
+    }
 
     #[inline(always)]
     fn run(&self, blocks: ChainedBlocks<'_>) {
@@ -167,7 +188,7 @@ impl Direction for Decryption {
     #[inline(always)]
     fn encrypt(&self, block: &mut Block) -> Result<(), CipherError> {
         let block = std::slice::from_mut(block);
-        EncryptSchedule::make(&self.key[..self.key_len], |schedule| schedule.encrypt_blocks(block))
+        EncryptSchedule::make(self.path, &self.key[..self.key_len], |schedule| schedule.encrypt_blocks(block))
     }
 }
 

@@ -10,6 +10,8 @@ use aes::cipher::{
 
 use super::batches::Batches;
 use super::blocks::{xor, xor_blocks};
+use super::kernels::{Bytes, RoundKeys};
+use super::schedule::{DecryptWork, EncryptWork, bytes, bytes_mut};
 use super::wiped::Wiped;
 
 /// Blocks that follow one another, to be encrypted or decrypted.
@@ -32,6 +34,18 @@ impl<'a> ChainedBlocks<'a> {
     ) -> Self {
         assert!(output.len() == usize::from(head.is_some()) + body.len(), "as many blocks come out as go in");
         Self { chain, head, body, output }
+    }
+
+    /// Gives `run` the blocks that lie behind one another.
+    #[inline(always)]
+    fn in_runs(self, run: impl Fn(&mut Bytes, &[Bytes], &mut [Bytes])) {
+        let (first, output) = bytes_mut(self.output).split_at_mut(usize::from(self.head.is_some()));
+        if let Some(head) = self.head {
+            run(&mut self.chain.0, &[head.0], first);
+        }
+        if !self.body.is_empty() {
+            run(&mut self.chain.0, bytes(self.body), output);
+        }
     }
 }
 
@@ -65,6 +79,20 @@ impl BlockCipherEncClosure for ChainedBlocks<'_> {
             *output = step(input);
         }
         *self.chain = chain;
+    }
+}
+
+impl EncryptWork for ChainedBlocks<'_> {
+    #[inline(always)]
+    fn encrypt_with_kernel(self, keys: &RoundKeys) {
+        self.in_runs(|chain, input, output| keys.cbc_encrypt(chain, input, output));
+    }
+}
+
+impl DecryptWork for ChainedBlocks<'_> {
+    #[inline(always)]
+    fn decrypt_with_kernel(self, keys: &RoundKeys) {
+        self.in_runs(|chain, input, output| keys.cbc_decrypt(chain, input, output));
     }
 }
 

@@ -4,7 +4,8 @@ use aes::Block;
 
 use super::blocks::xor_blocks;
 use super::ctr_blocks::CountedBlocks;
-use super::schedule::EncryptSchedule;
+use super::kernels::RoundKeys;
+use super::schedule::{EncryptSchedule, bytes, bytes_mut};
 use super::wiped::Wiped;
 use super::{BLOCK_LEN, CipherError};
 
@@ -22,6 +23,12 @@ impl Ctr {
     #[inline(always)]
     pub(super) fn new(schedule: EncryptSchedule, first_counter: u128) -> Self {
         Self { schedule, counter: Wiped::new(first_counter), keystream: Wiped::default(), used: BLOCK_LEN }
+    }
+
+    /// Makes what there is only room for.
+    #[inline(always)]
+    pub(super) fn complete(&mut self, key: &[u8]) {
+        self.schedule.complete(key);
     }
 
     #[inline(always)]
@@ -59,6 +66,16 @@ pub(super) trait Combine {
     /// Combines `input` with the key stream that lies in `output`; both have the same length.
     fn blocks(&mut self, input: &[Block], output: &mut [Block]);
 
+    /// Combines `input` with the key stream from `counter` on into `output`, as [`CountedBlocks::new`] says.
+    fn with_kernel(
+        &mut self,
+        keys: &RoundKeys,
+        counter: &mut u128,
+        input: &[Block],
+        output: &mut [Block],
+        next: Option<&mut Block>,
+    );
+
     /// Combines `input` with the beginning of `keystream` into `output`. The bytes are part of one block.
     fn bytes(&mut self, input: &[u8], keystream: &[u8], output: &mut [u8]);
 }
@@ -70,6 +87,18 @@ impl Combine for Xor {
     #[inline(always)]
     fn blocks(&mut self, input: &[Block], output: &mut [Block]) {
         xor_blocks(output, input);
+    }
+
+    #[inline(always)]
+    fn with_kernel(
+        &mut self,
+        keys: &RoundKeys,
+        counter: &mut u128,
+        input: &[Block],
+        output: &mut [Block],
+        next: Option<&mut Block>,
+    ) {
+        keys.ctr(counter, bytes(input), bytes_mut(output), next.map(|block| &mut block.0));
     }
 
     fn bytes(&mut self, input: &[u8], keystream: &[u8], output: &mut [u8]) {

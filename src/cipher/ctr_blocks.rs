@@ -9,6 +9,8 @@ use super::BLOCK_LEN;
 use super::batches::Batches;
 use super::blocks::{WIDE, xor_blocks};
 use super::ctr::Combine;
+use super::kernels::RoundKeys;
+use super::schedule::EncryptWork;
 use super::wiped::Wiped;
 
 /// Blocks to be combined with the key stream.
@@ -86,6 +88,13 @@ impl<C: Combine> BlockCipherEncClosure for CountedBlocks<'_, C> {
             counter = counter.wrapping_add(1);
         }
         *self.counter = counter;
+    }
+}
+
+impl<C: Combine> EncryptWork for CountedBlocks<'_, C> {
+    #[inline(always)]
+    fn encrypt_with_kernel(self, keys: &RoundKeys) {
+        self.combine.with_kernel(keys, self.counter, self.body, self.output, self.next);
     }
 }
 

@@ -6,6 +6,7 @@ use aes::Block;
 use super::blocks::{xor, xor_blocks};
 use super::ctr::{Combine, Ctr, Xor};
 use super::ghash::Ghash;
+use super::kernels::RoundKeys;
 use super::message_end::MessageEnd;
 use super::schedule::EncryptSchedule;
 use super::wiped::{Wipe, Wiped};
@@ -172,6 +173,19 @@ impl Combine for HashOutput<'_> {
         }
     }
 
+    #[inline(always)]
+    fn with_kernel(
+        &mut self,
+        keys: &RoundKeys,
+        counter: &mut u128,
+        input: &[Block],
+        output: &mut [Block],
+        next: Option<&mut Block>,
+    ) {
+        Xor.with_kernel(keys, counter, input, output, next);
+        self.0.blocks(output);
+    }
+
     fn bytes(&mut self, input: &[u8], keystream: &[u8], output: &mut [u8]) {
         Xor.bytes(input, keystream, output);
         self.0.bytes(output);
@@ -196,6 +210,19 @@ impl Combine for HashInput<'_> {
         }
     }
 
+    #[inline(always)]
+    fn with_kernel(
+        &mut self,
+        keys: &RoundKeys,
+        counter: &mut u128,
+        input: &[Block],
+        output: &mut [Block],
+        next: Option<&mut Block>,
+    ) {
+        Xor.with_kernel(keys, counter, input, output, next);
+        self.0.blocks(input);
+    }
+
     fn bytes(&mut self, input: &[u8], keystream: &[u8], output: &mut [u8]) {
         Xor.bytes(input, keystream, output);
         self.0.bytes(input);
@@ -215,7 +242,7 @@ mod tests {
     #[test]
     fn a_text_ends_before_the_counter_is_back_at_its_beginning() {
         let iv = GcmIv { nonce: &[0; NONCE_LEN], aad: &[] };
-        let counted = EncryptSchedule::make(&[0; 16], |schedule| {
+        let counted = EncryptSchedule::make(super::super::Path::PORTABLE, &[0; 16], |schedule| {
             let mut gcm = Gcm::new(schedule, &iv);
             // 2^32 - 2 blocks.
             gcm.text_len = 68_719_476_704 - 16;

@@ -35,6 +35,12 @@ impl Ghash {
         self.polyval.proc_block(&reverse(*block));
     }
 
+    pub(super) fn blocks(&mut self, blocks: &[Block]) {
+        let (groups, rest) = blocks.as_chunks();
+        groups.iter().for_each(|group| self.four_blocks(*group));
+        rest.iter().for_each(|block| self.block(block));
+    }
+
     /// Bytes of one block, of which the others have come or are still to come.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.pending.push(bytes);

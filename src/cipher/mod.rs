@@ -6,8 +6,9 @@
 //! What every message goes through is `inline(always)`, what few do is `inline(never)`: the time of a short message is
 //! that of its instructions. See `docs/aes-performance.md`.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+use std::borrow::BorrowMut;
 use std::fmt;
 use std::mem::MaybeUninit;
 
@@ -22,6 +23,7 @@ mod ctr_blocks;
 mod error;
 mod gcm;
 mod ghash;
+mod kernels;
 #[cfg(test)]
 mod made_up_backends;
 mod message_end;
@@ -30,6 +32,7 @@ mod schedule;
 mod wiped;
 
 pub use error::CipherError;
+pub use kernels::Path;
 pub use message_end::MessageEnd;
 
 use cbc::{Cbc, Decryption, Encryption};
@@ -57,7 +60,19 @@ impl Context {
         key: &[u8],
         iv: &[u8],
     ) -> Result<Self, CipherError> {
-        Self::build(algorithm, direction, padding, key, iv, |context| context)
+        Self::new_on(Path::fastest(), algorithm, direction, padding, key, iv)
+    }
+
+    /// As [`new`](Self::new), on a path that may not be the fastest.
+    pub fn new_on(
+        path: Path,
+        algorithm: Algorithm,
+        direction: Direction,
+        padding: Padding,
+        key: &[u8],
+        iv: &[u8],
+    ) -> Result<Self, CipherError> {
+        Self::build(path, algorithm, direction, padding, key, iv, |context| context)
     }
 
     /// As [`new`](Self::new), with the context made in its place: faster, and no copy of the context is left on the
@@ -72,11 +87,26 @@ impl Context {
         key: &[u8],
         iv: &[u8],
     ) -> Result<&'a mut Self, CipherError> {
-        Self::build(algorithm, direction, padding, key, iv, |context| place.write(context))
+        Self::build(Path::fastest(), algorithm, direction, padding, key, iv, |context| place.write(context))
+    }
+
+    /// As [`new_in`](Self::new_in), on a path that may not be the fastest.
+    #[inline(never)]
+    pub fn new_in_on<'a>(
+        path: Path,
+        place: &'a mut MaybeUninit<Self>,
+        algorithm: Algorithm,
+        direction: Direction,
+        padding: Padding,
+        key: &[u8],
+        iv: &[u8],
+    ) -> Result<&'a mut Self, CipherError> {
+        Self::build(path, algorithm, direction, padding, key, iv, |context| place.write(context))
     }
 
     #[inline(always)]
-    fn build<T>(
+    fn build<T: BorrowMut<Self>>(
+        path: Path,
         algorithm: Algorithm,
         direction: Direction,
         padding: Padding,
@@ -84,32 +114,47 @@ impl Context {
         iv: &[u8],
         place: impl FnOnce(Self) -> T,
     ) -> Result<T, CipherError> {
-        let place = |mode| place(Self { mode });
+        let place = |mode| {
+            let mut placed = place(Self { mode });
+            placed.borrow_mut().complete(key);
+            placed
+        };
         match (algorithm, padding, direction) {
             (Algorithm::AesCbc, _, Direction::Encrypt) => {
                 let iv = block(iv)?;
-                EncryptSchedule::make(key, |schedule| {
+                EncryptSchedule::begin(path, key, |schedule| {
                     place(Mode::CbcEncrypt(Cbc::new(Encryption::new(schedule), padding, iv)))
                 })
             }
             (Algorithm::AesCbc, _, Direction::Decrypt) => {
                 let iv = block(iv)?;
-                DecryptSchedule::make(key, |schedule| {
-                    place(Mode::CbcDecrypt(Cbc::new(Decryption::new(schedule, key), padding, iv)))
+                DecryptSchedule::begin(path, key, |schedule| {
+                    place(Mode::CbcDecrypt(Cbc::new(Decryption::new(schedule, path, key), padding, iv)))
                 })
             }
             (Algorithm::AesCtr, Padding::None, _) => {
                 let counter = u128::from_be_bytes(block(iv)?.0);
-                EncryptSchedule::make(key, |schedule| place(Mode::Ctr(Ctr::new(schedule, counter))))
+                EncryptSchedule::begin(path, key, |schedule| place(Mode::Ctr(Ctr::new(schedule, counter))))
             }
             (Algorithm::AesCtr, Padding::Pkcs7, Direction::Encrypt) => {
                 let iv = GcmIv::parse(iv)?;
-                EncryptSchedule::make(key, |schedule| place(Mode::GcmEncrypt(GcmEncrypt::new(schedule, &iv))))
+                EncryptSchedule::make(path, key, |schedule| place(Mode::GcmEncrypt(GcmEncrypt::new(schedule, &iv))))
             }
             (Algorithm::AesCtr, Padding::Pkcs7, Direction::Decrypt) => {
                 let iv = GcmIv::parse(iv)?;
-                EncryptSchedule::make(key, |schedule| place(Mode::GcmDecrypt(GcmDecrypt::new(schedule, &iv))))
+                EncryptSchedule::make(path, key, |schedule| place(Mode::GcmDecrypt(GcmDecrypt::new(schedule, &iv))))
             }
+        }
+    }
+
+    /// Makes the key schedule where there is only room for it.
+    #[inline(always)]
+    fn complete(&mut self, key: &[u8]) {
+        match &mut self.mode {
+            Mode::CbcEncrypt(cbc) => cbc.complete(key),
+            Mode::CbcDecrypt(cbc) => cbc.complete(key),
+            Mode::Ctr(ctr) => ctr.complete(key),
+            Mode::GcmEncrypt(_) | Mode::GcmDecrypt(_) => {}
         }
     }
 

@@ -63,6 +63,13 @@ impl<const N: usize> Wipe for [u8; N] {
     }
 }
 
+impl<const M: usize, const N: usize> Wipe for [[u8; M]; N] {
+    #[inline(always)]
+    fn wipe(&mut self) {
+        self.as_flattened_mut().wipe();
+    }
+}
+
 impl<const N: usize> Wipe for [Block; N] {
     #[inline(always)]
     fn wipe(&mut self) {
@@ -119,7 +126,7 @@ mod tests {
     use zeroize::ZeroizeOnDrop;
 
     use super::*;
-    use crate::cipher::{Algorithm, Context, Direction, MessageEnd, Padding};
+    use crate::cipher::{Algorithm, Context, Direction, MessageEnd, Padding, Path};
 
     #[test]
     fn what_is_dropped_is_wiped() {
@@ -166,33 +173,51 @@ mod tests {
             (Algorithm::AesCtr, Padding::Pkcs7, Direction::Encrypt, 4 * BLOCK),
             (Algorithm::AesCtr, Padding::Pkcs7, Direction::Decrypt, 4 * BLOCK),
         ] {
-            let (made, context) = count::of(|| Context::new(algorithm, direction, padding, &[1; 32], &[2; 16]));
             // The hash key, and with it the mask of the tag.
             let is_gcm = (algorithm, padding) == (Algorithm::AesCtr, Padding::Pkcs7);
-            assert_eq!(made, if is_gcm { 3 * BLOCK } else { 0 }, "{algorithm} {padding:?} {direction:?}, made");
-            let (dropped, ()) = count::of(|| drop(context));
-            assert_eq!(dropped, expected, "{algorithm} {padding:?} {direction:?}, dropped");
+            let expected_made = if is_gcm { 3 * BLOCK } else { 0 };
+            for path in Path::all() {
+                let what = format!("{path} {algorithm} {padding:?} {direction:?}");
+                let new = || Context::new_on(path, algorithm, direction, padding, &[1; 32], &[2; 16]);
+                let (made, context) = count::of(new);
+                assert_eq!(made, expected_made, "{what}, made");
+                let (dropped, ()) = count::of(|| drop(context));
+                assert_eq!(dropped, expected + round_keys(path), "{what}, dropped");
+            }
         }
+    }
+
+    /// Bytes of a key schedule that the cipher itself wipes. The crates wipe theirs.
+    fn round_keys(path: Path) -> usize {
+        if path == Path::PORTABLE { 0 } else { 15 * 16 }
     }
 
     #[test]
     fn what_the_end_of_a_message_is_made_of_is_wiped_and_so_is_the_end() {
-        for padding in [Padding::None, Padding::Pkcs7] {
-            for direction in [Direction::Encrypt, Direction::Decrypt] {
-                let mut context = Context::new(Algorithm::AesCbc, direction, padding, &[1; 32], &[2; 16]).unwrap();
-                let mut output = [0; 32];
-                context.update(&[3; 21], &mut output).unwrap();
-                // The encrypted IV, the padded block, or the block with its padding, whether it is right or not.
-                if (padding, direction) == (Padding::Pkcs7, Direction::Decrypt) {
-                    context.update(&[3; 11], &mut output).unwrap();
-                }
-                let (wiped, tail) = count::of(|| context.finish());
-                assert_eq!(wiped, 16, "{padding:?} {direction:?}");
-                let expected = if tail.is_ok() { 16 } else { 0 };
-                assert_eq!(count::of(|| drop(tail)), (expected, ()), "{padding:?} {direction:?}");
+        for path in Path::all() {
+            for padding in [Padding::None, Padding::Pkcs7] {
+                ends_are_wiped(path, padding, Direction::Encrypt);
+                ends_are_wiped(path, padding, Direction::Decrypt);
             }
         }
         assert_eq!(count::of(|| drop(MessageEnd::whole(Block::default()))).0, 16);
+    }
+
+    fn ends_are_wiped(path: Path, padding: Padding, direction: Direction) {
+        let mut context = Context::new_on(path, Algorithm::AesCbc, direction, padding, &[1; 32], &[2; 16]).unwrap();
+        let mut output = [0; 32];
+        context.update(&[3; 21], &mut output).unwrap();
+        let end = (padding, direction);
+        // The encrypted IV, the padded block, or the block with its padding, whether it is right or not.
+        if end == (Padding::Pkcs7, Direction::Decrypt) {
+            context.update(&[3; 11], &mut output).unwrap();
+        }
+        let (wiped, tail) = count::of(|| context.finish());
+        // The round keys with which a decryption encrypts its IV.
+        let expected = if end == (Padding::None, Direction::Decrypt) { 16 + round_keys(path) } else { 16 };
+        assert_eq!(wiped, expected, "{path} {padding:?} {direction:?}");
+        let expected = if tail.is_ok() { 16 } else { 0 };
+        assert_eq!(count::of(|| drop(tail)), (expected, ()), "{path} {padding:?} {direction:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Ways of calling the cipher, and random messages for them.
 #![allow(dead_code, reason = "each test uses its part")]
 
-use aws_key_management::cipher::{Algorithm, CipherError, Context, Direction, Padding};
+use aws_key_management::cipher::{Algorithm, CipherError, Context, Direction, Padding, Path};
 use fastrand::Rng;
 
 /// Somebody else's AES, which says what must come out.
@@ -13,6 +13,7 @@ pub trait Oracle {
 /// One way of calling the cipher.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
+    pub path: Path,
     pub algorithm: Algorithm,
     pub padding: Padding,
     pub direction: Direction,
@@ -20,12 +21,17 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// Of every path that this CPU has.
     pub fn all() -> impl Iterator<Item = Self> {
+        Path::all().flat_map(Self::all_on)
+    }
+
+    fn all_on(path: Path) -> impl Iterator<Item = Self> {
         let modes = [Algorithm::AesCbc, Algorithm::AesCtr].into_iter();
         let modes = modes.flat_map(|algorithm| [Padding::None, Padding::Pkcs7].map(|padding| (algorithm, padding)));
-        modes.flat_map(|(algorithm, padding)| {
+        modes.flat_map(move |(algorithm, padding)| {
             [Direction::Encrypt, Direction::Decrypt].into_iter().flat_map(move |direction| {
-                KEY_LENGTHS.iter().map(move |&key_len| Self { algorithm, padding, direction, key_len })
+                KEY_LENGTHS.iter().map(move |&key_len| Self { path, algorithm, padding, direction, key_len })
             })
         })
     }
@@ -45,7 +51,7 @@ impl Setup {
     }
 
     pub fn begin(self, key: &[u8], iv: &[u8]) -> Result<Context, CipherError> {
-        Context::new(self.algorithm, self.direction, self.padding, key, iv)
+        Context::new_on(self.path, self.algorithm, self.direction, self.padding, key, iv)
     }
 
     /// A message of `len` bytes of plaintext, as this setup takes it in: encrypted by the oracle where it is to be

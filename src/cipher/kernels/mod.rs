@@ -1,0 +1,60 @@
+//! AES by the instructions of the CPU, without the crate `aes`: which of them this CPU has, and the loops made of them.
+//!
+//! The loops of a path are functions with target features, safe inside. Only the call of one is not, and there is one
+//! place for that: `x86::RoundKeys`.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+#[cfg(not(target_arch = "x86_64"))]
+mod none;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) use none::{Kernel, RoundKeys};
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::{Kernel, RoundKeys};
+
+/// A way of computing AES that this CPU has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Path(Option<Kernel>);
+
+impl Path {
+    /// The crate `aes`, which works on every CPU.
+    pub const PORTABLE: Self = Self(None);
+
+    /// All that this CPU has, the fastest first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Kernel::detected().map(|kernel| Self(Some(kernel))).chain([Self::PORTABLE])
+    }
+
+    /// The fastest. Looked for once.
+    #[inline(always)]
+    pub fn fastest() -> Self {
+        *FASTEST.get_or_init(|| Self::all().next().unwrap_or(Self::PORTABLE))
+    }
+
+    /// None where it is the crate `aes` that works.
+    #[inline(always)]
+    pub(super) fn kernel(self) -> Option<Kernel> {
+        self.0
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.0.map_or("portable", Kernel::name))
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+static FASTEST: OnceLock<Path> = OnceLock::new();
+
+/// A block, an IV or a round key, as the kernels take it: the crate `aes` has a type of its own.
+pub(super) type Bytes = [u8; super::BLOCK_LEN];

@@ -1,0 +1,191 @@
+//! The loops of a path, made for its registers.
+
+/// The functions of a path, in a module that has `Vector`, `LANES` and the primitives.
+macro_rules! loops {
+    ($features:literal) => {
+        pub(super) use super::expand::{make_decrypting, make_encrypting};
+        pub(super) use super::one_block::{cbc_encrypt, encrypt};
+
+        use super::one_block;
+        use super::steps::{Step, Steps};
+        use super::{MOST_ROUNDS, RoundKeys, Rounds, Schedule};
+
+        /// The round keys, each in all lanes.
+        type Keys = [Vector; MOST_ROUNDS + 1];
+
+        #[target_feature(enable = $features)]
+        pub(super) fn cbc_decrypt(keys: &RoundKeys, chain: &mut Bytes, input: &[Bytes], output: &mut [Bytes]) {
+            by_rounds!(keys.rounds, cbc_decrypt_rounds, (&keys.keys, chain, input, output));
+        }
+
+        #[target_feature(enable = $features)]
+        fn cbc_decrypt_rounds<const ROUNDS: usize>(
+            keys: &Schedule,
+            chain: &mut Bytes,
+            input: &[Bytes],
+            output: &mut [Bytes],
+        ) {
+            assert!(input.len() == output.len(), "as many blocks come out as go in");
+            let Some(&last) = input.last() else { return };
+            let wide = wide_keys::<ROUNDS>(keys);
+            for step in Steps::<LANES>::of(input.len()) {
+                match step {
+                    Step::Eight { at } => cbc_decrypt_step::<ROUNDS, 8>(&wide, chain, at, input, output),
+                    Step::Four { at } => cbc_decrypt_step::<ROUNDS, 4>(&wide, chain, at, input, output),
+                    Step::Two { at } => cbc_decrypt_step::<ROUNDS, 2>(&wide, chain, at, input, output),
+                    Step::One { at } => cbc_decrypt_step::<ROUNDS, 1>(&wide, chain, at, input, output),
+                    Step::Block { at } => {
+                        let before = if at == 0 { &*chain } else { &input[at - 1] };
+                        let block = one_block::decrypt::<ROUNDS>(keys, one_block::load(&input[at]));
+                        output[at] = one_block::bytes(one_block::xor(block, one_block::load(before)));
+                    }
+                }
+            }
+            *chain = last;
+        }
+
+        /// So many registers of blocks from `at` on.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn cbc_decrypt_step<const ROUNDS: usize, const WIDTH: usize>(
+            keys: &Keys,
+            chain: &Bytes,
+            at: usize,
+            input: &[Bytes],
+            output: &mut [Bytes],
+        ) {
+            let (all, input) = (input, &input[at..][..WIDTH * LANES]);
+            let output = &mut output[at..][..WIDTH * LANES];
+            let mut states = [keys[0]; WIDTH];
+            for (state, input) in states.iter_mut().zip(input.as_chunks::<LANES>().0) {
+                *state = xor(*state, zerocopy::transmute!(*input));
+            }
+            for key in &keys[1..ROUNDS] {
+                for state in &mut states {
+                    *state = decrypt_round(*state, *key);
+                }
+            }
+            let mut before =
+                if at == 0 { shifted_in(one_block::load(chain), load(input)) } else { load(&all[at - 1..]) };
+            for (index, output) in output.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                if index > 0 {
+                    before = load(&input[index * LANES - 1..]);
+                }
+                *output = zerocopy::transmute!(xor(decrypt_last(states[index], keys[ROUNDS]), before));
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        pub(super) fn ctr(
+            keys: &RoundKeys,
+            counter: &mut u128,
+            input: &[Bytes],
+            output: &mut [Bytes],
+            next: Option<&mut Bytes>,
+        ) {
+            by_rounds!(keys.rounds, ctr_rounds, (&keys.keys, counter, input, output, next));
+        }
+
+        #[target_feature(enable = $features)]
+        fn ctr_rounds<const ROUNDS: usize>(
+            keys: &Schedule,
+            counter: &mut u128,
+            mut input: &[Bytes],
+            mut output: &mut [Bytes],
+            next: Option<&mut Bytes>,
+        ) {
+            assert!(input.len() == output.len(), "as many blocks come out as go in");
+            let mut first = *counter;
+            let end = first.wrapping_add(input.len() as u128);
+            *counter = end;
+            if let Some(next) = next {
+                *next = one_block::bytes(one_block::encrypt_counter::<ROUNDS>(keys, end));
+                *counter = end.wrapping_add(1);
+            }
+            let wide = wide_keys::<ROUNDS>(keys);
+            while !input.is_empty() {
+                // The lower half of the counter does not overflow within a turn: there are two turns at most.
+                let turn = usize::try_from(u64::MAX - first as u64).map_or(usize::MAX, |more| more.saturating_add(1));
+                let turn = turn.min(input.len());
+                let (now, later) = input.split_at(turn);
+                let (now_out, later_out) = output.split_at_mut(turn);
+                let counters = count_up(spread(one_block::halves(first)), one_apart());
+                for step in Steps::<LANES>::of(turn) {
+                    match step {
+                        Step::Eight { at } => ctr_step::<ROUNDS, 8>(&wide, counters, at, now, now_out),
+                        Step::Four { at } => ctr_step::<ROUNDS, 4>(&wide, counters, at, now, now_out),
+                        Step::Two { at } => ctr_step::<ROUNDS, 2>(&wide, counters, at, now, now_out),
+                        Step::One { at } => ctr_step::<ROUNDS, 1>(&wide, counters, at, now, now_out),
+                        Step::Block { at } => {
+                            let stream = one_block::encrypt_counter::<ROUNDS>(keys, first + at as u128);
+                            now_out[at] = one_block::bytes(one_block::xor(stream, one_block::load(&now[at])));
+                        }
+                    }
+                }
+                (input, output) = (later, later_out);
+                first = first.wrapping_add(turn as u128);
+            }
+        }
+
+        /// So many registers of blocks from `at` on, of which the first has the lowest of `counters`.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn ctr_step<const ROUNDS: usize, const WIDTH: usize>(
+            keys: &Keys,
+            counters: Vector,
+            at: usize,
+            input: &[Bytes],
+            output: &mut [Bytes],
+        ) {
+            let (input, output) = (&input[at..][..WIDTH * LANES], &mut output[at..][..WIDTH * LANES]);
+            let (order, register) = (spread(one_block::reversed()), spread(one_block::halves(LANES as u128)));
+            let mut counters = count_up(counters, spread(one_block::halves(at as u128)));
+            let mut states = [keys[0]; WIDTH];
+            for state in &mut states {
+                *state = xor(*state, reverse(counters, order));
+                counters = count_up(counters, register);
+            }
+            for key in &keys[1..ROUNDS] {
+                for state in &mut states {
+                    *state = encrypt_round(*state, *key);
+                }
+            }
+            let texts = input.as_chunks::<LANES>().0.iter().zip(output.as_chunks_mut::<LANES>().0);
+            for (state, (input, output)) in states.into_iter().zip(texts) {
+                let last = xor(keys[ROUNDS], zerocopy::transmute!(*input));
+                *output = zerocopy::transmute!(encrypt_last(state, last));
+            }
+        }
+
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn wide_keys<const ROUNDS: usize>(keys: &Schedule) -> Keys {
+            let mut wide = [spread(one_block::load(&keys[0])); MOST_ROUNDS + 1];
+            for (wide, key) in wide[1..=ROUNDS].iter_mut().zip(&keys[1..]) {
+                *wide = spread(one_block::load(key));
+            }
+            wide
+        }
+
+        /// The first blocks of `blocks`.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn load(blocks: &[Bytes]) -> Vector {
+            let blocks: [Bytes; LANES] = *blocks.as_chunks::<LANES>().0.first().expect("as many blocks as lanes");
+            zerocopy::transmute!(blocks)
+        }
+    };
+}
+
+/// Functions that may use the instructions named first.
+macro_rules! primitives {
+    ($features:literal; $(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty { $body:expr })+) => {
+        $(
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn $name($($argument: $type),*) -> $result {
+                $body
+            }
+        )+
+    };
+}

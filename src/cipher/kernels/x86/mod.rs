@@ -1,0 +1,152 @@
+//! x86-64: AES-NI, and VAES with registers of 256 and of 512 bits.
+
+/// Calls a function made for the number of rounds.
+macro_rules! by_rounds {
+    ($rounds:expr, $function:ident, ($($argument:expr),+)) => {
+        match $rounds {
+            Rounds::Ten => $function::<10>($($argument),+),
+            Rounds::Twelve => $function::<12>($($argument),+),
+            Rounds::Fourteen => $function::<14>($($argument),+),
+        }
+    };
+}
+
+mod expand;
+#[macro_use]
+mod loops;
+mod one_block;
+mod steps;
+mod xmm;
+mod ymm;
+mod zmm;
+
+use std::arch::is_x86_feature_detected;
+
+use super::super::CipherError;
+use super::super::wiped::Wiped;
+use super::Bytes;
+
+/// A set of instructions that this CPU has. Only [`detected`](Self::detected) makes one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Kernel(Set);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Set {
+    AesNi,
+    Vaes256,
+    Vaes512,
+}
+
+impl Kernel {
+    /// Those that this CPU has, the fastest first.
+    pub(in super::super) fn detected() -> impl Iterator<Item = Self> {
+        let aes_ni = is_x86_feature_detected!("aes") && is_x86_feature_detected!("avx");
+        let vaes_256 = aes_ni && is_x86_feature_detected!("vaes") && is_x86_feature_detected!("avx2");
+        let vaes_512 = vaes_256 && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+        let sets = [(vaes_512, Set::Vaes512), (vaes_256, Set::Vaes256), (aes_ni, Set::AesNi)];
+        sets.into_iter().filter(|&(has, _)| has).map(|(_, set)| Self(set))
+    }
+
+    pub(in super::super) fn name(self) -> &'static str {
+        match self.0 {
+            Set::AesNi => "AES-NI",
+            Set::Vaes256 => "VAES-256",
+            Set::Vaes512 => "VAES-512",
+        }
+    }
+}
+
+/// Calls the function of that name of the kernel's path.
+macro_rules! call {
+    ($kernel:expr, $function:ident($($argument:expr => $type:ty),+)) => {{
+        let function: unsafe fn($($type),+) = match $kernel.0 {
+            Set::AesNi => xmm::$function,
+            Set::Vaes256 => ymm::$function,
+            Set::Vaes512 => zmm::$function,
+        };
+        // SAFETY: all that is unsafe about a function of a path is that the CPU may not have its instructions, and a
+        // `Kernel` of the path is made only when it has been found to have them.
+        unsafe { function($($argument),+) }
+    }};
+}
+
+/// The round keys of one direction, for the loops of a path.
+///
+/// They are made where they are to stay: moving them takes as long as making them.
+#[repr(align(16))]
+pub(in super::super) struct RoundKeys {
+    keys: Wiped<Schedule>,
+    kernel: Kernel,
+    rounds: Rounds,
+}
+
+/// A key for each round, and one before the first.
+type Schedule = [Bytes; MOST_ROUNDS + 1];
+
+/// How often a block goes round, by the length of the key.
+#[derive(Clone, Copy)]
+enum Rounds {
+    Ten,
+    Twelve,
+    Fourteen,
+}
+
+const MOST_ROUNDS: usize = 14;
+
+#[allow(unsafe_code, reason = "the call of a function with target features: see `call!`")]
+impl RoundKeys {
+    /// Room for the round keys of a key of `key_len` bytes.
+    #[inline(always)]
+    pub(in super::super) fn room(kernel: Kernel, key_len: usize) -> Result<Self, CipherError> {
+        let rounds = match key_len {
+            16 => Rounds::Ten,
+            24 => Rounds::Twelve,
+            32 => Rounds::Fourteen,
+            _ => return Err(CipherError::KeyLength),
+        };
+        Ok(Self { keys: Wiped::new([[0; 16]; MOST_ROUNDS + 1]), kernel, rounds })
+    }
+
+    /// Makes the round keys for encryption.
+    #[inline(always)]
+    pub(in super::super) fn make_encrypting(&mut self, key: &[u8]) {
+        call!(self.kernel, make_encrypting(&mut self.keys => &mut Schedule, key => &[u8]));
+    }
+
+    /// Makes the round keys for decryption.
+    #[inline(always)]
+    pub(in super::super) fn make_decrypting(&mut self, key: &[u8]) {
+        call!(self.kernel, make_decrypting(&mut self.keys => &mut Schedule, key => &[u8]));
+    }
+
+    /// Encrypts `input` into `output` in CBC. `chain` is the block before, and becomes the last of `output`.
+    #[inline(always)]
+    pub(in super::super) fn cbc_encrypt(&self, chain: &mut Bytes, input: &[Bytes], output: &mut [Bytes]) {
+        call!(self.kernel, cbc_encrypt(self => &Self, chain => &mut Bytes, input => &[Bytes], output => &mut [Bytes]));
+    }
+
+    /// Decrypts `input` into `output` in CBC. `chain` is the block before, and becomes the last of `input`.
+    #[inline(always)]
+    pub(in super::super) fn cbc_decrypt(&self, chain: &mut Bytes, input: &[Bytes], output: &mut [Bytes]) {
+        call!(self.kernel, cbc_decrypt(self => &Self, chain => &mut Bytes, input => &[Bytes], output => &mut [Bytes]));
+    }
+
+    /// XORs `input` with the key stream from `counter` on into `output`. The block of key stream after those goes into
+    /// `next`. `counter` becomes the next one that was not used.
+    #[inline(always)]
+    pub(in super::super) fn ctr(
+        &self,
+        counter: &mut u128,
+        input: &[Bytes],
+        output: &mut [Bytes],
+        next: Option<&mut Bytes>,
+    ) {
+        call!(self.kernel, ctr(self => &Self, counter => &mut u128, input => &[Bytes], output => &mut [Bytes], next => Option<&mut Bytes>));
+    }
+
+    /// Encrypts a block for itself.
+    #[inline(always)]
+    pub(in super::super) fn encrypt(&self, block: &mut Bytes) {
+        call!(self.kernel, encrypt(self => &Self, block => &mut Bytes));
+    }
+}

@@ -1,0 +1,28 @@
+//! AES-NI: a block in a register.
+
+use std::arch::x86_64::{
+    __m128i, _mm_add_epi64, _mm_aesdec_si128, _mm_aesdeclast_si128, _mm_aesenc_si128, _mm_aesenclast_si128,
+    _mm_setzero_si128, _mm_shuffle_epi8, _mm_xor_si128,
+};
+
+use super::Bytes;
+
+type Vector = __m128i;
+/// Blocks in a register.
+const LANES: usize = 1;
+
+loops!("aes,avx");
+
+primitives! {
+    "aes,avx";
+    fn spread(block: __m128i) -> Vector { block }
+    fn xor(a: Vector, b: Vector) -> Vector { _mm_xor_si128(a, b) }
+    fn encrypt_round(state: Vector, key: Vector) -> Vector { _mm_aesenc_si128(state, key) }
+    fn encrypt_last(state: Vector, key: Vector) -> Vector { _mm_aesenclast_si128(state, key) }
+    fn decrypt_round(state: Vector, key: Vector) -> Vector { _mm_aesdec_si128(state, key) }
+    fn decrypt_last(state: Vector, key: Vector) -> Vector { _mm_aesdeclast_si128(state, key) }
+    fn shifted_in(before: __m128i, _blocks: Vector) -> Vector { before }
+    fn count_up(counters: Vector, by: Vector) -> Vector { _mm_add_epi64(counters, by) }
+    fn reverse(counters: Vector, order: Vector) -> Vector { _mm_shuffle_epi8(counters, order) }
+    fn one_apart() -> Vector { _mm_setzero_si128() }
+}
