@@ -26,7 +26,7 @@ impl<D: Direction> Cbc<D> {
         Self { direction, padding, iv: Wiped::new(*iv), chain: Wiped::new(*iv), pending: Pending::new() }
     }
 
-    /// Makes what there is only room for.
+    /// Makes what there is only room for, of the key that the schedule is for.
     #[inline(always)]
     pub(super) fn complete(&mut self, key: &[u8]) {
         self.direction.complete(key);
@@ -87,7 +87,7 @@ pub(super) trait Direction: Sized {
     /// With padding, so many bytes of a message are not taken in before the next ones come: they may be the last.
     const HELD_BACK: usize;
 
-    /// Makes what there is only room for in the key schedule.
+    /// Makes what there is only room for, of the key that the schedule is for.
     fn complete(&mut self, key: &[u8]);
 
     /// Encrypts, or decrypts.
@@ -150,12 +150,10 @@ pub(super) struct Decryption {
 }
 
 impl Decryption {
-    /// `key` is the one that `schedule` was made of, on `path`.
+    /// `schedule` is on `path`. The key has to follow, with [`complete`](Direction::complete).
     #[inline(always)]
-    pub(super) fn new(schedule: DecryptSchedule, path: Path, key: &[u8]) -> Self {
-        let mut bytes = [0; MAX_KEY_LEN];
-        bytes[..key.len()].copy_from_slice(key);
-        Self { schedule, path, key: Wiped::new(bytes), key_len: key.len() }
+    pub(super) fn new(schedule: DecryptSchedule, path: Path) -> Self {
+        Self { schedule, path, key: Wiped::new([0; MAX_KEY_LEN]), key_len: 0 }
     }
 }
 
@@ -165,6 +163,8 @@ impl Direction for Decryption {
     #[inline(always)]
     fn complete(&mut self, key: &[u8]) {
         self.schedule.complete(key);
+        self.key[..key.len()].copy_from_slice(key);
+        self.key_len = key.len();
     }
 
     #[inline(always)]

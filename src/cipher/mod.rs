@@ -43,7 +43,8 @@ use schedule::{DecryptSchedule, EncryptSchedule};
 /// One message on its way through the cipher.
 ///
 /// Lives where the caller puts it and owns no other memory. The key schedule, the IV and buffered text are wiped when
-/// it is dropped. Copies that the `aes` crate keeps in registers and on the stack while it works are out of reach.
+/// it is dropped. Copies that the kernels and the `aes` crate keep in registers while they work, and on the stack where
+/// these run out, are out of reach.
 pub struct Context {
     mode: Mode,
 }
@@ -76,7 +77,7 @@ impl Context {
     }
 
     /// As [`new`](Self::new), with the context made in its place: faster, and no copy of the context is left on the
-    /// stack. Of the key schedule one is: the `aes` crate makes it there, out of reach, and it is copied to its place.
+    /// stack. Of the key schedule one is where the `aes` crate makes it, there, out of reach, and for GCM.
     // Inlined into a function that catches panics, the schedule would be copied three times.
     #[inline(never)]
     pub fn new_in<'a>(
@@ -129,7 +130,7 @@ impl Context {
             (Algorithm::AesCbc, _, Direction::Decrypt) => {
                 let iv = block(iv)?;
                 DecryptSchedule::begin(path, key, |schedule| {
-                    place(Mode::CbcDecrypt(Cbc::new(Decryption::new(schedule, path, key), padding, iv)))
+                    place(Mode::CbcDecrypt(Cbc::new(Decryption::new(schedule, path), padding, iv)))
                 })
             }
             (Algorithm::AesCtr, Padding::None, _) => {
@@ -138,11 +139,15 @@ impl Context {
             }
             (Algorithm::AesCtr, Padding::Pkcs7, Direction::Encrypt) => {
                 let iv = GcmIv::parse(iv)?;
-                EncryptSchedule::make(path, key, |schedule| place(Mode::GcmEncrypt(GcmEncrypt::new(schedule, &iv))))
+                EncryptSchedule::make(path.for_gcm(), key, |schedule| {
+                    place(Mode::GcmEncrypt(GcmEncrypt::new(schedule, &iv)))
+                })
             }
             (Algorithm::AesCtr, Padding::Pkcs7, Direction::Decrypt) => {
                 let iv = GcmIv::parse(iv)?;
-                EncryptSchedule::make(path, key, |schedule| place(Mode::GcmDecrypt(GcmDecrypt::new(schedule, &iv))))
+                EncryptSchedule::make(path.for_gcm(), key, |schedule| {
+                    place(Mode::GcmDecrypt(GcmDecrypt::new(schedule, &iv)))
+                })
             }
         }
     }

@@ -35,6 +35,13 @@ impl Path {
         *FASTEST.get_or_init(|| Self::all().next().unwrap_or(Self::PORTABLE))
     }
 
+    /// The one for GCM where this one is for the other modes. The kernels encrypt first and then hash; with VAES of 256
+    /// bits it is faster to hash each batch of the crate `aes` while the next one is encrypted.
+    #[inline(always)]
+    pub(super) fn for_gcm(self) -> Self {
+        Self(self.0.filter(|kernel| kernel.is_for_gcm()))
+    }
+
     /// None where it is the crate `aes` that works.
     #[inline(always)]
     pub(super) fn kernel(self) -> Option<Kernel> {

@@ -12,6 +12,10 @@ impl Kernel {
         std::iter::empty()
     }
 
+    pub(in super::super) fn is_for_gcm(self) -> bool {
+        match self {}
+    }
+
     pub(in super::super) fn name(self) -> &'static str {
         match self {}
     }

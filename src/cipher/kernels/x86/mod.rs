@@ -26,7 +26,8 @@ use super::super::CipherError;
 use super::super::wiped::Wiped;
 use super::Bytes;
 
-/// A set of instructions that this CPU has. Only [`detected`](Self::detected) makes one.
+/// A set of instructions that this CPU has. Only [`detected`](Self::detected) makes one, and
+/// [`for_blocks`](Self::for_blocks) one of AES-NI from it, which is a part of every other.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Kernel(Set);
 
@@ -47,6 +48,16 @@ impl Kernel {
         sets.into_iter().filter(|&(has, _)| has).map(|(_, set)| Self(set))
     }
 
+    /// The one for so many blocks. For narrow registers, no round key has to be spread first.
+    #[inline(always)]
+    fn for_blocks(self, blocks: usize) -> Self {
+        if blocks < FEW { Self(Set::AesNi) } else { self }
+    }
+
+    pub(in super::super) fn is_for_gcm(self) -> bool {
+        self.0 != Set::Vaes256
+    }
+
     pub(in super::super) fn name(self) -> &'static str {
         match self.0 {
             Set::AesNi => "AES-NI",
@@ -56,6 +67,9 @@ impl Kernel {
     }
 }
 
+/// Fewer blocks than these are done as fast in narrow registers.
+const FEW: usize = 8;
+
 /// Calls the function of that name of the kernel's path.
 macro_rules! call {
     ($kernel:expr, $function:ident($($argument:expr => $type:ty),+)) => {{
@@ -64,16 +78,18 @@ macro_rules! call {
             Set::Vaes256 => ymm::$function,
             Set::Vaes512 => zmm::$function,
         };
-        // SAFETY: all that is unsafe about a function of a path is that the CPU may not have its instructions, and a
-        // `Kernel` of the path is made only when it has been found to have them.
+        // SAFETY: all that is unsafe about a function of a path is that the CPU may not have its instructions. A
+        // `Kernel` is made only when the CPU has been found to have them: the features in `Kernel::detected` are those
+        // named in the module of the path, and those of AES-NI are asked for each.
         unsafe { function($($argument),+) }
     }};
 }
 
 /// The round keys of one direction, for the loops of a path.
 ///
-/// They are made where they are to stay: moving them takes as long as making them.
-#[repr(align(16))]
+/// They are made where they are to stay: moving them takes as long as making them. The keys are first, and aligned: one
+/// that straddles two lines of the cache cannot be read until both are written.
+#[repr(C, align(16))]
 pub(in super::super) struct RoundKeys {
     keys: Wiped<Schedule>,
     kernel: Kernel,
@@ -128,7 +144,10 @@ impl RoundKeys {
     /// Decrypts `input` into `output` in CBC. `chain` is the block before, and becomes the last of `input`.
     #[inline(always)]
     pub(in super::super) fn cbc_decrypt(&self, chain: &mut Bytes, input: &[Bytes], output: &mut [Bytes]) {
-        call!(self.kernel, cbc_decrypt(self => &Self, chain => &mut Bytes, input => &[Bytes], output => &mut [Bytes]));
+        call!(
+            self.kernel.for_blocks(input.len()),
+            cbc_decrypt(self => &Self, chain => &mut Bytes, input => &[Bytes], output => &mut [Bytes])
+        );
     }
 
     /// XORs `input` with the key stream from `counter` on into `output`. The block of key stream after those goes into
@@ -141,7 +160,11 @@ impl RoundKeys {
         output: &mut [Bytes],
         next: Option<&mut Bytes>,
     ) {
-        call!(self.kernel, ctr(self => &Self, counter => &mut u128, input => &[Bytes], output => &mut [Bytes], next => Option<&mut Bytes>));
+        call!(
+            self.kernel.for_blocks(input.len()),
+            ctr(self => &Self, counter => &mut u128, input => &[Bytes], output => &mut [Bytes],
+                next => Option<&mut Bytes>)
+        );
     }
 
     /// Encrypts a block for itself.
