@@ -65,3 +65,15 @@ static FASTEST: OnceLock<Path> = OnceLock::new();
 
 /// A block, an IV or a round key, as the kernels take it: the crate `aes` has a type of its own.
 pub(super) type Bytes = [u8; super::BLOCK_LEN];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fastest_path_is_the_first_and_the_crate_is_the_last() {
+        let all: Vec<Path> = Path::all().collect();
+        assert_eq!((all.first(), all.last()), (Some(&Path::fastest()), Some(&Path::PORTABLE)));
+        assert_eq!(all.iter().filter(|&&path| path == Path::PORTABLE).count(), 1);
+    }
+}

@@ -173,3 +173,23 @@ impl RoundKeys {
         call!(self.kernel, encrypt(self => &Self, block => &mut Bytes));
     }
 }
+
+#[cfg(test)]
+#[cfg(not(miri))] // which has none of them, and not this file
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_is_found_whose_instructions_the_operating_system_reports() {
+        let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        let flags = cpu.lines().find(|line| line.starts_with("flags")).unwrap();
+        let has = |names: &str| names.split(' ').all(|name| flags.split_whitespace().any(|flag| flag == name));
+        let expected = [
+            ("VAES-512", has("aes avx avx2 vaes avx512f avx512bw")),
+            ("VAES-256", has("aes avx avx2 vaes")),
+            ("AES-NI", has("aes avx")),
+        ];
+        let expected: Vec<_> = expected.into_iter().filter(|&(_, has)| has).map(|(name, _)| name).collect();
+        assert_eq!(Kernel::detected().map(Kernel::name).collect::<Vec<_>>(), expected);
+    }
+}
