@@ -1,7 +1,7 @@
 //! Which mutants there are: cargo-mutants says.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use duct::cmd;
@@ -23,6 +23,13 @@ pub struct Mutant {
     pub span: [Place; 2],
     /// By what.
     pub replacement: String,
+}
+
+impl Mutant {
+    /// The file, below the checkout: `tests/portable/../../src/cipher` is where it is.
+    pub fn below_checkout(&self) -> PathBuf {
+        self.file.rsplit_once("../").map_or(&*self.file, |(_, file)| file).into()
+    }
 }
 
 /// A line and a column, from 1.

@@ -3,7 +3,7 @@
 //!
 //! cargo-mutants says which mutants there are. It builds each of them by itself, which for some three thousand takes more hours
 //! than a night has. So all of them are compiled at once, each behind a switch ([`weave`], [`woven_tree`]); a run of every test finds
-//! out which mutants it reaches ([`reach`]); and each mutant is tried with those tests only ([`attempt`]). The few that have no
+//! out which mutants it reaches ([`reach`]); and each mutant is tried with those tests only ([`attempt`]). What came of each is written down at once ([`record`]). The few that have no
 //! switch are left to cargo-mutants ([`one_by_one`]).
 
 mod attempt;
@@ -11,6 +11,7 @@ mod judge;
 mod list;
 mod one_by_one;
 mod reach;
+mod record;
 mod weave;
 mod woven_tree;
 
@@ -22,6 +23,7 @@ use self::attempt::Outcome;
 use self::judge::{LIST, explained_in, judge};
 use self::list::Mutant;
 use self::reach::Reach;
+use self::record::Record;
 use self::woven_tree::{Build, WovenTree};
 use crate::machine::{packages, paths, toolchain};
 use crate::tally::Tally;
@@ -35,6 +37,9 @@ pub struct Options {
     /// How many mutants are tried at the same time: most tests wait for something
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     jobs: u32,
+    /// Go on from an earlier run: leave out what it caught in files that are the same since
+    #[arg(long)]
+    resume: bool,
     /// Only those that have a switch, and not the few that need a build of their own
     #[arg(long)]
     only_switched: bool,
@@ -94,11 +99,28 @@ impl Area {
         let programs = tree.programs(&self.build)?;
         let workers = options.jobs as usize;
         let reach = Reach::find(&programs, |test| self.left_out.iter().any(|part| test.contains(part)), workers)?;
-        let numbers: Vec<u32> = tree.woven.iter().copied().collect();
-        terminal::detail(format_args!("{} mutants, each with the tests that reach it", numbers.len()));
-        let outcomes = attempt::try_all(&reach, &numbers, workers)?;
+        let of = |number: &u32| mutants.get(*number as usize).context("a number that no mutant has");
+        let path = paths::target().join("mutants").join(format!("{}.record", self.name));
+        let record = Record::open(&path, paths::repository(), &mutants, options.resume)?;
         let mut found = Found { unviable: tree.unviable.len(), ..Found::default() };
         let mut report = String::new();
+        let mut numbers = Vec::new();
+        for number in &tree.woven {
+            let mutant = of(number)?;
+            if record.was_caught(mutant) {
+                found.caught += 1;
+                report += &format!("{}\tcaught before\n", mutant.name);
+            } else {
+                numbers.push(*number);
+            }
+        }
+        terminal::detail(format_args!(
+            "{} mutants, each with the tests that reach it; {} were caught before",
+            numbers.len(),
+            found.caught
+        ));
+        let outcomes =
+            attempt::try_all(&reach, &numbers, workers, |number, outcome| record.add(of(&number)?, outcome))?;
         for (number, outcome) in numbers.iter().zip(outcomes) {
             let Some(mutant) = mutants.get(*number as usize) else { continue };
             report += &format!("{}\t{outcome:?}\n", mutant.name);

@@ -1,10 +1,11 @@
 //! Every test once, by itself: whether it passes, how long it takes, and which mutants it reaches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -25,15 +26,15 @@ pub struct Test {
 /// How long a test takes, and which mutants it reaches.
 type Found = (Duration, Vec<u32>);
 
-/// How a test has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How tests have ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It passed.
+    /// All passed.
     Passed,
-    /// It failed.
-    Failed,
-    /// It took too long, and was killed.
-    TookTooLong,
+    /// This one failed; or their program ended, and these had not.
+    Failed(Vec<String>),
+    /// These took too long, and were killed.
+    TookTooLong(Vec<String>),
 }
 
 /// All tests but those that are left out, the quickest first, and which of them reach each mutant.
@@ -143,14 +144,16 @@ impl Reach {
 
 /// How long tests may take with a mutant, on a busy machine.
 pub fn patience(batch: &[&Test]) -> Duration {
-    batch.iter().map(|test| test.took).sum::<Duration>() * 5 + LEAST_PATIENCE
+    let all: Duration = batch.iter().map(|test| test.took).sum();
+    let longest = batch.iter().map(|test| test.took).max().unwrap_or_default();
+    (all / THREADS).max(longest) * 5 + LEAST_PATIENCE
 }
 
-/// Runs tests of one program in one process, with a variable in its environment.
+/// Runs tests of one program in one process, with a variable in its environment. The first that fails ends the others.
 pub fn run_together(batch: &[&Test], variable: Option<(&str, &str)>, patience: Duration) -> Result<Ended> {
     let Some(first) = batch.first() else { return Ok(Ended::Passed) };
     let mut command = Command::new(&first.program);
-    command.args(["--exact", "--test-threads=4", "--quiet"]).current_dir(&first.folder);
+    command.args(["--exact", &format!("--test-threads={THREADS}")]).current_dir(&first.folder);
     command.args(batch.iter().map(|test| &test.name));
     command.env("KMS_EMULATOR_PYTHON", kms_emulator::python()).env("CARGO_MANIFEST_DIR", &first.folder);
     if Path::new(MEMORY).is_dir() {
@@ -159,21 +162,35 @@ pub fn run_together(batch: &[&Test], variable: Option<(&str, &str)>, patience: D
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
         command.env_remove(name);
     }
-    command.envs(variable).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.envs(variable).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     // A group of its own, whose processes end with it.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn().with_context(|| format!("starting {}", first.program.display()))?;
     let until = Instant::now() + patience;
-    let mut pause = Duration::from_millis(2);
+    let lines = lines_of(child.stdout.take().context("tests without an output")?);
+    let mut waiting: BTreeSet<&str> = batch.iter().map(|test| &*test.name).collect();
+    let names = |waiting: BTreeSet<&str>| waiting.into_iter().map(str::to_owned).collect();
+    let mut status = None;
     let ended = loop {
-        if let Some(status) = child.try_wait()? {
-            break if status.success() { Ended::Passed } else { Ended::Failed };
+        let said = lines.recv_timeout(LOOK_AGAIN);
+        if let Ok(line) = said {
+            match told(&line) {
+                Some((name, true)) => drop(waiting.remove(name)),
+                Some((name, false)) => break Ended::Failed(vec![name.to_owned()]),
+                None => {}
+            }
+        } else if let Some(status) = status {
+            // What it said before is read by now.
+            break if status { Ended::Passed } else { Ended::Failed(names(waiting)) };
+        } else {
+            status = child.try_wait()?.map(|status| status.success());
+            if status.is_none() && said == Err(mpsc::RecvTimeoutError::Disconnected) {
+                std::thread::sleep(LOOK_AGAIN);
+            }
         }
-        if Instant::now() >= until || interrupt::has_come() {
-            break Ended::TookTooLong;
+        if status.is_none() && (Instant::now() >= until || interrupt::has_come()) {
+            break Ended::TookTooLong(names(waiting));
         }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(50));
     };
     if let Some(group) = rustix::process::Pid::from_raw(i32::try_from(child.id())?) {
         // Whatever it has started, such as a KMS, and itself, if it goes on.
@@ -182,6 +199,30 @@ pub fn run_together(batch: &[&Test], variable: Option<(&str, &str)>, patience: D
     child.wait()?;
     ensure!(!interrupt::has_come(), "interrupted");
     Ok(ended)
+}
+
+/// The lines of an output, as they come. Ends when nobody can write to it any more.
+fn lines_of(output: std::process::ChildStdout) -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// What a line of a program of tests says of a test: its name, and whether it passed.
+fn told(line: &str) -> Option<(&str, bool)> {
+    let (name, how) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+    let passed = match how {
+        "ok" => true,
+        "FAILED" => false,
+        _ => return None,
+    };
+    Some((name.strip_suffix(" - should panic").unwrap_or(name), passed))
 }
 
 fn listed(program: &Program, more: &[&str]) -> Result<Vec<String>> {
@@ -238,6 +279,24 @@ const ONE_BY_ONE: usize = 4;
 /// So that not all have to end before the first that fails counts.
 const TOGETHER: usize = 40;
 
+/// How many tests run at once in a program.
+const THREADS: u32 = 4;
+
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 const MEMORY: &str = "/dev/shm";
 const FIRST_PATIENCE: Duration = Duration::from_secs(600);
 const LEAST_PATIENCE: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::told;
+
+    #[test]
+    fn the_line_of_a_test_says_whether_it_passed() {
+        assert_eq!(told("test a::b ... ok"), Some(("a::b", true)));
+        assert_eq!(told("test a::b - should panic ... FAILED"), Some(("a::b", false)));
+        for other in ["test result: ok. 1 passed", "test a has been running for over 60 seconds", "running 3 tests"] {
+            assert_eq!(told(other), None);
+        }
+    }
+}

@@ -80,7 +80,7 @@ impl WovenTree {
         let mut by_file: BTreeMap<PathBuf, Vec<(u32, &Mutant)>> = BTreeMap::new();
         for (number, mutant) in (0..).zip(mutants) {
             // One of a file that has none left is written as it is.
-            let of_file = by_file.entry(below_checkout(&mutant.file)).or_default();
+            let of_file = by_file.entry(mutant.below_checkout()).or_default();
             of_file.extend(left.contains(&number).then_some((number, mutant)));
         }
         self.woven.clear();
@@ -165,14 +165,6 @@ impl WovenTree {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let cargo = cmd(cargo, words).dir(&self.folder).env("CARGO_TARGET_DIR", &self.target);
         cargo.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_PROFILE_DEV_OPT_LEVEL", self.opt_level)
-    }
-}
-
-/// `tests/portable/../../src/cipher` is where it is.
-fn below_checkout(file: &str) -> PathBuf {
-    match file.rsplit_once("../") {
-        Some((_, file)) => file.into(),
-        None => file.into(),
     }
 }
 
