@@ -278,6 +278,21 @@ impl<'ast> Visit<'ast> for Weaver<'_> {
         visit::visit_expr_unary(self, node);
     }
 
+    fn visit_expr_match(&mut self, node: &'ast syn::ExprMatch) {
+        // An arm with a guard covers nothing, so an arm can be switched off only where another one takes all that is left. Without
+        // that, cargo-mutants takes `_ if ..` for one, and the compiler blames the whole match.
+        let takes_the_rest = |arm: &syn::Arm| arm.guard.is_none() && matches!(arm.pat, syn::Pat::Wild(_));
+        if !node.arms.iter().any(takes_the_rest) {
+            for arm in &node.arms {
+                let start = self.range(arm).start;
+                if let Some(site) = self.sites.get_mut(&start) {
+                    site.retain(|(_, mutant)| mutant.genre != Genre::MatchArm);
+                }
+            }
+        }
+        visit::visit_expr_match(self, node);
+    }
+
     fn visit_arm(&mut self, node: &'ast syn::Arm) {
         self.arm(node);
         visit::visit_arm(self, node);
@@ -404,6 +419,14 @@ mod tests {
         ];
         let woven = woven(text, &mutants);
         assert_eq!((woven.text.as_str(), woven.numbers.len()), (text, 0));
+    }
+
+    #[test]
+    fn an_arm_of_a_match_in_which_no_other_takes_the_rest_is_left_out() {
+        let text = "fn f(a: Option<u8>, b: bool) { match a { _ if b => {} Some(_) => {} None => {} } }";
+        let woven = woven(text, &[("Some(_)", 13, Genre::MatchArm, ""), ("b =>", 1, Genre::MatchArmGuard, "false")]);
+        assert_eq!(woven.numbers, [1]);
+        assert!(plain(&woven).contains("_ if (((!on(1) && (b)))) => {} Some(_) => {} None"), "{}", woven.text);
     }
 
     #[test]
