@@ -1,5 +1,6 @@
 //! What came of each mutant, written down as soon as it is known: a run that is interrupted can go on from there.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -25,9 +26,10 @@ impl Record {
     pub fn open(path: &Path, root: &Path, mutants: &[Mutant], resume: bool) -> Result<Self> {
         let mut digests = BTreeMap::new();
         for place in mutants.iter().map(Mutant::below_checkout) {
-            if !digests.contains_key(&place) {
-                let text = std::fs::read(root.join(&place)).with_context(|| format!("reading {}", place.display()))?;
-                digests.insert(place, hex(&text));
+            if let Entry::Vacant(vacant) = digests.entry(place) {
+                let place = vacant.key();
+                let text = std::fs::read(root.join(place)).with_context(|| format!("reading {}", place.display()))?;
+                vacant.insert(hex(&text));
             }
         }
         let mut caught = BTreeSet::new();
