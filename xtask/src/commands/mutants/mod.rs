@@ -143,7 +143,7 @@ impl Area {
         std::fs::write(&path, report).with_context(|| format!("writing {}", path.display()))?;
         terminal::detail(format_args!("what came of each: {}", path.display()));
         if !options.only_switched && !others.is_empty() {
-            found.add(one_by_one::try_all(program, self.package, &others)?);
+            found.add(one_by_one::try_all(program, self.package, self.build.quick, &others)?);
         }
         Ok(found)
     }
@@ -186,6 +186,7 @@ const AREAS: [Area; 2] = [
             root: "src/lib.rs",
             opt_level: "0",
             check: &["test", "--no-run", "--package=aws_key_management", "--lib", "--features=mock,failpoints"],
+            quick: &["--lib", "--features=mock,failpoints"],
             tests: &[
                 &["--package=aws_key_management", "--lib", "--features=mock,failpoints"],
                 // The tests against the emulator, and those of the tool, which is another way to the key store.
@@ -204,6 +205,7 @@ const AREAS: [Area; 2] = [
             // Its tests are many messages.
             opt_level: "1",
             check: &["build", "--package=portable_cipher", "--lib"],
+            quick: &["--lib", "--test=portable_cipher"],
             tests: &[&["--package=portable_cipher", "--lib", "--test=portable_cipher"]],
         },
         left_out: &[],

@@ -11,8 +11,8 @@ use crate::machine::{paths, toolchain};
 use crate::process::background;
 use crate::{kms_emulator, run, terminal};
 
-/// Tries these mutants of a package.
-pub fn try_all(program: &Path, package: &str, mutants: &[&Mutant]) -> Result<Found> {
+/// Tries these mutants of a package, with the tests that `targets`, words of cargo, build.
+pub fn try_all(program: &Path, package: &str, targets: &[&str], mutants: &[&Mutant]) -> Result<Found> {
     let nextest = match paths::program("cargo-nextest") {
         Some(installed) => installed,
         None => toolchain::ensure_tool("cargo-nextest", NEXTEST_VERSION)?,
@@ -22,6 +22,8 @@ pub fn try_all(program: &Path, package: &str, mutants: &[&Mutant]) -> Result<Fou
     words.extend(["--colors=never", "--caught", "--unviable", "--test-tool=nextest"].map(OsString::from));
     words.push(format!("--package={package}").into());
     words.extend(mutants.iter().map(|mutant| format!("--re=^{}$", escaped(&mutant.name)).into()));
+    // For building, too, so that nothing else is built; without them, a package whose tests are not run by default has none.
+    words.extend(targets.iter().map(|target| format!("--cargo-arg={target}").into()));
     // Most tests wait for something, so there may be many. The first that fails ends the others.
     words.extend(["--", "--test-threads=16", "--max-fail=1:immediate"].map(OsString::from));
     let name = format!("cargo mutants, {} mutants that have no switch", mutants.len());

@@ -33,6 +33,8 @@ pub struct Build<'a> {
     pub opt_level: &'static str,
     /// Words of `cargo`: what shows the compiler's errors soonest.
     pub check: &'a [&'a str],
+    /// Words of `cargo`: those of the tests that a mutant is tried with which is built by itself.
+    pub quick: &'a [&'a str],
     /// The same of `cargo test`: sets of tests.
     pub tests: &'a [&'a [&'a str]],
 }
