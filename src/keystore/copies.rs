@@ -19,7 +19,7 @@ pub struct Lacking<T> {
     pub name: KeyName,
     /// What the caller knows.
     pub key: T,
-    /// Why KMS did not unwrap a copy of it, if that may pass: as long as it may, the key is not lost.
+    /// Why KMS did not unwrap a copy of it, if that may pass.
     pub passing: Option<KmsError>,
 }
 

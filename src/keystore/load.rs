@@ -54,6 +54,8 @@ pub struct UnansweredKey<'a> {
     pub stored: &'a StoredKey,
     /// Why KMS did not unwrap it.
     pub error: KmsError,
+    /// Whether a copy of it has given no answer, which may pass.
+    pub a_copy_may_answer: bool,
 }
 
 /// Loads key files. KMS is asked once for each key, until `deadline`; there is an answer for each name.
@@ -114,26 +116,33 @@ pub fn ask<'a>(
         match answer {
             Ok(plain) => unwrapped.push(Unwrapped::from_file(stored, plain)),
             Err(error) if error.class.may_be_of_the_master_key() && has_copies(name) => {
-                lacking.push(Lacking { name, key: UnansweredKey { stored, error }, passing: None });
+                let key = UnansweredKey { stored, error, a_copy_may_answer: false };
+                lacking.push(Lacking { name, key, passing: None });
             }
-            Err(error) => unanswered.push(UnansweredKey { stored, error }),
+            Err(error) => unanswered.push(UnansweredKey { stored, error, a_copy_may_answer: false }),
         }
     }
     let copies = copies::of(files, lacking.iter().map(|lacking| lacking.name));
     let (from_copies, not_found) = copies::unwrap(files, kms, &copies, lacking, deadline);
-    unanswered.extend(not_found.into_iter().map(|Lacking { key, passing, .. }| {
-        let of_file = key.error.what();
-        UnansweredKey { error: passing.map_or(key.error, |error| error.instead_of(&of_file)), ..key }
-    }));
-    unwrapped.extend(from_copies.into_iter().map(|FromCopy { key: UnansweredKey { stored, error }, plain, copy }| {
-        // A file that is as the manifest knows it is not damaged, whatever KMS says of it.
-        let is_changed = files.is_recorded(stored.name) && !files.is_as_recorded(stored);
-        let instead_of = match is_changed && error.class == Class::Corrupt {
-            true => NotFromFile::Damaged(error),
-            false => NotFromFile::MasterKey(error),
-        };
-        Unwrapped::from_copy(stored.name, Some(stored), plain, copy, instead_of)
-    }));
+    // What is wrong is what is wrong with the key file. That a copy gives no answer is no worse than that there is none.
+    unanswered.extend(not_found.into_iter().map(
+        |Lacking { key: UnansweredKey { stored, error, .. }, passing, .. }| {
+            let a_copy_may_answer = passing.is_some();
+            let error = passing.into_iter().fold(error, KmsError::and_of_copy);
+            UnansweredKey { stored, error, a_copy_may_answer }
+        },
+    ));
+    unwrapped.extend(from_copies.into_iter().map(
+        |FromCopy { key: UnansweredKey { stored, error, .. }, plain, copy }| {
+            // A file that is as the manifest knows it is not damaged, whatever KMS says of it.
+            let is_changed = files.is_recorded(stored.name) && !files.is_as_recorded(stored);
+            let instead_of = match is_changed && error.class == Class::Corrupt {
+                true => NotFromFile::Damaged(error),
+                false => NotFromFile::MasterKey(error),
+            };
+            Unwrapped::from_copy(stored.name, Some(stored), plain, copy, instead_of)
+        },
+    ));
     (unwrapped, unanswered)
 }
 
@@ -164,14 +173,7 @@ pub fn ask_copies(
     let (known, mut lost): (Vec<_>, Vec<_>) = unread.into_iter().partition(|key| files.is_recorded(key.name));
     let lacking = known.into_iter().map(|key| Lacking { name: key.name, key, passing: None }).collect();
     let (found, not_found) = copies::unwrap(files, kms, &copies, lacking, deadline);
-    // As long as a copy may answer later, the key is not lost.
-    lost.extend(not_found.into_iter().map(|Lacking { name, key, passing }| UnreadKey {
-        name,
-        error: match passing {
-            Some(error) => KeyStoreError::Kms(name, error.instead_of(&reason(name, &key.error))),
-            None => key.error,
-        },
-    }));
+    lost.extend(not_found.into_iter().map(|lacking| lacking.key));
     let unwrapped = found.into_iter().map(|FromCopy { key: UnreadKey { name, error }, plain, copy }| {
         Unwrapped::from_copy(name, None, plain, copy, NotFromFile::Unread(reason(name, &error)))
     });

@@ -27,6 +27,8 @@ pub struct Rewrapped {
     pub before: Option<String>,
     /// Why its copies are not as they are to be. That keeps no key file from being wrapped anew.
     pub copies_not_written: Option<KeyStoreError>,
+    /// Whether it has all copies that there are to be, each of them proven.
+    pub has_all_copies: bool,
 }
 
 /// A key version that KMS has wrapped anew, and proven. Nothing is written yet.
@@ -127,6 +129,7 @@ impl Wrapped {
             entry: entry.with_former_master_key(former),
             encryption_context,
             before,
+            has_all_copies: has_all_copies && written.is_ok(),
             copies_not_written: written.err(),
         })
     }
@@ -276,10 +279,10 @@ impl KeyStore {
         }
         self.note_copies();
         self.note_versions();
-        self.proven(done.iter().map(|rewrapped| rewrapped.entry.name));
+        self.proven(done.iter().map(|rewrapped| (rewrapped.entry.name, rewrapped.has_all_copies)));
         let result = tries.result(names.len());
         // Each of them was unwrapped.
-        if only.is_none() && result.is_ok() {
+        if only.is_none() && result.is_ok() && done.iter().all(|rewrapped| rewrapped.has_all_copies) {
             self.figures.readiness().set_fully_wrapped(true);
         }
         self.copies_may_have_changed();

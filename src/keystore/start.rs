@@ -114,7 +114,7 @@ pub fn load_all(
         }
         let (waiting, lost) = sort(unanswered, is_over, report.has_usable())?;
         lost.into_iter().for_each(|lost| report.refuse(lost.stored.name, lost.failed()));
-        let Some(UnansweredKey { stored, error }) = waiting.first() else { break };
+        let Some(UnansweredKey { stored, error, .. }) = waiting.first() else { break };
         patience.wait(stored.name, error)?;
         open = waiting.iter().map(|waiting| waiting.stored).collect();
         before = waiting.into_iter().map(|waiting| (waiting.stored.name, waiting.error)).collect();
@@ -170,7 +170,8 @@ fn sort(
         match key.error.class.at_start() {
             AtStart::FailStart => return Err(key.failed()),
             AtStart::WaitThenFailStart if is_over => return Err(key.failed()),
-            AtStart::WaitThenFailKey | AtStart::WaitWhileNoneIsUsable if is_over => lost.push(key),
+            AtStart::WaitThenFailKey | AtStart::WaitWhileNoneIsUsable | AtStart::FailKey if is_over => lost.push(key),
+            _ if key.a_copy_may_answer => waiting.push(key),
             AtStart::WaitWhileNoneIsUsable if some_are_usable => lost.push(key),
             AtStart::FailKey => lost.push(key),
             AtStart::WaitThenFailStart | AtStart::WaitThenFailKey | AtStart::WaitWhileNoneIsUsable => waiting.push(key),

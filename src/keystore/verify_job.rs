@@ -180,10 +180,10 @@ impl KeyStore {
         self.note_versions();
     }
 
-    /// Of these, each has been proven to be good.
-    pub(super) fn proven(&self, names: impl Iterator<Item = KeyName>) {
-        let good = names.map(|name| Verified {
-            copies: Some(Vec::new()),
+    /// Of these, each has been proven to be good, and so have all its copies, where that is said.
+    pub(super) fn proven(&self, names: impl Iterator<Item = (KeyName, bool)>) {
+        let good = names.map(|(name, with_all_copies)| Verified {
+            copies: with_all_copies.then(Vec::new),
             ..Verified::new(name, self.files.master_key(name), Verdict::Good)
         });
         self.take_verified(good.collect(), Scope { is_all: false, was_asked_for: true });

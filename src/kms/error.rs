@@ -62,10 +62,11 @@ impl KmsError {
         format!("KMS {} failed: {}{code}", self.call, self.class)
     }
 
-    /// The same, of a call for a copy of a key: with why the key was not to be had from its key file.
-    pub(crate) fn instead_of(self, of_file: &str) -> Self {
-        let said = if self.detail.is_empty() { String::new() } else { format!(". The copy: {}", self.detail) };
-        Self { detail: format!("asked for a copy of the key, since of its key file: {of_file}{said}"), ..self }
+    /// The same, of a key that is not to be had from a copy either.
+    pub(crate) fn and_of_copy(self, of_copy: Self) -> Self {
+        let said =
+            if self.detail.is_empty() { String::new() } else { format!("{}. ", self.detail.trim_end_matches('.')) };
+        Self { detail: format!("{said}Nor from a copy: {}", of_copy.what()), ..self }
     }
 
     fn message(&self) -> String {

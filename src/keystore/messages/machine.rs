@@ -12,6 +12,7 @@ use crate::keystore::published::Exposure;
 pub struct Told {
     to_swap: AtomicBool,
     to_core_dumps: AtomicBool,
+    pub(super) manifest_is_lost: AtomicBool,
 }
 
 impl Messages {

@@ -6,6 +6,7 @@ mod rewrap;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::adopt::Adoption;
@@ -62,6 +63,7 @@ impl Messages {
 
     /// The manifest of `folder` was lost while the server ran, and was made anew of what is in memory.
     pub fn manifest_made_anew(&self, folder: &Path, lost: &LostManifest) {
+        self.1.manifest_is_lost.store(false, Ordering::Relaxed);
         let what = match lost {
             LostManifest::Gone => "was gone".to_owned(),
             LostManifest::Damaged(reason) => {
@@ -71,15 +73,21 @@ impl Messages {
             }
         };
         self.0.warning(&format!(
-            "the manifest of the key files in {} {what}. It was made anew of what the server knew of its keys: nothing is lost, but              find out who has touched the folder",
+            "the manifest of the key files in {} {what}. It was made anew of what the server knew of its keys: nothing is lost, but \
+             find out who has touched the folder",
             folder.display()
         ));
     }
 
-    /// The same, but it could not be.
+    /// The same, but it could not be: told once.
     pub fn manifest_not_made_anew(&self, error: &KeyStoreError) {
+        if self.1.manifest_is_lost.swap(true, Ordering::Relaxed) {
+            return;
+        }
         self.0.warning(&format!(
-            "the manifest of the key files is gone or damaged, and could not be made anew: {error}. It is tried again within the              hour. Do not restart the server before: that a key file is lost would not be noticed then"
+            "the manifest of the key files is gone or damaged, and could not be made anew: {error}. Each check tries it again, and \
+             so does SET GLOBAL aws_key_management_verify_keys = -1. Do not restart the server before: that a key file is lost would \
+             not be noticed then"
         ));
     }
 

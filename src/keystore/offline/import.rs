@@ -73,7 +73,8 @@ pub fn import(
 fn check_may_import(files: &KeyFiles, keys: &[NewKey]) -> Result<(), KeyStoreError> {
     let ids: BTreeSet<KeyId> = keys.iter().map(|key| key.name.id).collect();
     for id in ids {
-        let version = files.versions(id)?.into_iter().next_back().max(files.highest_recorded(id));
+        // Of a number of which only another copy is left, too.
+        let version = files.highest_in_folder(id)?.max(files.highest_recorded(id));
         if let Some(version) = version {
             return Err(OfflineError::NotNew(KeyName { id, version }).into());
         }

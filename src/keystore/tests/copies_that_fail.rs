@@ -204,20 +204,69 @@ fn a_key_file_that_gives_an_io_error_to_the_end_of_a_start_is_used_from_its_copy
 #[test]
 fn a_copy_that_gives_no_answer_does_not_hide_what_is_wrong_with_the_key_file() {
     let (setup, store, _) = used();
-    drop(store);
+    let failed = |store: &KeyStore| store.verify(None).result.expect_err("it fails").to_string();
     [ONE, TWO].iter().for_each(|extra| setup.kms.set_failing(extra, Some(Class::Transient)));
-    let open = || {
-        let opening =
-            Opening { startup_timeout: Duration::from_secs(1), ..setup.opening(Role::Server, setup.kms.clone()) };
-        KeyStore::open(opening).err().expect("no key").to_string()
-    };
     setup.kms.disable(TEST_MASTER_KEY, true);
-    let error = open();
-    assert!(error.contains("of its key file: KMS Decrypt failed: the master key is disabled"), "{error}");
+    let error = failed(&store);
+    assert!(error.contains("KMS Decrypt failed: the master key is disabled"), "{error}");
+    assert!(error.contains("Nor from a copy: KMS Decrypt failed: KMS could not be reached"), "{error}");
     setup.kms.disable(TEST_MASTER_KEY, false);
     remove(&setup, "aws-kms-key.7.1");
-    let error = open();
-    assert!(error.contains("of its key file: key file ") && error.contains("aws-kms-key.7.1 is gone"), "{error}");
+    setup.log();
+    let error = failed(&store);
+    assert!(error.contains("aws-kms-key.7.1 is gone"), "{error}");
+    let log = setup.log();
+    assert!(log.iter().any(|line| line.starts_with("error: a restart would not find key 7 version 1")), "{log:?}");
+    assert!(!log.iter().any(|line| line.contains("KMS cannot be asked")), "{log:?}");
+}
+
+#[test]
+fn copies_that_give_no_answer_keep_no_server_from_starting_that_would_without_them() {
+    let (setup, store, _) = used();
+    store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(OTHER_MASTER_KEY));
+    store.latest_or_new(id(8)).expect("made");
+    MakeExtraCopies::new(store.clone()).run(Instant::now());
+    drop(store);
+    setup.kms.disable(TEST_MASTER_KEY, true);
+    [ONE, TWO].iter().for_each(|extra| setup.kms.set_failing(extra, Some(Class::Transient)));
+    let opening = Opening { startup_timeout: Duration::from_secs(1), ..setup.opening(Role::Server, setup.kms.clone()) };
+    let store = KeyStore::open(opening).expect("key 8 works");
+    assert_eq!((store.published.latest(id(8)), store.published.latest(id(7))), (Some(version(1)), None));
+    assert!(setup.log.has("error: key not loaded: key 7 version 1"), "{:?}", setup.log());
+}
+
+#[test]
+fn a_re_wrap_that_cannot_make_all_copies_does_not_call_those_that_there_are_good() {
+    let (setup, store, _) = used();
+    setup.kms.disable(TWO, true);
+    store.verify(None);
+    setup.log();
+    store.rewrap(None).expect("re-wrapped");
+    assert!(!store.figures().readiness().is_fully_wrapped());
+    assert!(!setup.log.has("can be used again"), "{:?}", setup.log());
+    setup.kms.disable(TWO, false);
+    store.rewrap(None).expect("re-wrapped");
+    assert!(store.figures().readiness().is_fully_wrapped());
+}
+
+#[test]
+fn no_key_is_imported_under_a_number_of_which_a_copy_is_left() {
+    use zeroize::Zeroizing;
+    for file in [COPIES, "aws-kms-key.7.1.before-rewrap"] {
+        let (setup, store, _) = used();
+        drop(store);
+        let held = read(&setup, COPIES);
+        [COPIES, "aws-kms-key.7.1", MANIFEST].iter().for_each(|file| remove(&setup, file));
+        setup.put(file, &held);
+        // Another key, so that the folder is still known.
+        setup.put_key("aws-kms-key.1.1", 1);
+        drop(setup.open_extra(Role::Server));
+        let folder = OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open");
+        let key = offline::NewKey { name: name(), key: Zeroizing::new(vec![9; 16]) };
+        let one = MasterKeyId::parse(ONE).expect("a name");
+        let error = offline::import(&folder, &*setup.kms, &one, Algorithm::AesCbc, &[key]).err().expect("not new");
+        assert!(error.to_string().contains("key 7 version 1"), "{error}");
+    }
 }
 
 #[test]
