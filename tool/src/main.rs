@@ -10,9 +10,9 @@ mod table;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use self::commands::{import, list, repair, retire, rewrap, verify};
+use self::commands::{import, list, man_pages, repair, retire, rewrap, verify};
 use self::ending::Ending;
 
 /// Looks after the key files of aws_key_management, without a server
@@ -37,6 +37,9 @@ enum Command {
     Repair(repair::Options),
     /// Takes key versions that nothing needs any more off the list of those that have to be there
     Retire(retire::Options),
+    /// Writes the manual pages of this program, for packages
+    #[command(hide = true)]
+    ManPages(man_pages::Options),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Rewrap(options) => rewrap::run(&options),
         Command::Repair(options) => repair::run(&options),
         Command::Retire(options) => retire::run(&options),
+        Command::ManPages(options) => man_pages::run(&options, Arguments::command()),
     };
     let ending = done.unwrap_or_else(|error| {
         eprintln!("aws-key-management: {error:#}");

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::commands::{
-    arm64, bench, cmake, crash, demo, fuzz, galera, install, memory, miri, mutants, setup, soak, start_time, suite,
+    arm64, bench, cmake, crash, demo, fuzz, galera, install, memory, miri, mutants, package, setup, soak, start_time, suite,
     test, versions,
 };
 use self::tally::Tally;
@@ -35,6 +35,8 @@ enum Command {
     Demo(demo::Options),
     /// Builds the plugin and the offline tool, and installs them
     Install(install::Options),
+    /// Builds a .deb and a .rpm of them, for your own machines
+    Package(package::Options),
     /// Runs lints and every test
     Test,
     /// Runs the tests of mysql-test/ on real servers
@@ -92,6 +94,7 @@ impl Command {
         match self {
             Self::Demo(options) => demo::run(options),
             Self::Install(options) => install::run(options),
+            Self::Package(options) => package::run(options, tally),
             Self::Test => test::run(tally),
             Self::Suite(options) => suite::run(options, tally),
             Self::Cmake(options) => cmake::run(options, tally),

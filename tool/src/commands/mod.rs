@@ -2,6 +2,7 @@
 
 pub mod import;
 pub mod list;
+pub mod man_pages;
 pub mod repair;
 pub mod retire;
 pub mod rewrap;

@@ -11,6 +11,7 @@ pub mod install;
 pub mod memory;
 pub mod miri;
 pub mod mutants;
+pub mod package;
 pub mod setup;
 pub mod soak;
 pub mod start_time;

@@ -29,6 +29,11 @@ impl Emulator {
         )
     }
 
+    /// The name of its master key.
+    pub fn own_master_key(&self) -> &'static str {
+        MASTER_KEY
+    }
+
     /// From now on, or for that many `times`, `operation` is answered as the `kind` of fault says.
     pub fn refuse(&self, operation: &str, kind: &str, times: Option<u32>) -> Result<()> {
         self.fault(&json!({"operation": operation, "kind": kind, "times": times}))

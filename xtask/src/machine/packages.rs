@@ -75,6 +75,16 @@ pub const SOURCE_TREE: &[Package] = &[
     Package("zlib1g-dev", None),
 ];
 
+/// Making Debian and RPM packages, and looking into them.
+pub const PACKAGE: &[Package] = &[
+    Package("dpkg-dev", Some("dpkg-shlibdeps")),
+    Package("lintian", Some("lintian")),
+    Package("rpm", Some("rpmbuild")),
+];
+
+/// The server as Debian runs it, with option files and a user of its own.
+pub const WHOLE_SERVER: &[Package] = &[Package("mariadb-server", None)];
+
 /// Installs what is missing of `needs` and says so; silent where nothing is missing.
 pub fn ensure(needs: &[&[Package]]) -> Result<()> {
     let missing: Vec<&str> =
