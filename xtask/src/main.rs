@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::commands::{
-    arm64, bench, cmake, crash, demo, fuzz, galera, install, memory, miri, mutants, package, setup, soak, start_time, suite,
-    test, versions,
+    arm64, bench, cmake, crash, demo, fuzz, galera, install, memory, miri, mutants, package, setup, soak, start_time,
+    suite, test, versions,
 };
 use self::tally::Tally;
 

@@ -147,7 +147,10 @@ fn libraries() -> Result<String> {
     lines.sort_unstable();
     lines.dedup();
     ensure!(lines.iter().any(|line| line.starts_with("aws-sdk-kms ")), "cargo tree does not list what is compiled in");
-    Ok(format!("Libraries that are compiled into the plugin and the offline tool, and their licences:\n\n{}\n", lines.join("\n")))
+    Ok(format!(
+        "Libraries that are compiled into the plugin and the offline tool, and their licences:\n\n{}\n",
+        lines.join("\n")
+    ))
 }
 
 const DROP_IN: &str = "aws-key-management.conf";

@@ -78,7 +78,8 @@ fn sums(root: &Path) -> Result<String> {
 
 fn copyright() -> Result<String> {
     let licence = std::fs::read_to_string(paths::repository().join("LICENSE"))?;
-    let holders = licence.lines().find_map(|line| line.strip_prefix("Copyright (c) ")).context("LICENSE names no holder")?;
+    let holders =
+        licence.lines().find_map(|line| line.strip_prefix("Copyright (c) ")).context("LICENSE names no holder")?;
     let notice = std::fs::read_to_string(source("NOTICE"))?;
     let (_, terms) = licence.split_once(holders).context("LICENSE has no terms")?;
     filled_in("deb/copyright", &[("NOTICE", &field(&notice)), ("HOLDERS", holders), ("LICENCE", &field(terms))])

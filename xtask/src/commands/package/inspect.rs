@@ -10,7 +10,8 @@ use crate::{run, terminal};
 /// lintian finds nothing that is not overridden with a reason, and the package needs what the plugin needs.
 pub fn deb(package: &Path) -> Result<()> {
     // Not as root, as it wishes; pedantic tags too.
-    let words = ["--fail-on", "error,warning,info,pedantic", "--pedantic", "--display-info", "--tag-display-limit", "0"];
+    let words =
+        ["--fail-on", "error,warning,info,pedantic", "--pedantic", "--display-info", "--tag-display-limit", "0"];
     let command = cmd("lintian", words.iter().map(|word| (*word).into()).chain([package.as_os_str().to_owned()]));
     run::quietly("lintian", &command)?;
     terminal::detail("lintian has nothing to say of the .deb that is not overridden with a reason");
@@ -42,7 +43,8 @@ pub fn rpm(package: &Path, plugins: &Path) -> Result<()> {
         ensure!(is_known, "the .rpm needs {need}");
     }
     let versions = needs.lines().filter_map(|line| line.strip_prefix("libc.so.6(GLIBC_")?.split_once(')'));
-    let newest = versions.max_by_key(|(version, _)| version.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u32>>());
+    let newest = versions
+        .max_by_key(|(version, _)| version.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u32>>());
     let (glibc, _) = newest.context("the .rpm does not say which glibc it needs")?;
     terminal::detail(format_args!("the .rpm needs glibc {glibc}, libgcc and ca-certificates"));
     Ok(())

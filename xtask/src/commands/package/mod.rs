@@ -66,9 +66,17 @@ pub fn test(tally: &mut Tally) -> Result<()> {
 
 /// What was made.
 struct Made {
+    built: Built,
+    version: Version,
     deb: PathBuf,
-    /// The same with a higher version.
-    next_deb: PathBuf,
+    scratch: PathBuf,
+}
+
+impl Made {
+    /// A .deb of the same with a higher version.
+    fn next_deb(&self) -> Result<PathBuf> {
+        deb::build(&self.built, &self.version.next(), &self.scratch, &self.scratch.join("next"))
+    }
 }
 
 fn make(options: &Options, tally: &mut Tally) -> Result<Made> {
@@ -106,8 +114,7 @@ fn make(options: &Options, tally: &mut Tally) -> Result<Made> {
     inspect::deb(&deb)?;
     inspect::rpm(&rpm, &options.rpm_plugin_dir)?;
     tally.passed += 2;
-    let next_deb = deb::build(&built, &version.next(), &scratch, &scratch.join("next"))?;
-    Ok(Made { deb, next_deb })
+    Ok(Made { built, version, deb, scratch })
 }
 
 fn is_same(one: &Path, other: &Path) -> Result<bool> {
@@ -125,7 +132,8 @@ fn filled_in(name: &str, values: &[(&str, &str)]) -> Result<String> {
     for (place, value) in values {
         text = text.replace(&format!("@{place}@"), value);
     }
-    let left = text.split('@').nth(1).filter(|word| word.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_'));
+    let left =
+        text.split('@').nth(1).filter(|word| word.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_'));
     ensure!(left.is_none(), "packaging/{name} has a place for {}, which has no value", left.unwrap_or_default());
     Ok(text)
 }
@@ -136,7 +144,6 @@ fn settle(root: &Path, version: &Version) -> Result<()> {
     run::quietly("chmod", &duct::cmd!("find", root, "-type", "d", "-exec", "chmod", "755", "{}", "+"))?;
     run::quietly("touch", &duct::cmd!("find", root, "-exec", "touch", "--no-dereference", time, "{}", "+"))
 }
-
 
 impl Default for Options {
     fn default() -> Self {

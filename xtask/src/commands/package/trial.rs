@@ -19,7 +19,8 @@ use crate::{run, terminal};
 /// Why it cannot be run here, if it cannot: mounts and namespaces need root's rights, which a container may not give.
 pub fn obstacle() -> Result<Option<&'static str>> {
     let space = paths::temporary_folder()?;
-    let can_be_made = in_a_copy(space.path(), space.path(), ["true".into()])?.stdout_null().stderr_null().unchecked().run()?;
+    let can_be_made =
+        in_a_copy(space.path(), space.path(), ["true".into()])?.stdout_null().stderr_null().unchecked().run()?;
     Ok((!can_be_made.status.success()).then_some(
         "here, no file systems can be mounted in a namespace of our own, as in a container that is not privileged",
     ))
@@ -37,17 +38,27 @@ pub fn run(made: &Made, tally: &mut Tally) -> Result<()> {
     let packages = paths::emptied(&folder.path().join("packages"))?;
     let kms = Emulator::start(folder.path())?;
     // Under names that need no quotes.
-    for (package, name) in [(&made.deb, "a.deb"), (&made.next_deb, "b.deb")] {
+    for (package, name) in [(&made.deb, "a.deb"), (&made.next_deb()?, "b.deb")] {
         std::fs::copy(package, packages.join(name)).with_context(|| format!("copying {}", package.display()))?;
     }
     let space = paths::emptied(&folder.path().join("space"))?;
     // Names and values as words of env: sudo lets no variables through.
-    let environment = kms_emulator::server_environment(Path::new("/nonexistent")).into_iter().map(|(mut name, value)| {
-        name.push("=");
-        name.push(value);
-        name
-    });
-    let trial = ["sh", "-c", TRIAL, "trial", "/tmp/packages/a.deb", "/tmp/packages/b.deb", kms.endpoint(), kms.own_master_key()];
+    let environment =
+        kms_emulator::server_environment(Path::new("/nonexistent")).into_iter().map(|(mut name, value)| {
+            name.push("=");
+            name.push(value);
+            name
+        });
+    let trial = [
+        "sh",
+        "-c",
+        TRIAL,
+        "trial",
+        "/tmp/packages/a.deb",
+        "/tmp/packages/b.deb",
+        kms.endpoint(),
+        kms.own_master_key(),
+    ];
     let words = ["env", "-i"].into_iter().map(OsString::from).chain(environment).chain(trial.map(OsString::from));
     let command = in_a_copy(&space, &packages, words)?;
     let mut said = Vec::new();
@@ -67,7 +78,8 @@ pub fn run(made: &Made, tally: &mut Tally) -> Result<()> {
 
 /// `words` in a copy of this system, mounted below `space`, in which the folder `packages` is seen.
 fn in_a_copy(space: &Path, packages: &Path, words: impl IntoIterator<Item = OsString>) -> Result<Expression> {
-    let unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ROOT, "root"].map(OsString::from);
+    let unshare =
+        ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ROOT, "root"].map(OsString::from);
     let places = [space, packages].map(|place| place.as_os_str().to_owned());
     packages::as_root(unshare.into_iter().chain(places).chain(words))
 }

@@ -25,21 +25,23 @@ impl Version {
         let commit = git(&["log", "-1", "--format=%h"]).ok();
         let time = match std::env::var("SOURCE_DATE_EPOCH") {
             Ok(given) => given,
-            Err(_) => git(&["log", "-1", "--format=%ct"])
-                .context("the time of the commit is needed; where there is no git, set SOURCE_DATE_EPOCH, in seconds since 1970")?,
+            Err(_) => git(&["log", "-1", "--format=%ct"]).context(
+                "the time of the commit is needed; where there is no git, set SOURCE_DATE_EPOCH, in seconds since 1970",
+            )?,
         };
-        let epoch = time.trim().parse().with_context(|| format!("SOURCE_DATE_EPOCH is no number of seconds: '{time}'"))?;
+        let epoch =
+            time.trim().parse().with_context(|| format!("SOURCE_DATE_EPOCH is no number of seconds: '{time}'"))?;
         let mut build = date(epoch, "+%Y%m%d%H%M%S")?;
         // What is built then is not what the commit holds.
         if commit.is_some() && !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty() {
-            build.push_str(".changed");
+            build.push_str(".wip");
         }
         Ok(Self { build, commit, epoch })
     }
 
     /// A higher one.
     pub fn next(&self) -> Self {
-        Self { build: format!("{}.next", self.build), ..self.clone() }
+        Self { build: format!("{}.1", self.build), ..self.clone() }
     }
 
     /// As RPM writes it: version and release.
