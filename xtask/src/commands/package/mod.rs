@@ -51,19 +51,6 @@ pub fn run(options: &Options, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// As part of all tests: both packages, and the trial, where this machine lets us.
-pub fn test(tally: &mut Tally) -> Result<()> {
-    let made = make(&Options::default(), tally)?;
-    match trial::obstacle()? {
-        None => trial::run(&made, tally),
-        Some(reason) => {
-            terminal::detail(format_args!("the packages were not installed: {reason}"));
-            tally.skipped += 1;
-            Ok(())
-        }
-    }
-}
-
 /// What was made.
 struct Made {
     built: Built,
