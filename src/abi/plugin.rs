@@ -222,7 +222,10 @@ fn connect_to_aws(aws: AwsSettings) -> Result<Connected, String> {
     aws.remarks().into_iter().for_each(tell);
     match AwsKms::observed(aws, tell) {
         Ok(kms) => Ok(Connected { figures: kms.figures(), kms: Arc::new(kms) }),
-        Err(error) => Err(format!("no thread could be started for the calls of KMS: {error}")),
+        Err(error) => Err(format!(
+            "no thread could be started for the calls of KMS: {error}. See TasksMax= and SystemCallFilter= of the server's \
+             service"
+        )),
     }
 }
 

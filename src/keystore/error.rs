@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::folder_errors::remedy;
 pub use super::folder_errors::{DataWithoutKeys, Lacks, WrongFolder};
 
 use super::files::may_pass;
@@ -381,37 +382,4 @@ fn list(names: &[KeyName]) -> String {
     let mut told: Vec<String> = names.iter().take(MOST).map(KeyName::to_string).collect();
     told.extend((names.len() > MOST).then(|| format!("{} more", names.len() - MOST)));
     told.join(", ")
-}
-
-fn remedy(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => " Give the server's user access to it",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " Make room on the disk",
-        io::ErrorKind::ReadOnlyFilesystem => " Make the file system writable",
-        io::ErrorKind::NotFound => " Create it, or restore it from a backup",
-        _ if may_pass(error) => " Check the disk; for a network folder, the network and its server",
-        _ => " Check the disk and the folder",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_of_the_operating_system_comes_with_what_to_do() {
-        let remedies = [
-            (io::ErrorKind::PermissionDenied, "Give the server's user access to it"),
-            (io::ErrorKind::StorageFull, "Make room on the disk"),
-            (io::ErrorKind::QuotaExceeded, "Make room on the disk"),
-            (io::ErrorKind::ReadOnlyFilesystem, "Make the file system writable"),
-            (io::ErrorKind::NotFound, "Create it, or restore it from a backup"),
-            (io::ErrorKind::Other, "Check the disk and the folder"),
-        ];
-        for (kind, remedy) in remedies {
-            let error =
-                KeyStoreError::Io { action: "write", path: "/keys/file".into(), error: kind.into() }.to_string();
-            assert!(error.starts_with("could not write /keys/file: ") && error.ends_with(remedy), "{error}");
-        }
-    }
 }

@@ -1,6 +1,9 @@
 //! What is wrong with the folder of the key files, and with the file system that it is on.
 
+use std::io;
 use std::path::PathBuf;
+
+use super::files::may_pass;
 
 /// What is wrong with a folder in place of the one where the keys of the datadir lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +53,10 @@ impl Lacks {
                 "Mount it with locks (NFS with its lock service and without 'nolock', Lustre with 'flock'), or keep the key \
                  files on another file system (aws_key_management_keyfile_dir)"
             }
-            Self::ExclusiveNames => "Keep the key files on another file system (aws_key_management_keyfile_dir)",
+            Self::ExclusiveNames => {
+                "Keep the key files on another file system (aws_key_management_keyfile_dir), or, if it is the server's sandbox \
+                 that refuses both (SystemCallFilter=), allow renameat2"
+            }
         }
     }
 }
@@ -61,3 +67,48 @@ const RESTORE: &str = "Restore the aws-kms-key.* files that belong to it, or cor
 const AFTER_RSYNC: &str = "If this node got it from another one: wsrep_sst_method is rsync, which does not copy the key \
                            files. Set wsrep_sst_method = mariabackup; or copy all aws-kms-key.* files of the donor to \
                            this folder, and start the node again";
+
+/// What to do about an error of the operating system. SELinux and AppArmor deny as rights that are missing do, with EACCES; a
+/// sandbox refuses with EPERM or ENOSYS.
+pub(super) fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            " Give the server's user access to it; if it has that, see what SELinux, AppArmor or its sandbox \
+             (SystemCallFilter= of the service) deny"
+        }
+        io::ErrorKind::Unsupported => {
+            " Check the file system, and what the server's sandbox refuses (SystemCallFilter= of the service)"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " Make room on the disk",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            " Make the file system writable, or, if it is so for other programs, the folder by ReadWritePaths= of the service"
+        }
+        io::ErrorKind::NotFound => " Create it, or restore it from a backup",
+        _ if may_pass(error) => " Check the disk; for a network folder, the network and its server",
+        _ => " Check the disk and the folder",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::error::KeyStoreError;
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_operating_system_comes_with_what_to_do() {
+        let remedies = [
+            (io::ErrorKind::PermissionDenied, "sandbox (SystemCallFilter= of the service) deny"),
+            (io::ErrorKind::Unsupported, "refuses (SystemCallFilter= of the service)"),
+            (io::ErrorKind::StorageFull, "Make room on the disk"),
+            (io::ErrorKind::QuotaExceeded, "Make room on the disk"),
+            (io::ErrorKind::ReadOnlyFilesystem, "ReadWritePaths= of the service"),
+            (io::ErrorKind::NotFound, "Create it, or restore it from a backup"),
+            (io::ErrorKind::Other, "Check the disk and the folder"),
+        ];
+        for (kind, remedy) in remedies {
+            let error =
+                KeyStoreError::Io { action: "write", path: "/keys/file".into(), error: kind.into() }.to_string();
+            assert!(error.starts_with("could not write /keys/file: ") && error.ends_with(remedy), "{error}");
+        }
+    }
+}

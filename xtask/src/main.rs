@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::commands::{
-    arm64, bench, cmake, crash, demo, fuzz, galera, install, memory, miri, mutants, package, setup, soak, start_time,
-    suite, test, versions,
+    arm64, bench, cmake, crash, demo, fuzz, galera, install, memory, miri, mutants, package, sandbox, setup, soak,
+    start_time, suite, test, versions,
 };
 use self::tally::Tally;
 
@@ -53,6 +53,11 @@ enum Command {
     Memory,
     /// Runs a Galera cluster of two nodes: state transfers, new keys, rotations
     Galera,
+    /// Runs a server in sandboxes such as systemd's, and sees what its first message tells
+    Sandbox,
+    /// Runs a program to which some system calls are refused
+    #[command(hide = true)]
+    Refuse(sandbox::refuse::Options),
     /// Calls the callbacks in every way under AddressSanitizer
     Fuzz(fuzz::Options),
     /// Runs the callbacks' tests in Miri, which finds undefined behaviour
@@ -103,6 +108,8 @@ impl Command {
             Self::StartTime => start_time::run(start_time::LONG, tally),
             Self::Memory => memory::run(tally),
             Self::Galera => galera::run(tally),
+            Self::Sandbox => sandbox::run(tally),
+            Self::Refuse(options) => sandbox::refuse::run(options),
             Self::Fuzz(options) => fuzz::run(options, tally),
             Self::Miri => miri::run(tally),
             Self::Mutants(options) => mutants::run(options, tally),

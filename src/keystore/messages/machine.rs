@@ -21,13 +21,14 @@ impl Messages {
         self.once(&self.1.to_swap, exposure.to_swap.as_ref(), |error| {
             format!(
                 "data keys could not be locked into memory ({error}) and may be written to swap space. Raise the limit \
-                 of locked memory (LimitMEMLOCK of the service, or ulimit -l)"
+                 of locked memory (LimitMEMLOCK of the service, or ulimit -l); a sandbox must allow mlock (SystemCallFilter=)"
             )
         });
         self.once(&self.1.to_core_dumps, exposure.to_core_dumps.as_ref(), |error| {
             format!(
                 "data keys could not be left out of core dumps ({error}): who can read a core dump of this server can read \
-                 its keys. Switch core dumps off (LimitCORE=0 of the service, or ulimit -c 0), or keep them from others"
+                 its keys. Switch core dumps off (LimitCORE=0 of the service, or ulimit -c 0), or keep them from others; a \
+                 sandbox must allow madvise (SystemCallFilter=)"
             )
         });
     }
@@ -35,8 +36,13 @@ impl Messages {
     /// Says of `folder` that no key can be made there, if that is sure. What else goes wrong shows when one is made.
     pub fn writable(&self, folder: &Path, checked: io::Result<()>) {
         let remedy = match checked.as_ref().map_err(io::Error::kind) {
-            Err(io::ErrorKind::ReadOnlyFilesystem) => "Make the file system writable",
-            Err(io::ErrorKind::PermissionDenied) => "Give the server's user write access to it",
+            Err(io::ErrorKind::ReadOnlyFilesystem) => {
+                "Make the file system writable, or, if it is so for other programs, the folder by ReadWritePaths= of the \
+                 service"
+            }
+            Err(io::ErrorKind::PermissionDenied) => {
+                "Give the server's user write access to it; if it has that, see what SELinux or AppArmor deny"
+            }
             _ => return,
         };
         if let Err(error) = checked {

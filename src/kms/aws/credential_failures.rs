@@ -18,7 +18,7 @@ use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIden
 use super::codes::class_of_sts_code;
 use super::errors::Reason;
 use super::text::chain;
-use super::{aws_files, certificates};
+use super::{aws_files, certificates, local_obstacles};
 use crate::kms::Class;
 
 /// The SDK's chain of providers, for one client. Its clones are the same chain.
@@ -108,6 +108,8 @@ fn explanation(error: &CredentialsError) -> String {
     if reasons.is_empty() {
         reasons.push("no source of credentials is configured".to_owned());
     }
+    // All that could still have been asked is.
+    reasons.extend(local_obstacles::of_every_socket());
     reasons.join("; ")
 }
 

@@ -10,7 +10,7 @@ use super::asked::Asked;
 use super::codes::{class_of_code, is_about_the_signature};
 use super::region_and_credentials::Connected;
 use super::text::{causes, identifier, presentable};
-use super::{certificates, credential_failures, http};
+use super::{certificates, credential_failures, http, local_obstacles};
 use crate::kms::{Call, Class, KmsError};
 
 /// The error of a call, with what was asked where.
@@ -115,7 +115,13 @@ where
             Reason::new(Class::Config, causes(error))
         }
         SdkError::ConstructionFailure(_) => Reason::new(Class::Config, causes(error)),
-        _ => Reason::new(Class::Transient, causes(error)),
+        _ => {
+            let mut detail = causes(error);
+            if let Some(obstacle) = local_obstacles::behind(error) {
+                detail = format!("{detail}: {obstacle}");
+            }
+            Reason::new(Class::Transient, detail)
+        }
     };
     Reason { request_id: error.request_id().map(str::to_owned), ..reason }
 }

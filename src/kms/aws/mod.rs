@@ -11,6 +11,7 @@ mod credential_failures;
 mod errors;
 mod fallback;
 mod http;
+mod local_obstacles;
 mod region_and_credentials;
 mod region_lists;
 mod regions;

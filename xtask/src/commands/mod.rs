@@ -12,6 +12,7 @@ pub mod memory;
 pub mod miri;
 pub mod mutants;
 pub mod package;
+pub mod sandbox;
 pub mod setup;
 pub mod soak;
 pub mod start_time;

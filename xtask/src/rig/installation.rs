@@ -62,6 +62,12 @@ impl Installation {
         self
     }
 
+    /// The same, run by these words, such as those of a sandbox.
+    pub fn within(mut self, words: Vec<OsString>) -> Self {
+        self.mariadbd.splice(0..0, words);
+        self
+    }
+
     /// Gives a folder, with all in it, to whom the server runs as.
     pub fn own(&self, folder: &Path) -> Result<()> {
         if self.is_unprivileged {
