@@ -108,9 +108,8 @@ fn explanation(error: &CredentialsError) -> String {
     if reasons.is_empty() {
         reasons.push("no source of credentials is configured".to_owned());
     }
-    // All that could still have been asked is.
-    reasons.extend(local_obstacles::of_every_socket());
-    reasons.join("; ")
+    // First, since a long text is cut in the first line of a message.
+    local_obstacles::of_every_socket().into_iter().chain(reasons).collect::<Vec<_>>().join("; ")
 }
 
 /// Whether a provider of the SDK's chain, given by its name, is configured. The metadata of EC2 are asked where nobody

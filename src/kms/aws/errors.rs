@@ -118,7 +118,8 @@ where
         _ => {
             let mut detail = causes(error);
             if let Some(obstacle) = local_obstacles::behind(error) {
-                detail = format!("{detail}: {obstacle}");
+                // First, since a long text is cut in the first line of a message.
+                detail = format!("{obstacle}; {detail}");
             }
             Reason::new(Class::Transient, detail)
         }

@@ -9,19 +9,22 @@ use nix::errno::Errno;
 
 use super::text::chain;
 
-/// What an operator can look at on this machine, if it is the reason for `error`.
+/// The error of the operating system, and what an operator can look at on this machine, if that is the reason for `error`.
 pub(super) fn behind(error: &(dyn Error + 'static)) -> Option<String> {
-    let number = chain(error).find_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error());
-    match number {
-        Some(number) => setting(number).map(str::to_owned),
+    let known = chain(error).filter_map(|error| error.downcast_ref::<io::Error>());
+    match known.into_iter().find(|error| error.raw_os_error().is_some()) {
+        Some(error) => explained(error),
         None => of_every_socket(),
     }
 }
 
 /// The same, if it keeps this server from the network whatever is called.
 pub(super) fn of_every_socket() -> Option<String> {
-    let error = no_socket()?;
-    error.raw_os_error().and_then(setting).map(|setting| format!("no connection can be opened, {error}: {setting}"))
+    explained(&no_socket()?)
+}
+
+fn explained(error: &io::Error) -> Option<String> {
+    setting(error.raw_os_error()?).map(|setting| format!("{error}: {setting}"))
 }
 
 /// The likely setting behind an error of `socket` or `connect`, by its number.

@@ -9,10 +9,9 @@ use anyhow::Result;
 pub struct Case {
     pub title: &'static str,
     pub sandbox: Sandbox,
-    /// Lines of a my.cnf.
-    pub options: &'static str,
+    pub kms: Kms,
     pub outcome: Outcome,
-    /// What lines of the plugin contain, in the error log or a statement's error; without any, it has nothing to complain of.
+    /// What the plugin's first complaint in the error log contains; without any, it has nothing to complain of.
     pub says: &'static [&'static str],
 }
 
@@ -28,10 +27,23 @@ pub enum Sandbox {
     ReadOnlyKeys,
 }
 
+/// How the server gets to KMS.
+#[derive(PartialEq, Eq)]
+pub enum Kms {
+    /// By its address, with credentials.
+    Plain,
+    /// By a name that a name server has to be asked for.
+    ByName,
+    /// With credentials that the metadata of an instance would have.
+    WithoutCredentials,
+}
+
 /// What the server does in it.
 pub enum Outcome {
     /// It starts, and rotates a key.
     Works,
+    /// It starts, and rotates all keys.
+    RotatesAll,
     /// It starts with all its keys, and rotates none.
     CannotRotate,
     /// It ends by itself.
@@ -67,147 +79,185 @@ impl Sandbox {
     }
 }
 
+/// Each is a start of the server with 40 keys.
 pub const CASES: &[Case] = &[
     Case {
-        title: "af_unix",
+        title: "RestrictAddressFamilies=AF_UNIX: the plugin cannot start, and names the setting",
         sandbox: Sandbox::Refuses(&["inet-socket=EAFNOSUPPORT"]),
-        options: "",
+        kms: Kms::Plain,
         outcome: Outcome::DoesNotStart,
-        says: &["?"],
+        says: &[
+            "Address family not supported by protocol (os error 97)",
+            "RestrictAddressFamilies= of the server's service must allow AF_INET",
+        ],
     },
     Case {
-        title: "socket EPERM",
+        title: "the same, where the name of the endpoint is looked up first",
+        sandbox: Sandbox::Refuses(&["inet-socket=EAFNOSUPPORT"]),
+        kms: Kms::ByName,
+        outcome: Outcome::DoesNotStart,
+        says: &[
+            "Address family not supported by protocol (os error 97)",
+            "RestrictAddressFamilies= of the server's service must allow AF_INET",
+        ],
+    },
+    Case {
+        title: "the same, where credentials are looked for first",
+        sandbox: Sandbox::Refuses(&["inet-socket=EAFNOSUPPORT"]),
+        kms: Kms::WithoutCredentials,
+        outcome: Outcome::DoesNotStart,
+        says: &[
+            "no AWS credentials",
+            "Address family not supported by protocol (os error 97)",
+            "RestrictAddressFamilies= of the server's service must allow AF_INET",
+        ],
+    },
+    Case {
+        title: "SystemCallFilter=~@network-io: the plugin cannot start, and names the setting",
         sandbox: Sandbox::Refuses(&["inet-socket=EPERM"]),
-        options: "",
+        kms: Kms::Plain,
         outcome: Outcome::DoesNotStart,
-        says: &["?"],
+        says: &["Operation not permitted (os error 1)", "SystemCallFilter= or IPAddressDeny="],
     },
     Case {
-        title: "socket EACCES",
-        sandbox: Sandbox::Refuses(&["inet-socket=EACCES"]),
-        options: "",
-        outcome: Outcome::DoesNotStart,
-        says: &["?"],
-    },
-    Case {
-        title: "connect EPERM",
+        title: "a connection is refused with EPERM",
         sandbox: Sandbox::Refuses(&["connect=EPERM"]),
-        options: "",
+        kms: Kms::Plain,
         outcome: Outcome::DoesNotStart,
-        says: &["?"],
+        says: &["Operation not permitted (os error 1)", "SystemCallFilter= or IPAddressDeny="],
     },
     Case {
-        title: "connect EACCES",
+        title: "a connection is denied with EACCES, as SELinux and AppArmor do",
         sandbox: Sandbox::Refuses(&["connect=EACCES"]),
-        options: "",
+        kms: Kms::Plain,
         outcome: Outcome::DoesNotStart,
-        says: &["?"],
+        says: &["Permission denied (os error 13)", "SELinux (setsebool"],
     },
     Case {
-        title: "no network",
+        title: "PrivateNetwork=yes: the plugin cannot start, and names the setting",
         sandbox: Sandbox::NoNetwork,
-        options: "",
+        kms: Kms::Plain,
         outcome: Outcome::DoesNotStart,
-        says: &["?"],
+        says: &["Network is unreachable (os error 101)", "PrivateNetwork= of the server's service"],
     },
     Case {
-        title: "no network, metadata",
+        title: "the same, where the name of the endpoint is looked up first",
         sandbox: Sandbox::NoNetwork,
-        options: "",
+        kms: Kms::ByName,
         outcome: Outcome::DoesNotStart,
-        says: &["?"],
+        says: &["Network is unreachable (os error 101)", "PrivateNetwork= of the server's service"],
     },
     Case {
-        title: "memlock",
+        title: "the same, where credentials are looked for first",
+        sandbox: Sandbox::NoNetwork,
+        kms: Kms::WithoutCredentials,
+        outcome: Outcome::DoesNotStart,
+        says: &[
+            "no AWS credentials",
+            "Network is unreachable (os error 101)",
+            "PrivateNetwork= of the server's service",
+        ],
+    },
+    Case {
+        title: "LimitMEMLOCK=64K: 40 keys are loaded and locked",
         sandbox: Sandbox::LimitMemlock(65536),
-        options: "",
+        kms: Kms::Plain,
         outcome: Outcome::Works,
-        says: &["?"],
+        says: &[],
     },
-    Case { title: "memlock0", sandbox: Sandbox::LimitMemlock(0), options: "", outcome: Outcome::Works, says: &["?"] },
-    Case { title: "ro", sandbox: Sandbox::ReadOnlyKeys, options: "", outcome: Outcome::CannotRotate, says: &["?"] },
     Case {
-        title: "madvise",
+        title: "LimitMEMLOCK=64K, and all 40 keys are rotated: what cannot be locked is told",
+        sandbox: Sandbox::LimitMemlock(65536),
+        kms: Kms::Plain,
+        outcome: Outcome::RotatesAll,
+        says: &["could not be locked into memory (Cannot allocate memory (os error 12))", "LimitMEMLOCK"],
+    },
+    Case {
+        title: "LimitMEMLOCK=0: what cannot be locked is told",
+        sandbox: Sandbox::LimitMemlock(0),
+        kms: Kms::Plain,
+        outcome: Outcome::Works,
+        says: &["could not be locked into memory (Operation not permitted (os error 1))", "LimitMEMLOCK"],
+    },
+    Case {
+        title: "ProtectSystem=strict: keys are used, none is made, and the setting is named",
+        sandbox: Sandbox::ReadOnlyKeys,
+        kms: Kms::Plain,
+        outcome: Outcome::CannotRotate,
+        says: &[
+            "nothing can be written to the folder of the key files",
+            "Read-only file system (os error 30)",
+            "ReadWritePaths=",
+        ],
+    },
+    Case {
+        title: "SystemCallFilter=~madvise: a warning of core dumps",
         sandbox: Sandbox::Refuses(&["madvise=EPERM"]),
-        options: "",
+        kms: Kms::Plain,
         outcome: Outcome::Works,
-        says: &["?"],
+        says: &["left out of core dumps (Operation not permitted (os error 1))", "SystemCallFilter="],
     },
     Case {
-        title: "mlock",
+        title: "SystemCallFilter=~mlock: a warning of swap space",
         sandbox: Sandbox::Refuses(&["mlock=EPERM"]),
-        options: "",
+        kms: Kms::Plain,
         outcome: Outcome::Works,
-        says: &["?"],
+        says: &["locked into memory (Operation not permitted (os error 1))", "SystemCallFilter="],
     },
     Case {
-        title: "memfd",
+        title: "SystemCallFilter=~memfd_create: nothing is missed",
         sandbox: Sandbox::Refuses(&["memfd_create=EPERM"]),
-        options: "",
+        kms: Kms::Plain,
         outcome: Outcome::Works,
-        says: &["?"],
+        says: &[],
     },
     Case {
-        title: "flock EPERM",
-        sandbox: Sandbox::Refuses(&["flock=EPERM"]),
-        options: "",
-        outcome: Outcome::CannotRotate,
-        says: &["?"],
-    },
-    Case {
-        title: "flock ENOSYS",
-        sandbox: Sandbox::Refuses(&["flock=ENOSYS"]),
-        options: "",
-        outcome: Outcome::Works,
-        says: &["?"],
-    },
-    Case {
-        title: "rename EPERM",
-        sandbox: Sandbox::Refuses(&["renameat2=EPERM"]),
-        options: "",
-        outcome: Outcome::Works,
-        says: &["?"],
-    },
-    Case {
-        title: "rename+link EPERM",
-        sandbox: Sandbox::Refuses(&["renameat2=EPERM", "linkat=EPERM"]),
-        options: "",
-        outcome: Outcome::CannotRotate,
-        says: &["?"],
-    },
-    Case {
-        title: "rename+link EACCES",
-        sandbox: Sandbox::Refuses(&["renameat2=EACCES", "linkat=EACCES"]),
-        options: "",
-        outcome: Outcome::CannotRotate,
-        says: &["?"],
-    },
-    Case {
-        title: "fsync EPERM",
-        sandbox: Sandbox::Refuses(&["fsync=EPERM"]),
-        options: "",
-        outcome: Outcome::CannotRotate,
-        says: &["?"],
-    },
-    Case {
-        title: "getrandom EPERM",
+        title: "SystemCallFilter=~getrandom: nothing is missed",
         sandbox: Sandbox::Refuses(&["getrandom=EPERM"]),
-        options: "",
+        kms: Kms::Plain,
         outcome: Outcome::Works,
-        says: &["?"],
+        says: &[],
     },
     Case {
-        title: "getrandom ENOSYS",
-        sandbox: Sandbox::Refuses(&["getrandom=ENOSYS"]),
-        options: "",
-        outcome: Outcome::Works,
-        says: &["?"],
+        title: "SystemCallFilter=~flock: keys are used, none is made",
+        sandbox: Sandbox::Refuses(&["flock=EPERM"]),
+        kms: Kms::Plain,
+        outcome: Outcome::CannotRotate,
+        says: &["could not lock", "Operation not permitted (os error 1)", "SystemCallFilter="],
     },
     Case {
-        title: "epoll EPERM",
-        sandbox: Sandbox::Refuses(&["epoll_create1=EPERM"]),
-        options: "",
+        title: "flock that the kernel does not know: fcntl locks in its place",
+        sandbox: Sandbox::Refuses(&["flock=ENOSYS"]),
+        kms: Kms::Plain,
+        outcome: Outcome::Works,
+        says: &[],
+    },
+    Case {
+        title: "SystemCallFilter=~renameat2: a hard link in its place",
+        sandbox: Sandbox::Refuses(&["renameat2=EPERM"]),
+        kms: Kms::Plain,
+        outcome: Outcome::Works,
+        says: &[],
+    },
+    Case {
+        title: "SystemCallFilter=~renameat2 linkat: keys are used, none is made",
+        sandbox: Sandbox::Refuses(&["renameat2=EPERM", "linkat=EPERM"]),
+        kms: Kms::Plain,
+        outcome: Outcome::CannotRotate,
+        says: &["no key is made", "Operation not permitted (os error 1)", "SystemCallFilter="],
+    },
+    Case {
+        title: "SystemCallFilter=~fsync: the server does not start",
+        sandbox: Sandbox::Refuses(&["fsync=EPERM"]),
+        kms: Kms::Plain,
         outcome: Outcome::DoesNotStart,
-        says: &["?"],
+        says: &["could not sync key file", "Operation not permitted (os error 1)", "SystemCallFilter="],
+    },
+    Case {
+        title: "SystemCallFilter=~epoll_create1: the plugin cannot start",
+        sandbox: Sandbox::Refuses(&["epoll_create1=EPERM"]),
+        kms: Kms::Plain,
+        outcome: Outcome::DoesNotStart,
+        says: &["Operation not permitted (os error 1)", "SystemCallFilter="],
     },
 ];
