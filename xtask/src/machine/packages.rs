@@ -80,6 +80,7 @@ pub const PACKAGE: &[Package] = &[
     Package("dpkg-dev", Some("dpkg-shlibdeps")),
     Package("lintian", Some("lintian")),
     Package("rpm", Some("rpmbuild")),
+    Package("systemd", Some("systemd-analyze")),
 ];
 
 /// The server as Debian runs it, with option files and a user of its own.

@@ -71,7 +71,7 @@ impl Layout {
         for name in ["README.md", "CHANGELOG.md", "SECURITY.md"].into_iter().chain(DOCUMENTS) {
             tree.file(&self.documents.join(name), &std::fs::read(repository.join(name)).context(name)?)?;
         }
-        let example = std::fs::read(repository.join("docs/examples").join(DROP_IN))?;
+        let example = std::fs::read(drop_in())?;
         tree.file(&self.documents.join("examples").join(DROP_IN), &example)?;
         tree.file(&self.documents.join("LIBRARIES"), built.libraries.as_bytes())
     }
@@ -90,6 +90,11 @@ impl Layout {
         let [plugins, documents] = [&self.plugins, &self.documents].map(|path| path.to_str().unwrap_or_default());
         [("PLUGINS", plugins), ("OPTION_FILE", self.option_file), ("DOCUMENTS", documents)]
     }
+}
+
+/// The example of a drop-in for the server's unit.
+pub fn drop_in() -> PathBuf {
+    paths::repository().join("docs/examples").join(DROP_IN)
 }
 
 /// A folder that stands for the root.

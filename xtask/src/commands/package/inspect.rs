@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use duct::cmd;
 
+use super::contents;
+use crate::machine::paths;
 use crate::{run, terminal};
 
 /// lintian finds nothing that is not overridden with a reason, and the package needs what the plugin needs.
@@ -48,6 +50,30 @@ pub fn rpm(package: &Path, plugins: &Path) -> Result<()> {
     let (glibc, _) = newest.context("the .rpm does not say which glibc it needs")?;
     terminal::detail(format_args!("the .rpm needs glibc {glibc}, libgcc and ca-certificates"));
     Ok(())
+}
+
+/// systemd takes every line of the drop-in for the server's unit, and those that are off in it, too.
+pub fn drop_in(scratch: &Path) -> Result<()> {
+    let unit = paths::emptied(&scratch.join("unit"))?.join("mariadb.service");
+    std::fs::write(&unit, "[Service]\nExecStart=/bin/true\n")?;
+    let drop_ins = paths::emptied(&unit.with_extension("service.d"))?;
+    let text = std::fs::read_to_string(contents::drop_in())?;
+    let all_on: Vec<&str> = text.lines().map(without_mark).collect();
+    for text in [text.clone(), all_on.join("\n")] {
+        std::fs::write(drop_ins.join("aws-key-management.conf"), text)?;
+        // What it does not know is a line of its output, and not always an error.
+        let command = cmd!("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", &unit).stderr_to_stdout();
+        let said = run::output("systemd-analyze verify", &command)?;
+        ensure!(said.trim().is_empty(), "systemd says of the drop-in: {said}");
+    }
+    terminal::detail("systemd-analyze has nothing to say of the drop-in for the server's unit");
+    Ok(())
+}
+
+/// `line`, or what it sets once its `#` is taken away.
+fn without_mark(line: &str) -> &str {
+    let set = line.strip_prefix('#').filter(|rest| rest.starts_with(|letter: char| letter.is_ascii_uppercase()));
+    set.unwrap_or(line)
 }
 
 /// The C library and its loader, the unwinder, the CA certificates, and features of rpm itself.

@@ -56,13 +56,19 @@ struct Made {
     built: Built,
     version: Version,
     deb: PathBuf,
+    rpm: PathBuf,
+    rpm_plugins: PathBuf,
     scratch: PathBuf,
 }
 
 impl Made {
-    /// A .deb of the same with a higher version.
-    fn next_deb(&self) -> Result<PathBuf> {
-        deb::build(&self.built, &self.version.next(), &self.scratch, &self.scratch.join("next"))
+    /// Packages of the same with a higher version: .deb and .rpm.
+    fn next(&self) -> Result<[PathBuf; 2]> {
+        let (version, folder) = (self.version.next(), self.scratch.join("next"));
+        Ok([
+            deb::build(&self.built, &version, &folder, &folder.join("deb"))?,
+            rpm::build(&self.built, &version, &self.rpm_plugins, &folder, &folder.join("rpm"))?,
+        ])
     }
 }
 
@@ -100,8 +106,10 @@ fn make(options: &Options, tally: &mut Tally) -> Result<Made> {
     terminal::step("Looking into the packages");
     inspect::deb(&deb)?;
     inspect::rpm(&rpm, &options.rpm_plugin_dir)?;
-    tally.passed += 2;
-    Ok(Made { built, version, deb, scratch })
+    inspect::drop_in(&scratch)?;
+    tally.passed += 3;
+    let rpm_plugins = options.rpm_plugin_dir.clone();
+    Ok(Made { built, version, deb, rpm, rpm_plugins, scratch })
 }
 
 fn is_same(one: &Path, other: &Path) -> Result<bool> {
@@ -130,12 +138,6 @@ fn settle(root: &Path, version: &Version) -> Result<()> {
     let time = format!("--date=@{}", version.epoch());
     run::quietly("chmod", &duct::cmd!("find", root, "-type", "d", "-exec", "chmod", "755", "{}", "+"))?;
     run::quietly("touch", &duct::cmd!("find", root, "-exec", "touch", "--no-dereference", time, "{}", "+"))
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { is_tried: false, target_glibc: None, rpm_plugin_dir: RPM_PLUGINS.into() }
-    }
 }
 
 const RPM_PLUGINS: &str = "/usr/lib64/mariadb/plugin";

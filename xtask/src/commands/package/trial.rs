@@ -1,4 +1,4 @@
-//! The .deb installed, upgraded, removed and purged in a copy of this system, with a server at work.
+//! The .deb installed, upgraded, removed and purged in a copy of this system, with a server at work; and the .rpm, without one.
 //!
 //! The copy is an overlay of the root folder, mounted in namespaces of its own: dpkg works with its own database, the triggers of
 //! the packages that are installed, and the folders where Debian has them, and nothing of it reaches the system. What it writes
@@ -17,7 +17,7 @@ use crate::tally::Tally;
 use crate::{run, terminal};
 
 /// Why it cannot be run here, if it cannot: mounts and namespaces need root's rights, which a container may not give.
-pub fn obstacle() -> Result<Option<&'static str>> {
+fn obstacle() -> Result<Option<&'static str>> {
     let space = paths::temporary_folder()?;
     let can_be_made =
         in_a_copy(space.path(), space.path(), ["true".into()])?.stdout_null().stderr_null().unchecked().run()?;
@@ -33,12 +33,13 @@ pub fn run(made: &Made, tally: &mut Tally) -> Result<()> {
     if let Some(reason) = obstacle()? {
         bail!("{reason}");
     }
-    terminal::step("Installing, upgrading and removing the .deb in a copy of this system");
+    terminal::step("Installing, upgrading and removing them in a copy of this system");
     let folder = paths::temporary_folder()?;
     let packages = paths::emptied(&folder.path().join("packages"))?;
     let kms = Emulator::start(folder.path())?;
+    let [next_deb, next_rpm] = made.next()?;
     // Under names that need no quotes.
-    for (package, name) in [(&made.deb, "a.deb"), (&made.next_deb()?, "b.deb")] {
+    for (package, name) in [(&made.deb, "a.deb"), (&next_deb, "b.deb"), (&made.rpm, "a.rpm"), (&next_rpm, "b.rpm")] {
         std::fs::copy(package, packages.join(name)).with_context(|| format!("copying {}", package.display()))?;
     }
     let space = paths::emptied(&folder.path().join("space"))?;
@@ -49,16 +50,7 @@ pub fn run(made: &Made, tally: &mut Tally) -> Result<()> {
             name.push(value);
             name
         });
-    let trial = [
-        "sh",
-        "-c",
-        TRIAL,
-        "trial",
-        "/tmp/packages/a.deb",
-        "/tmp/packages/b.deb",
-        kms.endpoint(),
-        kms.own_master_key(),
-    ];
+    let trial = ["sh", "-c", TRIAL, "trial", "/tmp/packages", kms.endpoint(), kms.own_master_key()];
     let words = ["env", "-i"].into_iter().map(OsString::from).chain(environment).chain(trial.map(OsString::from));
     let command = in_a_copy(&space, &packages, words)?;
     let mut said = Vec::new();
@@ -71,7 +63,7 @@ pub fn run(made: &Made, tally: &mut Tally) -> Result<()> {
     })?;
     if !status.success() {
         tally.failed += 1;
-        bail!("the trial of the .deb failed ({status}); it said:\n{}", said.join("\n"));
+        bail!("the trial of the packages failed ({status}); it said:\n{}", said.join("\n"));
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-# Installs, upgrades, removes and purges the .deb, with a server at work. Run in a root folder that is thrown away (root.sh), as
-# root: $1 is the package, $2 one with a higher version, $3 the endpoint of a KMS, $4 a master key there. Each line that begins
-# with "ok" is a thing that was checked.
+# Installs, upgrades, removes and purges the .deb, with a server at work; then the .rpm, without one. Run in a root folder that is thrown away (root.sh), as
+# root: the folder $1 has a.deb, b.deb of a higher version, and both as .rpm; $2 is the endpoint of a KMS, $3 a master key there. Each
+# line that begins with "ok" is a thing that was checked.
 set -eu
-deb=$1 next=$2 endpoint=$3 master_key=$4
+deb=$1/a.deb next=$1/b.deb rpm=$1/a.rpm next_rpm=$1/b.rpm endpoint=$2 master_key=$3
 name=mariadb-plugin-aws-key-management
 plugin=/usr/lib/mysql/plugin/aws_key_management.so
 option_file=/etc/mysql/mariadb.conf.d/60-aws-key-management.cnf
@@ -157,3 +157,21 @@ done
 dpkg-query --show $name > /dev/null 2>&1 && fail "dpkg still knows the package"
 [ "$(key_files)" = "$keys" ] || fail "key files have changed"
 ok "a purge takes all files of the package, its option file too, and no key"
+
+# --- The .rpm, by Debian's rpm, whose database knows nothing of what it needs.
+rpm_file=/etc/my.cnf.d/aws-key-management.cnf
+rpm_() { rpm --force-debian --nodeps "$@" > /tmp/rpm.log 2>&1 || fail "rpm $*: $(cat /tmp/rpm.log)"; }
+rpm_ --install "$rpm"
+rpm --verify --nodeps $name > /tmp/rpm.log || fail "rpm --verify: $(cat /tmp/rpm.log)"
+rpm_plugin=$(rpm --query --list $name | grep 'aws_key_management\.so$')
+exec 3< "$rpm_plugin"
+echo '# mine' >> $rpm_file
+rpm_ --upgrade "$next_rpm"
+grep -q '^# mine' $rpm_file || fail "the operator's option file was replaced"
+[ "$(stat -L -c %i /proc/self/fd/3)" != "$(stat -c %i "$rpm_plugin")" ] || fail "the plugin was overwritten, and not replaced"
+grep -q 'key files in the datadir stay' /tmp/rpm.log && fail "an upgrade says what a removal does"
+rpm_ --erase $name
+grep -q 'key files in the datadir stay' /tmp/rpm.log || fail "it was not said what a removal means"
+[ ! -e "$rpm_plugin" ] && [ -e $rpm_file.rpmsave ] || fail "after the removal: $(ls "$rpm_plugin" $rpm_file*)"
+[ "$(key_files)" = "$keys" ] || fail "key files have changed"
+ok "the .rpm: an upgrade replaces the plugin by a rename and leaves the option file; a removal saves that, and touches no key"

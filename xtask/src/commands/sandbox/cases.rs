@@ -51,7 +51,8 @@ pub enum Outcome {
 }
 
 impl Sandbox {
-    pub fn needs_root(&self) -> bool {
+    /// Whether it needs rights that an ordinary user and a container may not have.
+    pub fn needs_namespaces(&self) -> bool {
         matches!(self, Self::NoNetwork | Self::ReadOnlyKeys)
     }
 

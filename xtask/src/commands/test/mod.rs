@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use console::style;
 
-use super::{bench, cmake, crash, fuzz, galera, memory, miri, setup, soak, start_time, suite, versions};
+use super::{bench, cmake, crash, fuzz, galera, memory, miri, sandbox, setup, soak, start_time, suite, versions};
 use crate::machine::toolchain;
 use crate::tally::Tally;
 use crate::terminal::{self, Steps};
@@ -35,7 +35,7 @@ pub fn run(tally: &mut Tally) -> Result<()> {
 
 type Work = fn(&mut Tally) -> Result<()>;
 
-const STEPS: [(&str, Work); 21] = [
+const STEPS: [(&str, Work); 22] = [
     ("what the tests need", |_| setup::run()),
     ("format", |_| cargo::format()),
     ("lints", |_| cargo::lints()),
@@ -51,6 +51,7 @@ const STEPS: [(&str, Work); 21] = [
     ("time of a start with 1000 keys", |tally| start_time::run(1, tally)),
     ("a server killed in the middle of rotations", |tally| crash::run(&crash::Options::SHORT, tally)),
     ("a server amid kills, faults of KMS and backups", soak::short),
+    ("a server in sandboxes", sandbox::run),
     ("a Galera cluster of two nodes", galera::run),
     ("server suite", |tally| suite::run(&suite::Options::default(), tally)),
     ("callbacks in Miri", miri::run),
