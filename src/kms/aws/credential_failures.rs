@@ -106,7 +106,7 @@ fn explanation(error: &CredentialsError) -> String {
         None => reasons.push(causes(error)),
     }
     if reasons.is_empty() {
-        reasons.push("no source of credentials is configured".to_owned());
+        return "no source of credentials is configured".to_owned();
     }
     // First, since a long text is cut in the first line of a message.
     local_obstacles::of_every_socket().into_iter().chain(reasons).collect::<Vec<_>>().join("; ")

@@ -81,7 +81,8 @@ fn make(options: &Options, tally: &mut Tally) -> Result<Made> {
         None => (toolchain::build_plugin()?, toolchain::build_tool()?),
         Some(library) => (older::build_plugin(library)?, older::build_tool(library)?),
     };
-    let folder = paths::target().join("package");
+    // Without those of earlier commits.
+    let folder = paths::emptied(&paths::target().join("package"))?;
     let scratch = paths::emptied(&folder.join("scratch"))?;
     let built = Built::new(plugin, tool, &scratch)?;
 
