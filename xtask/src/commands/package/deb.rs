@@ -104,3 +104,30 @@ fn changelog(version: &Version) -> Result<String> {
 const MAINTAINER: &str = "The aws_key_management authors <aws-key-management@localhost.invalid>";
 
 const OPTION_FILE: &str = "/etc/mysql/mariadb.conf.d/60-aws-key-management.cnf";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_of_a_field_ends_it() {
+        assert_eq!(field("\none\n\ntwo\n"), " one\n .\n two");
+    }
+
+    #[test]
+    fn the_copyright_has_the_notice_the_holders_and_the_terms() -> Result<()> {
+        let text = copyright()?;
+        assert!(text.contains("\n This package is for the machines of whoever built it. It must not be handed on.\n"));
+        assert!(
+            text.contains("\nCopyright: 2026 the aws_key_management authors\nLicense: Expat\n Permission is hereby")
+        );
+        // Between the two paragraphs.
+        assert_eq!(text.matches("\n\n").count(), 1, "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn what_has_no_value_is_noticed() {
+        assert!(filled_in("deb/control", &[("VERSION", "1"), ("ARCHITECTURE", "amd64")]).is_err());
+    }
+}

@@ -31,7 +31,7 @@ impl Version {
         };
         let epoch =
             time.trim().parse().with_context(|| format!("SOURCE_DATE_EPOCH is no number of seconds: '{time}'"))?;
-        let mut build = date(epoch, "+%Y%m%d%H%M%S")?;
+        let mut build = date(epoch, BUILD)?;
         // What is built then is not what the commit holds.
         if commit.is_some() && !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty() {
             build.push_str(".wip");
@@ -81,5 +81,27 @@ fn git(words: &[&str]) -> Result<String> {
     Ok(run::output("git", &cmd("git", words).dir(paths::repository()))?.trim().to_owned())
 }
 
+/// A later time is a higher number.
+const BUILD: &str = "+%Y%m%d%H%M%S";
+
 /// All packages of the workspace have it.
 const PROJECT: &str = env!("CARGO_PKG_VERSION");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_commit_has_a_higher_version_for_both() -> Result<()> {
+        let of = |epoch| -> Result<Version> { Ok(Version { build: date(epoch, BUILD)?, commit: None, epoch }) };
+        let (first, second) = (of(1_795_819_748)?, of(1_795_819_749)?);
+        assert_eq!(first.build, "20261127224908");
+        for (low, high) in [(&first, &second), (&first, &first.next())] {
+            let compare = cmd!("dpkg", "--compare-versions", low.to_string(), "lt", high.to_string());
+            assert!(compare.unchecked().run()?.status.success(), "{low} {high}");
+        }
+        assert_eq!(first.for_rpm(), (PROJECT, "1.20261127224908".to_owned()));
+        assert_eq!(first.date()?, "Fri, 27 Nov 2026 22:49:08 +0000");
+        Ok(())
+    }
+}
