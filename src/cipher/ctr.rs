@@ -31,6 +31,12 @@ impl Ctr {
         self.schedule.complete(key);
     }
 
+    /// Encrypts each block for itself.
+    #[inline(always)]
+    pub(super) fn encrypt_blocks(&self, blocks: &mut [Block]) {
+        self.schedule.encrypt_blocks(blocks);
+    }
+
     #[inline(always)]
     pub(super) fn update(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize, CipherError> {
         let output = output.get_mut(..input.len()).ok_or(CipherError::OutputTooSmall)?;

@@ -6,9 +6,9 @@ use aes::Block;
 use super::blocks::{xor, xor_blocks};
 use super::ctr::{Combine, Ctr, Xor};
 use super::ghash::Ghash;
-use super::kernels::RoundKeys;
+use super::kernels::{Hashed, Path, RoundKeys};
 use super::message_end::MessageEnd;
-use super::schedule::EncryptSchedule;
+use super::schedule::{EncryptSchedule, bytes, bytes_mut};
 use super::wiped::{Wipe, Wiped};
 use super::{BLOCK_LEN, CipherError};
 
@@ -21,6 +21,12 @@ impl GcmEncrypt {
     #[inline(always)]
     pub(super) fn new(schedule: EncryptSchedule, iv: &GcmIv) -> Self {
         Self { gcm: Gcm::new(schedule, iv) }
+    }
+
+    /// Makes what there is only room for, of the key that the schedule is for.
+    #[inline(always)]
+    pub(super) fn complete(&mut self, path: Path, key: &[u8]) {
+        self.gcm.complete(path, key);
     }
 
     #[inline(never)]
@@ -47,6 +53,12 @@ impl GcmDecrypt {
     #[inline(always)]
     pub(super) fn new(schedule: EncryptSchedule, iv: &GcmIv) -> Self {
         Self { gcm: Gcm::new(schedule, iv), state: Decryption::Waiting }
+    }
+
+    /// Makes what there is only room for, of the key that the schedule is for.
+    #[inline(always)]
+    pub(super) fn complete(&mut self, path: Path, key: &[u8]) {
+        self.gcm.complete(path, key);
     }
 
     pub(super) fn update_len(&self, len: usize) -> usize {
@@ -112,29 +124,41 @@ struct Gcm {
     hash: Ghash,
     /// XORed with the hash this is the tag.
     mask: Wiped<Block>,
-    aad_len: u64,
+    /// The part of the IV that is authenticated.
+    aad: [u8; BLOCK_LEN - NONCE_LEN],
+    aad_len: usize,
     text_len: u64,
 }
 
 impl Gcm {
+    /// The key has to follow, with [`complete`](Self::complete).
     #[inline(always)]
     fn new(schedule: EncryptSchedule, iv: &GcmIv) -> Self {
-        let mut first_counter = Block::default();
-        first_counter[..NONCE_LEN].copy_from_slice(iv.nonce);
-        first_counter[BLOCK_LEN - 1] = 1;
-        let mut blocks = Wiped::new([Block::default(), first_counter]);
-        schedule.encrypt_blocks(&mut *blocks);
-        let [hash_key, mask] = &*blocks;
-        let (mut hash, mask) = (Ghash::new(hash_key), Wiped::new(*mask));
-        hash.bytes(iv.aad);
-        hash.end_part();
+        let mut mask = Block::default();
+        mask[..NONCE_LEN].copy_from_slice(iv.nonce);
+        mask[BLOCK_LEN - 1] = 1;
+        let first_counter = u128::from_be_bytes(mask.0).wrapping_add(1);
+        let mut aad = [0; BLOCK_LEN - NONCE_LEN];
+        aad[..iv.aad.len()].copy_from_slice(iv.aad);
         Self {
-            ctr: Ctr::new(schedule, u128::from_be_bytes(first_counter.0).wrapping_add(1)),
-            hash,
-            mask,
-            aad_len: iv.aad.len() as u64,
+            ctr: Ctr::new(schedule, first_counter),
+            hash: Ghash::new(),
+            mask: Wiped::new(mask),
+            aad,
+            aad_len: iv.aad.len(),
             text_len: 0,
         }
+    }
+
+    #[inline(always)]
+    fn complete(&mut self, path: Path, key: &[u8]) {
+        self.ctr.complete(key);
+        let mut blocks = Wiped::new([Block::default(), *self.mask]);
+        self.ctr.encrypt_blocks(&mut *blocks);
+        self.hash.complete(path, &blocks[0]);
+        *self.mask = blocks[1];
+        self.hash.bytes(&self.aad[..self.aad_len]);
+        self.hash.end_part();
     }
 
     /// Counts the text, which must end before the counter is back at its beginning.
@@ -146,7 +170,7 @@ impl Gcm {
 
     fn tag(&mut self) -> Block {
         self.hash.end_part();
-        let lengths = u128::from(self.aad_len * 8) << 64 | u128::from(self.text_len * 8);
+        let lengths = (self.aad_len as u128 * 8) << 64 | u128::from(self.text_len * 8);
         self.hash.block(&Block::from(lengths.to_be_bytes()));
         xor(&self.hash.value(), &self.mask)
     }
@@ -182,8 +206,8 @@ impl Combine for HashOutput<'_> {
         output: &mut [Block],
         next: Option<&mut Block>,
     ) {
-        Xor.with_kernel(keys, counter, input, output, next);
-        self.0.blocks(output);
+        let next = next.map(|block| &mut block.0);
+        keys.gcm(self.0.of_kernel(), counter, bytes(input), bytes_mut(output), next, Hashed::Output);
     }
 
     fn bytes(&mut self, input: &[u8], keystream: &[u8], output: &mut [u8]) {
@@ -219,8 +243,8 @@ impl Combine for HashInput<'_> {
         output: &mut [Block],
         next: Option<&mut Block>,
     ) {
-        Xor.with_kernel(keys, counter, input, output, next);
-        self.0.blocks(input);
+        let next = next.map(|block| &mut block.0);
+        keys.gcm(self.0.of_kernel(), counter, bytes(input), bytes_mut(output), next, Hashed::Input);
     }
 
     fn bytes(&mut self, input: &[u8], keystream: &[u8], output: &mut [u8]) {
@@ -242,7 +266,7 @@ mod tests {
     #[test]
     fn a_text_ends_before_the_counter_is_back_at_its_beginning() {
         let iv = GcmIv { nonce: &[0; NONCE_LEN], aad: &[] };
-        let counted = EncryptSchedule::make(super::super::Path::PORTABLE, &[0; 16], |schedule| {
+        let counted = EncryptSchedule::make(Path::PORTABLE, &[0; 16], |schedule| {
             let mut gcm = Gcm::new(schedule, &iv);
             // 2^32 - 2 blocks.
             gcm.text_len = 68_719_476_704 - 16;

@@ -9,36 +9,63 @@ use polyval::hazmat::FieldElement;
 use polyval::universal_hash::{UhfBackend, UniversalHash};
 
 use super::BLOCK_LEN;
+use super::kernels::{Hash, Path};
 use super::pending::Pending;
 use super::wiped::Wiped;
 
 /// A hash under way.
 pub(super) struct Ghash {
-    polyval: Polyval,
+    by: By,
     pending: Pending,
 }
 
+enum By {
+    /// The key has to follow.
+    Nothing,
+    Crate(Polyval),
+    Kernel(Hash),
+}
+
 impl Ghash {
+    /// Its key has to follow, with [`complete`](Self::complete).
     #[inline(always)]
-    pub(super) fn new(key: &Block) -> Self {
+    pub(super) fn new() -> Self {
+        Self { by: By::Nothing, pending: Pending::new() }
+    }
+
+    #[inline(always)]
+    pub(super) fn complete(&mut self, path: Path, key: &Block) {
         let key: Wiped<Block> = Wiped::new(FieldElement::from(*key).reverse().mulx().into());
-        Self { polyval: Polyval::new(&key), pending: Pending::new() }
+        self.by = match path.kernel() {
+            Some(kernel) => By::Kernel(Hash::new(kernel, &key.0)),
+            None => By::Crate(Polyval::new(&key)),
+        };
+    }
+
+    /// The hash of the kernel, where it is a kernel that encrypts.
+    #[inline(always)]
+    pub(super) fn of_kernel(&mut self) -> &mut Hash {
+        match &mut self.by {
+            By::Kernel(hash) => hash,
+            By::Crate(_) | By::Nothing => unreachable!("both were chosen by the same path"),
+        }
     }
 
     #[inline(always)]
     pub(super) fn four_blocks(&mut self, blocks: [Block; 4]) {
-        self.polyval.proc_par_blocks((&blocks.map(reverse)).into());
+        match &mut self.by {
+            By::Crate(polyval) => polyval.proc_par_blocks((&blocks.map(reverse)).into()),
+            By::Kernel(_) | By::Nothing => blocks.iter().for_each(|block| self.block(block)),
+        }
     }
 
     #[inline(always)]
     pub(super) fn block(&mut self, block: &Block) {
-        self.polyval.proc_block(&reverse(*block));
-    }
-
-    pub(super) fn blocks(&mut self, blocks: &[Block]) {
-        let (groups, rest) = blocks.as_chunks();
-        groups.iter().for_each(|group| self.four_blocks(*group));
-        rest.iter().for_each(|block| self.block(block));
+        match &mut self.by {
+            By::Crate(polyval) => polyval.proc_block(&reverse(*block)),
+            By::Kernel(hash) => hash.block(&block.0),
+            By::Nothing => {}
+        }
     }
 
     /// Bytes of one block, of which the others have come or are still to come.
@@ -58,7 +85,11 @@ impl Ghash {
     }
 
     pub(super) fn value(&self) -> Block {
-        reverse(self.polyval.clone().finalize())
+        match &self.by {
+            By::Crate(polyval) => reverse(polyval.clone().finalize()),
+            By::Kernel(hash) => reverse(Array(*hash.value())),
+            By::Nothing => Block::default(),
+        }
     }
 }
 

@@ -77,7 +77,7 @@ impl Context {
     }
 
     /// As [`new`](Self::new), with the context made in its place: faster, and no copy of the context is left on the
-    /// stack. Of the key schedule one is where the `aes` crate makes it, there, out of reach, and for GCM.
+    /// stack. Of the key schedule one is where the `aes` crate makes it, there, out of reach.
     // Inlined into a function that catches panics, the schedule would be copied three times.
     #[inline(never)]
     pub fn new_in<'a>(
@@ -117,7 +117,7 @@ impl Context {
     ) -> Result<T, CipherError> {
         let place = |mode| {
             let mut placed = place(Self { mode });
-            placed.borrow_mut().complete(key);
+            placed.borrow_mut().complete(path, key);
             placed
         };
         match (algorithm, padding, direction) {
@@ -139,27 +139,24 @@ impl Context {
             }
             (Algorithm::AesCtr, Padding::Pkcs7, Direction::Encrypt) => {
                 let iv = GcmIv::parse(iv)?;
-                EncryptSchedule::make(path.for_gcm(), key, |schedule| {
-                    place(Mode::GcmEncrypt(GcmEncrypt::new(schedule, &iv)))
-                })
+                EncryptSchedule::begin(path, key, |schedule| place(Mode::GcmEncrypt(GcmEncrypt::new(schedule, &iv))))
             }
             (Algorithm::AesCtr, Padding::Pkcs7, Direction::Decrypt) => {
                 let iv = GcmIv::parse(iv)?;
-                EncryptSchedule::make(path.for_gcm(), key, |schedule| {
-                    place(Mode::GcmDecrypt(GcmDecrypt::new(schedule, &iv)))
-                })
+                EncryptSchedule::begin(path, key, |schedule| place(Mode::GcmDecrypt(GcmDecrypt::new(schedule, &iv))))
             }
         }
     }
 
     /// Makes the key schedule where there is only room for it.
     #[inline(always)]
-    fn complete(&mut self, key: &[u8]) {
+    fn complete(&mut self, path: Path, key: &[u8]) {
         match &mut self.mode {
             Mode::CbcEncrypt(cbc) => cbc.complete(key),
             Mode::CbcDecrypt(cbc) => cbc.complete(key),
             Mode::Ctr(ctr) => ctr.complete(key),
-            Mode::GcmEncrypt(_) | Mode::GcmDecrypt(_) => {}
+            Mode::GcmEncrypt(gcm) => gcm.complete(path, key),
+            Mode::GcmDecrypt(gcm) => gcm.complete(path, key),
         }
     }
 

@@ -12,9 +12,9 @@ mod none;
 mod x86;
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use none::{Kernel, RoundKeys};
+pub(super) use none::{Hash, Hashed, Kernel, RoundKeys};
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Kernel, RoundKeys};
+pub(super) use x86::{Hash, Hashed, Kernel, RoundKeys};
 
 /// A way of computing AES that this CPU has.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,13 +33,6 @@ impl Path {
     #[inline(always)]
     pub fn fastest() -> Self {
         *FASTEST.get_or_init(|| Self::all().next().unwrap_or(Self::PORTABLE))
-    }
-
-    /// The one for GCM where this one is for the other modes. The kernels encrypt first and then hash; with VAES of 256
-    /// bits it is faster to hash each batch of the crate `aes` while the next one is encrypted.
-    #[inline(always)]
-    pub(super) fn for_gcm(self) -> Self {
-        Self(self.0.filter(|kernel| kernel.is_for_gcm()))
     }
 
     /// None where it is the crate `aes` that works.

@@ -95,13 +95,7 @@ macro_rules! loops {
             next: Option<&mut Bytes>,
         ) {
             assert!(input.len() == output.len(), "as many blocks come out as go in");
-            let mut first = *counter;
-            let end = first.wrapping_add(input.len() as u128);
-            *counter = end;
-            if let Some(next) = next {
-                *next = one_block::bytes(one_block::encrypt_counter::<ROUNDS>(keys, end));
-                *counter = end.wrapping_add(1);
-            }
+            let mut first = count_on::<ROUNDS>(keys, counter, input.len(), next);
             let wide = wide_keys::<ROUNDS>(keys);
             while !input.is_empty() {
                 // The lower half of the counter does not overflow within a turn: there are two turns at most.
@@ -111,19 +105,54 @@ macro_rules! loops {
                 let (now_out, later_out) = output.split_at_mut(turn);
                 let counters = count_up(spread(one_block::halves(first)), one_apart());
                 for step in Steps::<LANES>::of(turn) {
-                    match step {
-                        Step::Eight { at } => ctr_step::<ROUNDS, 8>(&wide, counters, at, now, now_out),
-                        Step::Four { at } => ctr_step::<ROUNDS, 4>(&wide, counters, at, now, now_out),
-                        Step::Two { at } => ctr_step::<ROUNDS, 2>(&wide, counters, at, now, now_out),
-                        Step::One { at } => ctr_step::<ROUNDS, 1>(&wide, counters, at, now, now_out),
-                        Step::Block { at } => {
-                            let stream = one_block::encrypt_counter::<ROUNDS>(keys, first + at as u128);
-                            now_out[at] = one_block::bytes(one_block::xor(stream, one_block::load(&now[at])));
-                        }
-                    }
+                    ctr_any_step::<ROUNDS>(keys, &wide, first, counters, step, now, now_out);
                 }
                 (input, output) = (later, later_out);
                 first = first.wrapping_add(turn as u128);
+            }
+        }
+
+        /// The counter of the first of so many blocks. `counter` becomes the one after them, or, with the key stream of
+        /// that one in `next`, the one after that.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn count_on<const ROUNDS: usize>(
+            keys: &Schedule,
+            counter: &mut u128,
+            blocks: usize,
+            next: Option<&mut Bytes>,
+        ) -> u128 {
+            let first = *counter;
+            let end = first.wrapping_add(blocks as u128);
+            *counter = end;
+            if let Some(next) = next {
+                *next = one_block::bytes(one_block::encrypt_counter::<ROUNDS>(keys, end));
+                *counter = end.wrapping_add(1);
+            }
+            first
+        }
+
+        /// A step of a message whose first counter is `first`, and whose first register has `counters`.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn ctr_any_step<const ROUNDS: usize>(
+            keys: &Schedule,
+            wide: &Keys,
+            first: u128,
+            counters: Vector,
+            step: Step,
+            input: &[Bytes],
+            output: &mut [Bytes],
+        ) {
+            match step {
+                Step::Eight { at } => ctr_step::<ROUNDS, 8>(wide, counters, at, input, output),
+                Step::Four { at } => ctr_step::<ROUNDS, 4>(wide, counters, at, input, output),
+                Step::Two { at } => ctr_step::<ROUNDS, 2>(wide, counters, at, input, output),
+                Step::One { at } => ctr_step::<ROUNDS, 1>(wide, counters, at, input, output),
+                Step::Block { at } => {
+                    let stream = one_block::encrypt_counter::<ROUNDS>(keys, first + at as u128);
+                    output[at] = one_block::bytes(one_block::xor(stream, one_block::load(&input[at])));
+                }
             }
         }
 
@@ -179,13 +208,11 @@ macro_rules! loops {
 
 /// Functions that may use the instructions named first.
 macro_rules! primitives {
-    ($features:literal; $(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty { $body:expr })+) => {
+    ($features:literal; $(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty $body:block)+) => {
         $(
             #[inline]
             #[target_feature(enable = $features)]
-            fn $name($($argument: $type),*) -> $result {
-                $body
-            }
+            fn $name($($argument: $type),*) -> $result $body
         )+
     };
 }

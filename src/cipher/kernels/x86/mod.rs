@@ -13,6 +13,8 @@ macro_rules! by_rounds {
 
 mod expand;
 #[macro_use]
+mod gcm_loops;
+#[macro_use]
 mod loops;
 mod one_block;
 mod steps;
@@ -41,8 +43,12 @@ enum Set {
 impl Kernel {
     /// Those that this CPU has, the fastest first.
     pub(in super::super) fn detected() -> impl Iterator<Item = Self> {
-        let aes_ni = is_x86_feature_detected!("aes") && is_x86_feature_detected!("avx");
-        let vaes_256 = aes_ni && is_x86_feature_detected!("vaes") && is_x86_feature_detected!("avx2");
+        let aes_ni =
+            is_x86_feature_detected!("aes") && is_x86_feature_detected!("avx") && is_x86_feature_detected!("pclmulqdq");
+        let vaes_256 = aes_ni
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("vaes")
+            && is_x86_feature_detected!("vpclmulqdq");
         let vaes_512 = vaes_256 && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
         let sets = [(vaes_512, Set::Vaes512), (vaes_256, Set::Vaes256), (aes_ni, Set::AesNi)];
         sets.into_iter().filter(|&(has, _)| has).map(|(_, set)| Self(set))
@@ -52,10 +58,6 @@ impl Kernel {
     #[inline(always)]
     fn for_blocks(self, blocks: usize) -> Self {
         if blocks < FEW { Self(Set::AesNi) } else { self }
-    }
-
-    pub(in super::super) fn is_for_gcm(self) -> bool {
-        self.0 != Set::Vaes256
     }
 
     pub(in super::super) fn name(self) -> &'static str {
@@ -167,10 +169,63 @@ impl RoundKeys {
         );
     }
 
+    /// As [`ctr`](Self::ctr), and hashes the ciphertext. The lower 32 bits of the counter must not overflow.
+    #[inline(always)]
+    pub(in super::super) fn gcm(
+        &self,
+        hash: &mut Hash,
+        counter: &mut u128,
+        input: &[Bytes],
+        output: &mut [Bytes],
+        next: Option<&mut Bytes>,
+        hashed: Hashed,
+    ) {
+        call!(
+            self.kernel.for_blocks(input.len()),
+            gcm(self => &Self, hash => &mut Hash, counter => &mut u128, input => &[Bytes], output => &mut [Bytes],
+                next => Option<&mut Bytes>, hashed => Hashed)
+        );
+    }
+
     /// Encrypts a block for itself.
     #[inline(always)]
     pub(in super::super) fn encrypt(&self, block: &mut Bytes) {
         call!(self.kernel, encrypt(self => &Self, block => &mut Bytes));
+    }
+}
+
+/// Which side of GCM is the ciphertext.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Hashed {
+    Input,
+    Output,
+}
+
+/// A hash of GCM under way.
+pub(in super::super) struct Hash {
+    key: Wiped<Bytes>,
+    value: Wiped<Bytes>,
+    kernel: Kernel,
+}
+
+#[allow(unsafe_code, reason = "the call of a function with target features: see `call!`")]
+impl Hash {
+    /// `key` is the key of POLYVAL that gives the same hash as GCM's, if the bytes of all blocks are reversed.
+    #[inline(always)]
+    pub(in super::super) fn new(kernel: Kernel, key: &Bytes) -> Self {
+        Self { key: Wiped::new(*key), value: Wiped::new([0; 16]), kernel }
+    }
+
+    /// The next block.
+    #[inline(always)]
+    pub(in super::super) fn block(&mut self, block: &Bytes) {
+        call!(self.kernel, hash_block(self => &mut Self, block => &Bytes));
+    }
+
+    /// The hash of the blocks so far, with its bytes reversed.
+    #[inline(always)]
+    pub(in super::super) fn value(&self) -> &Bytes {
+        &self.value
     }
 }
 
@@ -185,9 +240,9 @@ mod tests {
         let flags = cpu.lines().find(|line| line.starts_with("flags")).unwrap();
         let has = |names: &str| names.split(' ').all(|name| flags.split_whitespace().any(|flag| flag == name));
         let expected = [
-            ("VAES-512", has("aes avx avx2 vaes avx512f avx512bw")),
-            ("VAES-256", has("aes avx avx2 vaes")),
-            ("AES-NI", has("aes avx")),
+            ("VAES-512", has("aes avx pclmulqdq avx2 vaes vpclmulqdq avx512f avx512bw")),
+            ("VAES-256", has("aes avx pclmulqdq avx2 vaes vpclmulqdq")),
+            ("AES-NI", has("aes avx pclmulqdq")),
         ];
         let expected: Vec<_> = expected.into_iter().filter(|&(_, has)| has).map(|(name, _)| name).collect();
         assert_eq!(Kernel::detected().map(Kernel::name).collect::<Vec<_>>(), expected);

@@ -25,6 +25,12 @@ pub(super) fn xor(a: __m128i, b: __m128i) -> __m128i {
     _mm_xor_si128(a, b)
 }
 
+#[inline]
+#[target_feature(enable = "aes,avx")]
+pub(super) fn reverse(block: __m128i) -> __m128i {
+    _mm_shuffle_epi8(block, reversed())
+}
+
 /// A counter as it is added to: with its lower half first.
 #[inline]
 #[target_feature(enable = "aes,avx")]
@@ -42,7 +48,7 @@ pub(super) fn reversed() -> __m128i {
 #[inline]
 #[target_feature(enable = "aes,avx")]
 pub(super) fn encrypt_counter<const ROUNDS: usize>(keys: &Schedule, counter: u128) -> __m128i {
-    let state = xor(_mm_shuffle_epi8(halves(counter), reversed()), load(&keys[0]));
+    let state = xor(reverse(halves(counter)), load(&keys[0]));
     _mm_aesenclast_si128(middle_rounds::<ROUNDS>(keys, state), load(&keys[ROUNDS]))
 }
 
