@@ -8,7 +8,7 @@ use plugin_host::KeyVersion;
 use plugin_host::server_aes::ServerAes;
 
 use crate::aes::case::Case;
-use crate::aes::{self, Inlining};
+use crate::aes::{self, Inlining, limit};
 use crate::docs::{self, Measured};
 use crate::key_files::{self, Stage, ctr_key};
 use crate::lookup::{self, Question};
@@ -56,16 +56,19 @@ fn aes(request: &Request) -> Result<bool> {
     let keys = key_files::keys(AES_KEYS);
     let (server, plugin) = (ServerAes::load(), stage.plugin(&request.plugin, &keys)?);
     let measured = measured(plugin.version())?;
-    println!("AES beside the server's\n{measured}\n");
+    let path = std::env::var(AES_PATH).ok();
+    println!("AES beside the server's, on {}\n{measured}\n", path.as_deref().unwrap_or("the CPU's fastest path"));
     let cbc = plugin.cipher(KeyVersion { id: 1, version: 1 })?;
     let sides = aes::Sides { server, cbc, ctr: plugin.cipher(ctr_key(&keys))? };
-    let inlining = aes::check_inlining(&sides, &measured.cpu, INLINING_PLAN)?;
+    // On another path a good build has another ratio.
+    let inlining =
+        if path.is_some() { Inlining::Unknown } else { aes::check_inlining(&sides, &measured.cpu, INLINING_PLAN)? };
     if request.smoke {
         let cases = Case::all().filter(|case| case.threads == 1);
         let compared = cases.map(|case| sides.compare(&sides.message(case)?)).collect::<Result<Vec<()>>>()?;
         println!("{} kinds of messages: the plugin's bytes are the server's", compared.len());
     } else {
-        let figures = measure_aes(&sides)?;
+        let figures = measure_aes(&sides, path.as_deref().or(limit::fastest()).unwrap_or_default())?;
         println!("\n{}", docs::aes::verdict(&measured.cpu, &figures));
         if let Some(folder) = &request.docs {
             write(folder, "aes-benchmark.md", &docs::aes::document(&measured, &figures))?;
@@ -76,13 +79,13 @@ fn aes(request: &Request) -> Result<bool> {
     Ok(!matches!(inlining, Inlining::Lost(_)))
 }
 
-fn measure_aes(sides: &aes::Sides<'_>) -> Result<Vec<aes::Figure>> {
+fn measure_aes(sides: &aes::Sides<'_>, path: &str) -> Result<Vec<aes::Figure>> {
     println!("{}", docs::aes::HEAD);
     let mut figures = Vec::new();
     for case in Case::all() {
-        let mut figure = aes::measure(sides, case, AES_PLAN)?;
+        let mut figure = aes::measure(sides, case, path, AES_PLAN)?;
         if figure.ratio < CLOSE {
-            figure = aes::measure(sides, case, LONG_AES_PLAN)?;
+            figure = aes::measure(sides, case, path, LONG_AES_PLAN)?;
         }
         println!("{}", docs::aes::line(&figure));
         figures.push(figure);
@@ -150,6 +153,9 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
     println!("Written: {}", path.display());
     Ok(())
 }
+
+/// The plugin, built with the feature `mock`, uses the path of AES that this names, and not the fastest.
+const AES_PATH: &str = "AWS_KEY_MANAGEMENT_AES_PATH";
 
 /// Two for CBC, the last one for CTR.
 const AES_KEYS: usize = 3;

@@ -3,6 +3,7 @@
 pub mod case;
 mod compare;
 mod inlining;
+pub mod limit;
 pub mod targets;
 
 use anyhow::Result;
@@ -24,6 +25,8 @@ pub struct Figure {
     pub plugin_ns: f64,
     /// Time of the server divided by the time of the plugin: above 1 the plugin is faster.
     pub ratio: f64,
+    /// Time of the AES instructions by themselves divided by the time of the plugin, where that is known.
+    pub of_limit: Option<f64>,
 }
 
 impl Figure {
@@ -33,13 +36,15 @@ impl Figure {
     }
 }
 
-/// Measures a case, after a look whether both sides do the same.
-pub fn measure(sides: &Sides<'_>, case: Case, mut plan: Plan) -> Result<Figure> {
+/// Measures a case, after a look whether both sides do the same. The plugin uses the path of that name.
+pub fn measure(sides: &Sides<'_>, case: Case, path: &str, mut plan: Plan) -> Result<Figure> {
     let message = sides.message(case)?;
     sides.compare(&message)?;
     plan.threads = case.threads;
     let work = |side| sides.work(&message, side);
     let Pair { first_ns, second_ns, ratio, .. } =
         crate::pairs::alternate(plan, || (work(Side::Server), work(Side::Plugin)))?;
-    Ok(Figure { case, server_ns: first_ns, plugin_ns: second_ns, ratio })
+    let beside_limit = limit::of(case, path).map(|limit| crate::pairs::alternate(plan, || (limit, work(Side::Plugin))));
+    let of_limit = beside_limit.transpose()?.map(|pair| pair.ratio);
+    Ok(Figure { case, server_ns: first_ns, plugin_ns: second_ns, ratio, of_limit })
 }

@@ -128,8 +128,9 @@ mod tests {
 
     #[test]
     fn each_mode_and_message_has_a_bar_and_its_figure() {
-        let figures: Vec<Figure> =
-            Case::all().map(|case| Figure { case, server_ns: 1.0, plugin_ns: 1.0, ratio: 2.345 }).collect();
+        let figures: Vec<Figure> = Case::all()
+            .map(|case| Figure { case, server_ns: 1.0, plugin_ns: 1.0, ratio: 2.345, of_limit: None })
+            .collect();
         let cpu = Cpu { name: "<a> & b".to_owned(), count: 2, has_vaes_512: true };
         let measured = Measured { cpu, date: String::new(), server: String::new(), plugin: String::new() };
         let svg = chart(&measured, &figures);

@@ -23,8 +23,11 @@ pub struct Options {
     /// How often each server has its turn (part `server`)
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// The path of AES that is measured, such as AES-NI, and not the fastest (part `aes`)
+    #[arg(long, value_name = "NAME")]
+    aes_path: Option<String>,
     /// Renews docs/*-benchmark.*
-    #[arg(long, conflicts_with = "smoke")]
+    #[arg(long, conflicts_with_all = ["smoke", "aes_path"])]
     write_docs: bool,
     /// Takes seconds, and checks only what does not depend on the machine
     #[arg(long)]
@@ -58,7 +61,10 @@ pub fn run(options: &Options) -> Result<()> {
     }
     // What the plugin would write to a server's error log: of interest only if something is wrong.
     let log = NamedTempFile::new().context("making a temporary file")?;
-    let bench = cmd(paths::target().join("release/bench"), words).stderr_file(log.reopen()?);
+    let mut bench = cmd(paths::target().join("release/bench"), words).stderr_file(log.reopen()?);
+    if let Some(path) = &options.aes_path {
+        bench = bench.env("AWS_KEY_MANAGEMENT_AES_PATH", path);
+    }
     let result = run::visibly("bench", &bench);
     if result.is_err() {
         terminal::detail(std::fs::read_to_string(log.path())?);
