@@ -124,9 +124,7 @@ struct Gcm {
     hash: Ghash,
     /// XORed with the hash this is the tag.
     mask: Wiped<Block>,
-    /// The part of the IV that is authenticated.
-    aad: [u8; BLOCK_LEN - NONCE_LEN],
-    aad_len: usize,
+    aad_len: u64,
     text_len: u64,
 }
 
@@ -138,14 +136,14 @@ impl Gcm {
         mask[..NONCE_LEN].copy_from_slice(iv.nonce);
         mask[BLOCK_LEN - 1] = 1;
         let first_counter = u128::from_be_bytes(mask.0).wrapping_add(1);
-        let mut aad = [0; BLOCK_LEN - NONCE_LEN];
-        aad[..iv.aad.len()].copy_from_slice(iv.aad);
+        let mut hash = Ghash::new();
+        // Not a whole block: it waits for the key.
+        hash.bytes(iv.aad);
         Self {
             ctr: Ctr::new(schedule, first_counter),
-            hash: Ghash::new(),
+            hash,
             mask: Wiped::new(mask),
-            aad,
-            aad_len: iv.aad.len(),
+            aad_len: iv.aad.len() as u64,
             text_len: 0,
         }
     }
@@ -157,7 +155,6 @@ impl Gcm {
         self.ctr.encrypt_blocks(&mut *blocks);
         self.hash.complete(path, &blocks[0]);
         *self.mask = blocks[1];
-        self.hash.bytes(&self.aad[..self.aad_len]);
         self.hash.end_part();
     }
 
@@ -170,7 +167,7 @@ impl Gcm {
 
     fn tag(&mut self) -> Block {
         self.hash.end_part();
-        let lengths = (self.aad_len as u128 * 8) << 64 | u128::from(self.text_len * 8);
+        let lengths = u128::from(self.aad_len * 8) << 64 | u128::from(self.text_len * 8);
         self.hash.block(&Block::from(lengths.to_be_bytes()));
         xor(&self.hash.value(), &self.mask)
     }

@@ -117,7 +117,7 @@ impl Context {
     ) -> Result<T, CipherError> {
         let place = |mode| {
             let mut placed = place(Self { mode });
-            placed.borrow_mut().complete(path, key);
+            placed.borrow_mut().complete(key);
             placed
         };
         match (algorithm, padding, direction) {
@@ -139,24 +139,39 @@ impl Context {
             }
             (Algorithm::AesCtr, Padding::Pkcs7, Direction::Encrypt) => {
                 let iv = GcmIv::parse(iv)?;
-                EncryptSchedule::begin(path, key, |schedule| place(Mode::GcmEncrypt(GcmEncrypt::new(schedule, &iv))))
+                let gcm = |schedule| place(Mode::GcmEncrypt(GcmEncrypt::new(schedule, &iv)));
+                let mut placed = EncryptSchedule::begin(path, key, gcm)?;
+                placed.borrow_mut().complete_gcm(path, key);
+                Ok(placed)
             }
             (Algorithm::AesCtr, Padding::Pkcs7, Direction::Decrypt) => {
                 let iv = GcmIv::parse(iv)?;
-                EncryptSchedule::begin(path, key, |schedule| place(Mode::GcmDecrypt(GcmDecrypt::new(schedule, &iv))))
+                let gcm = |schedule| place(Mode::GcmDecrypt(GcmDecrypt::new(schedule, &iv)));
+                let mut placed = EncryptSchedule::begin(path, key, gcm)?;
+                placed.borrow_mut().complete_gcm(path, key);
+                Ok(placed)
             }
         }
     }
 
     /// Makes the key schedule where there is only room for it.
     #[inline(always)]
-    fn complete(&mut self, path: Path, key: &[u8]) {
+    fn complete(&mut self, key: &[u8]) {
         match &mut self.mode {
             Mode::CbcEncrypt(cbc) => cbc.complete(key),
             Mode::CbcDecrypt(cbc) => cbc.complete(key),
             Mode::Ctr(ctr) => ctr.complete(key),
+            Mode::GcmEncrypt(_) | Mode::GcmDecrypt(_) => {}
+        }
+    }
+
+    /// The same for GCM, which does more.
+    #[inline(never)]
+    fn complete_gcm(&mut self, path: Path, key: &[u8]) {
+        match &mut self.mode {
             Mode::GcmEncrypt(gcm) => gcm.complete(path, key),
             Mode::GcmDecrypt(gcm) => gcm.complete(path, key),
+            Mode::CbcEncrypt(_) | Mode::CbcDecrypt(_) | Mode::Ctr(_) => {}
         }
     }
 

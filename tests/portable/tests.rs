@@ -24,4 +24,6 @@ fn it_is_the_portable_code_that_is_tested() {
 #[cfg(feature = "hardware")]
 fn it_is_the_code_for_aes_instructions_that_is_tested() {
     assert!(aes::hardware_accelerated());
+    let fastest = portable_cipher::cipher::Path::fastest();
+    assert_ne!(fastest, portable_cipher::cipher::Path::PORTABLE);
 }

@@ -1,20 +1,45 @@
 //! AES by the instructions of the CPU, without the crate `aes`: which of them this CPU has, and the loops made of them.
 //!
 //! The loops of a path are functions with target features, safe inside. Only the call of one is not, and there is one
-//! place for that: `x86::RoundKeys`.
+//! place for that: `keys.rs`.
 
 use std::fmt;
 use std::sync::OnceLock;
 
-#[cfg(not(target_arch = "x86_64"))]
-mod none;
-#[cfg(target_arch = "x86_64")]
-mod x86;
+// What the modules below are made of.
+#[macro_use]
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))]
+mod loops;
+#[macro_use]
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))]
+mod gcm_loops;
+#[macro_use]
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))]
+mod one_block;
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))]
+mod steps;
 
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) use none::{Hash, Hashed, Kernel, RoundKeys};
+#[macro_use]
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Hash, Hashed, Kernel, RoundKeys};
+#[path = "x86/mod.rs"]
+mod cpu;
+#[macro_use]
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+#[path = "arm/mod.rs"]
+mod cpu;
+
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))]
+mod keys;
+#[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
+mod none;
+
+#[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
+pub(super) use none::{Hash, Hashed, Kernel, RoundKeys};
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))]
+pub(super) use {
+    cpu::Kernel,
+    keys::{Hash, Hashed, RoundKeys},
+};
 
 /// A way of computing AES that this CPU has.
 #[derive(Clone, Copy, PartialEq, Eq)]

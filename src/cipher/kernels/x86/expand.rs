@@ -10,14 +10,14 @@ use super::Schedule;
 use super::one_block::{bytes, load};
 
 /// Makes the round keys for encryption. `key` has 16, 24 or 32 bytes.
-#[target_feature(enable = "aes,avx")]
-pub(super) fn make_encrypting(keys: &mut Schedule, key: &[u8]) {
+#[target_feature(enable = "aes,avx,pclmulqdq")]
+pub(in super::super) fn make_encrypting(keys: &mut Schedule, key: &[u8]) {
     expand(key, |round, _, key| keys[round] = bytes(key));
 }
 
 /// Makes the round keys for decryption, as the instructions for that take them. `key` has 16, 24 or 32 bytes.
-#[target_feature(enable = "aes,avx")]
-pub(super) fn make_decrypting(keys: &mut Schedule, key: &[u8]) {
+#[target_feature(enable = "aes,avx,pclmulqdq")]
+pub(in super::super) fn make_decrypting(keys: &mut Schedule, key: &[u8]) {
     expand(key, |round, last, key| {
         let middle = 0 < round && round < last;
         keys[last - round] = bytes(if middle { _mm_aesimc_si128(key) } else { key });
@@ -26,7 +26,7 @@ pub(super) fn make_decrypting(keys: &mut Schedule, key: &[u8]) {
 
 /// Gives `put` each round, the last one and the key of that round.
 #[inline]
-#[target_feature(enable = "aes,avx")]
+#[target_feature(enable = "aes,avx,pclmulqdq")]
 fn expand(key: &[u8], put: impl FnMut(usize, usize, __m128i)) {
     let (blocks, rest) = key.as_chunks::<16>();
     match (blocks, rest.first_chunk::<8>()) {
@@ -38,7 +38,7 @@ fn expand(key: &[u8], put: impl FnMut(usize, usize, __m128i)) {
 }
 
 #[inline]
-#[target_feature(enable = "aes,avx")]
+#[target_feature(enable = "aes,avx,pclmulqdq")]
 fn aes_128(mut key: __m128i, mut put: impl FnMut(usize, usize, __m128i)) {
     put(0, 10, key);
     for (round, rcon) in (1..=10).zip(RCON) {
@@ -49,7 +49,7 @@ fn aes_128(mut key: __m128i, mut put: impl FnMut(usize, usize, __m128i)) {
 
 /// Steps of 6 words: `a` are the first 4, and `b` begins with the others.
 #[inline]
-#[target_feature(enable = "aes,avx")]
+#[target_feature(enable = "aes,avx,pclmulqdq")]
 fn aes_192(mut a: __m128i, mut b: __m128i, mut put: impl FnMut(usize, usize, __m128i)) {
     let step = |a, b, rcon| {
         let a = _mm_xor_si128(running_xor(a), rotated_and_substituted(b, ROTATED_SECOND, rcon));
@@ -67,7 +67,7 @@ fn aes_192(mut a: __m128i, mut b: __m128i, mut put: impl FnMut(usize, usize, __m
 }
 
 #[inline]
-#[target_feature(enable = "aes,avx")]
+#[target_feature(enable = "aes,avx,pclmulqdq")]
 fn aes_256(mut even: __m128i, mut odd: __m128i, mut put: impl FnMut(usize, usize, __m128i)) {
     for (index, rcon) in RCON[..6].iter().enumerate() {
         put(2 * index, 14, even);
@@ -82,7 +82,7 @@ fn aes_256(mut even: __m128i, mut odd: __m128i, mut put: impl FnMut(usize, usize
 
 /// Each word XORed with all words before it.
 #[inline]
-#[target_feature(enable = "aes,avx")]
+#[target_feature(enable = "aes,avx,pclmulqdq")]
 fn running_xor(key: __m128i) -> __m128i {
     let key = _mm_xor_si128(key, _mm_slli_si128::<4>(key));
     _mm_xor_si128(key, _mm_slli_si128::<8>(key))
@@ -90,7 +90,7 @@ fn running_xor(key: __m128i) -> __m128i {
 
 /// One word of `key`, by the index of its bytes, through the S-box and XORed with `rcon`, in all 4 places.
 #[inline]
-#[target_feature(enable = "aes,avx")]
+#[target_feature(enable = "aes,avx,pclmulqdq")]
 fn rotated_and_substituted(key: __m128i, word: i32, rcon: i32) -> __m128i {
     _mm_aesenclast_si128(_mm_shuffle_epi8(key, _mm_set1_epi32(word)), _mm_set1_epi32(rcon))
 }

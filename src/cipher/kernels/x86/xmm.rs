@@ -5,9 +5,9 @@ use std::arch::x86_64::{
     _mm_clmulepi64_si128, _mm_setzero_si128, _mm_shuffle_epi8, _mm_shuffle_epi32, _mm_xor_si128,
 };
 
-use super::{Bytes, xmm};
+use super::Bytes;
 
-type Vector = __m128i;
+pub(super) type Vector = __m128i;
 /// Blocks in a register.
 const LANES: usize = 1;
 

@@ -7,7 +7,7 @@ use std::arch::x86_64::{
     _mm256_xor_si256, _mm256_zextsi128_si256,
 };
 
-use super::{Bytes, xmm};
+use super::Bytes;
 
 type Vector = __m256i;
 /// Blocks in a register.

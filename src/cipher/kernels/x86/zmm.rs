@@ -8,7 +8,7 @@ use std::arch::x86_64::{
     _mm512_zextsi128_si512,
 };
 
-use super::{Bytes, xmm};
+use super::Bytes;
 
 type Vector = __m512i;
 /// Blocks in a register.

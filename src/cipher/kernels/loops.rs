@@ -1,10 +1,46 @@
 //! The loops of a path, made for its registers.
 
+/// Calls a function made for the number of rounds.
+macro_rules! by_rounds {
+    ($rounds:expr, $function:ident, ($($argument:expr),+)) => {
+        match $rounds {
+            Rounds::Ten => $function::<10>($($argument),+),
+            Rounds::Twelve => $function::<12>($($argument),+),
+            Rounds::Fourteen => $function::<14>($($argument),+),
+        }
+    };
+}
+
+/// A step of a message whose first counter is `first`, and whose first register has `counters`. As a function it would be
+/// one that is called, with all round keys in memory.
+macro_rules! ctr_step {
+    ($rounds:ident, $step:expr, $keys:expr, $wide:expr, $first:expr, $counters:expr, $input:expr, $output:expr) => {
+        match $step {
+            Step::Eight { at } => {
+                ctr_step::<$rounds, 8>($wide, $counters, at, $input, &mut $output[at..], |_| {});
+            }
+            Step::Four { at } => {
+                ctr_step::<$rounds, 4>($wide, $counters, at, $input, &mut $output[at..], |_| {});
+            }
+            Step::Two { at } => {
+                ctr_step::<$rounds, 2>($wide, $counters, at, $input, &mut $output[at..], |_| {});
+            }
+            Step::One { at } => {
+                ctr_step::<$rounds, 1>($wide, $counters, at, $input, &mut $output[at..], |_| {});
+            }
+            Step::Block { at } => {
+                let stream = one_block::encrypt_counter::<$rounds>($keys, $first + at as u128);
+                $output[at] = one_block::bytes(one_block::xor(stream, one_block::load(&$input[at])));
+            }
+        }
+    };
+}
+
 /// The functions of a path, in a module that has `Vector`, `LANES` and the primitives.
 macro_rules! loops {
     ($features:literal) => {
-        pub(super) use super::expand::{make_decrypting, make_encrypting};
-        pub(super) use super::one_block::{cbc_encrypt, encrypt};
+        pub(in super::super) use super::expand::{make_decrypting, make_encrypting};
+        pub(in super::super) use super::one_block::{cbc_encrypt, encrypt};
 
         use super::one_block;
         use super::steps::{Step, Steps};
@@ -14,7 +50,12 @@ macro_rules! loops {
         type Keys = [Vector; MOST_ROUNDS + 1];
 
         #[target_feature(enable = $features)]
-        pub(super) fn cbc_decrypt(keys: &RoundKeys, chain: &mut Bytes, input: &[Bytes], output: &mut [Bytes]) {
+        pub(in super::super) fn cbc_decrypt(
+            keys: &RoundKeys,
+            chain: &mut Bytes,
+            input: &[Bytes],
+            output: &mut [Bytes],
+        ) {
             by_rounds!(keys.rounds, cbc_decrypt_rounds, (&keys.keys, chain, input, output));
         }
 
@@ -76,7 +117,7 @@ macro_rules! loops {
         }
 
         #[target_feature(enable = $features)]
-        pub(super) fn ctr(
+        pub(in super::super) fn ctr(
             keys: &RoundKeys,
             counter: &mut u128,
             input: &[Bytes],
@@ -105,7 +146,7 @@ macro_rules! loops {
                 let (now_out, later_out) = output.split_at_mut(turn);
                 let counters = count_up(spread(one_block::halves(first)), one_apart());
                 for step in Steps::<LANES>::of(turn) {
-                    ctr_any_step::<ROUNDS>(keys, &wide, first, counters, step, now, now_out);
+                    ctr_step!(ROUNDS, step, keys, &wide, first, counters, now, now_out);
                 }
                 (input, output) = (later, later_out);
                 first = first.wrapping_add(turn as u128);
@@ -132,31 +173,9 @@ macro_rules! loops {
             first
         }
 
-        /// A step of a message whose first counter is `first`, and whose first register has `counters`.
-        #[inline]
-        #[target_feature(enable = $features)]
-        fn ctr_any_step<const ROUNDS: usize>(
-            keys: &Schedule,
-            wide: &Keys,
-            first: u128,
-            counters: Vector,
-            step: Step,
-            input: &[Bytes],
-            output: &mut [Bytes],
-        ) {
-            match step {
-                Step::Eight { at } => ctr_step::<ROUNDS, 8>(wide, counters, at, input, output),
-                Step::Four { at } => ctr_step::<ROUNDS, 4>(wide, counters, at, input, output),
-                Step::Two { at } => ctr_step::<ROUNDS, 2>(wide, counters, at, input, output),
-                Step::One { at } => ctr_step::<ROUNDS, 1>(wide, counters, at, input, output),
-                Step::Block { at } => {
-                    let stream = one_block::encrypt_counter::<ROUNDS>(keys, first + at as u128);
-                    output[at] = one_block::bytes(one_block::xor(stream, one_block::load(&input[at])));
-                }
-            }
-        }
-
-        /// So many registers of blocks from `at` on, of which the first has the lowest of `counters`.
+        /// So many registers of blocks from `at` on, of which the first has the lowest of `counters`. `output` begins
+        /// there. After each round but the last, `beside` is called with its number: what is no part of AES can be done
+        /// meanwhile.
         #[inline]
         #[target_feature(enable = $features)]
         fn ctr_step<const ROUNDS: usize, const WIDTH: usize>(
@@ -165,8 +184,9 @@ macro_rules! loops {
             at: usize,
             input: &[Bytes],
             output: &mut [Bytes],
+            mut beside: impl FnMut(usize),
         ) {
-            let (input, output) = (&input[at..][..WIDTH * LANES], &mut output[at..][..WIDTH * LANES]);
+            let (input, output) = (&input[at..][..WIDTH * LANES], &mut output[..WIDTH * LANES]);
             let (order, register) = (spread(one_block::reversed()), spread(one_block::halves(LANES as u128)));
             let mut counters = count_up(counters, spread(one_block::halves(at as u128)));
             let mut states = [keys[0]; WIDTH];
@@ -174,10 +194,11 @@ macro_rules! loops {
                 *state = xor(*state, reverse(counters, order));
                 counters = count_up(counters, register);
             }
-            for key in &keys[1..ROUNDS] {
+            for (key, round) in keys[1..ROUNDS].iter().zip(1..) {
                 for state in &mut states {
                     *state = encrypt_round(*state, *key);
                 }
+                beside(round);
             }
             let texts = input.as_chunks::<LANES>().0.iter().zip(output.as_chunks_mut::<LANES>().0);
             for (state, (input, output)) in states.into_iter().zip(texts) {
@@ -212,7 +233,7 @@ macro_rules! primitives {
         $(
             #[inline]
             #[target_feature(enable = $features)]
-            fn $name($($argument: $type),*) -> $result $body
+            pub(super) fn $name($($argument: $type),*) -> $result $body
         )+
     };
 }

@@ -25,12 +25,6 @@ impl<const LANES: usize> Steps<LANES> {
         Self { len, done: 0 }
     }
 
-    /// How many blocks are done by the steps so far.
-    #[inline(always)]
-    pub(super) fn done(&self) -> usize {
-        self.done
-    }
-
     /// Where a step of so many blocks begins, if it is worth one.
     #[inline(always)]
     fn step(&mut self, blocks: usize) -> Option<usize> {

@@ -8,7 +8,8 @@
 macro_rules! gcm_loops {
     ($features:literal) => {
         use super::super::super::wiped::Wiped;
-        use super::{Hash, Hashed};
+        use super::one_block::OneBlock;
+        use super::{Hash, Hashed, narrow};
 
         /// Blocks that are hashed with one reduction.
         const TURN: usize = 8 * LANES;
@@ -19,7 +20,7 @@ macro_rules! gcm_loops {
 
         /// As `ctr`, and hashes the ciphertext. The lower 32 bits of the counter must not overflow.
         #[target_feature(enable = $features)]
-        pub(super) fn gcm(
+        pub(in super::super) fn gcm(
             keys: &RoundKeys,
             hash: &mut Hash,
             counter: &mut u128,
@@ -49,16 +50,19 @@ macro_rules! gcm_loops {
             let mut powers = Wiped::new([[0; 16]; TURN]);
             make_powers(&mut powers, one_block::load(&hash.key), len);
             let mut value = one_block::load(&hash.value);
-            let (mut done, mut ready) = (0, 0);
-            let mut steps = Steps::<LANES>::of(len);
-            while let Some(step) = steps.next() {
-                ctr_any_step::<ROUNDS>(keys, &wide, first, counters, step, input, output);
-                if ready - done >= TURN {
-                    let text = if hashed == Hashed::Input { input } else { &*output };
-                    value = hash_turn(value, &powers, &text[done..]);
-                    done += TURN;
+            let mut done = 0;
+            for step in Steps::<LANES>::of(len) {
+                match step {
+                    Step::Eight { at } if at - done >= TURN => {
+                        let (before, output) = output.split_at_mut(at);
+                        let text = if hashed == Hashed::Input { input } else { before };
+                        let mut turn = Turn::of(value, &powers, &text[done..]);
+                        ctr_step::<ROUNDS, 8>(&wide, counters, at, input, output, |round| turn.register(round));
+                        value = turn.hash();
+                        done += TURN;
+                    }
+                    _ => ctr_step!(ROUNDS, step, keys, &wide, first, counters, input, output),
                 }
-                ready = steps.done();
             }
             let mut text = if hashed == Hashed::Input { &input[done..] } else { &output[done..] };
             while !text.is_empty() {
@@ -71,20 +75,20 @@ macro_rules! gcm_loops {
 
         /// Hashes a block.
         #[target_feature(enable = $features)]
-        pub(super) fn hash_block(hash: &mut Hash, block: &Bytes) {
+        pub(in super::super) fn hash_block(hash: &mut Hash, block: &Bytes) {
             let block = one_block::reverse(one_block::load(block));
             let value = one_block::xor(one_block::load(&hash.value), block);
-            *hash.value = one_block::bytes(xmm::times(value, one_block::load(&hash.key)));
+            *hash.value = one_block::bytes(narrow::times(value, one_block::load(&hash.key)));
         }
 
         /// Makes the powers for so many blocks, or all if there are more.
         #[inline]
         #[target_feature(enable = $features)]
-        fn make_powers(powers: &mut Powers, key: __m128i, blocks: usize) {
+        fn make_powers(powers: &mut Powers, key: OneBlock, blocks: usize) {
             let mut power = key;
             for lane in (0..LANES).rev() {
                 powers[lane] = one_block::bytes(power);
-                power = if lane > 0 { xmm::times(power, key) } else { power };
+                power = if lane > 0 { narrow::times(power, key) } else { power };
             }
             let mut made = LANES;
             while made < blocks.min(TURN) {
@@ -97,26 +101,48 @@ macro_rules! gcm_loops {
             }
         }
 
-        /// The hash `value` and the first blocks of `blocks`, one turn of them.
-        #[inline]
-        #[target_feature(enable = $features)]
-        fn hash_turn(value: __m128i, powers: &Powers, blocks: &[Bytes]) -> __m128i {
-            let order = spread(one_block::reversed());
-            let registers = blocks[..TURN].as_chunks::<LANES>().0;
-            let mut sum = nothing();
-            // The first comes last: the others need not wait for `value`.
-            for (power, register) in powers.as_chunks::<LANES>().0.iter().zip(registers.iter().rev()).take(7) {
-                let register = reverse(zerocopy::transmute!(*register), order);
-                sum = plus_product(sum, register, zerocopy::transmute!(*power));
+        /// Blocks of a turn on their way into the hash, a register at a time.
+        struct Turn<'a> {
+            value: OneBlock,
+            powers: &'a [[Bytes; LANES]],
+            registers: &'a [[Bytes; LANES]],
+            order: Vector,
+            sum: Sum,
+        }
+
+        impl<'a> Turn<'a> {
+            /// The hash `value`, and the first blocks of `blocks`.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn of(value: OneBlock, powers: &'a Powers, blocks: &'a [Bytes]) -> Self {
+                let (powers, registers) = (powers.as_chunks::<LANES>().0, blocks[..TURN].as_chunks::<LANES>().0);
+                Self { value, powers, registers, order: spread(one_block::reversed()), sum: nothing() }
             }
-            let register = xor(reverse(load(blocks), order), first_lane(value));
-            added_lanes(reduced(plus_product(sum, register, load(&powers[TURN - LANES..]))))
+
+            /// The first of 8 calls takes the last register, and the last one the first: the others need not wait for the
+            /// hash of the turn before. Later calls do nothing.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn register(&mut self, number: usize) {
+                let (Some(index), Some(power)) = (8usize.checked_sub(number), self.powers.get(number - 1)) else {
+                    return;
+                };
+                let register = reverse(zerocopy::transmute!(self.registers[index]), self.order);
+                let register = if index == 0 { xor(register, first_lane(self.value)) } else { register };
+                self.sum = plus_product(self.sum, register, zerocopy::transmute!(*power));
+            }
+
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn hash(self) -> OneBlock {
+                added_lanes(reduced(self.sum))
+            }
         }
 
         /// The hash `value` and all blocks of `blocks`, which are no more than a turn, and not none.
         #[inline]
         #[target_feature(enable = $features)]
-        fn hash_rest(value: __m128i, powers: &Powers, blocks: &[Bytes]) -> __m128i {
+        fn hash_rest(value: OneBlock, powers: &Powers, blocks: &[Bytes]) -> OneBlock {
             let order = spread(one_block::reversed());
             let power = |number: usize| {
                 let at = (number - 1) / LANES * LANES + (LANES - 1 - (number - 1) % LANES);
@@ -128,12 +154,12 @@ macro_rules! gcm_loops {
                 let register = reverse(zerocopy::transmute!(*register), order);
                 sum = plus_product(sum, register, zerocopy::transmute!(*power));
             }
-            let mut single = xmm::plus_product(xmm::nothing(), value, power(blocks.len()));
+            let mut single = narrow::plus_product(narrow::nothing(), value, power(blocks.len()));
             for (index, block) in first.iter().enumerate() {
                 let block = one_block::reverse(one_block::load(block));
-                single = xmm::plus_product(single, block, power(blocks.len() - index));
+                single = narrow::plus_product(single, block, power(blocks.len() - index));
             }
-            one_block::xor(added_lanes(reduced(sum)), xmm::reduced(single))
+            one_block::xor(added_lanes(reduced(sum)), narrow::reduced(single))
         }
 
         /// Products that are added up, in three parts of which each weighs 64 bits more than the one before.

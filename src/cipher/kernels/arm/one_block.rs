@@ -1,0 +1,3 @@
+//! AES and products of polynomials.
+
+one_block_loops!("neon,aes");
