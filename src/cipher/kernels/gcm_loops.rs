@@ -145,8 +145,8 @@ macro_rules! gcm_loops {
         fn hash_rest(value: OneBlock, powers: &Powers, blocks: &[Bytes]) -> OneBlock {
             let order = spread(one_block::reversed());
             let power = |number: usize| {
-                let at = (number - 1) / LANES * LANES + (LANES - 1 - (number - 1) % LANES);
-                one_block::load(&powers[at])
+                let register = (number - 1) / LANES * LANES;
+                one_block::load(&powers[register + LANES - (number - register)])
             };
             let (first, registers) = blocks.as_rchunks::<LANES>();
             let mut sum = nothing();

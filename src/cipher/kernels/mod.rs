@@ -100,4 +100,13 @@ mod tests {
         assert_eq!((all.first(), all.last()), (Some(&Path::fastest()), Some(&Path::PORTABLE)));
         assert_eq!(all.iter().filter(|&&path| path == Path::PORTABLE).count(), 1);
     }
+
+    #[test]
+    fn a_path_is_chosen_before_the_fastest_is_looked_for_or_never() {
+        let fastest = Path::fastest();
+        assert_eq!(Path::choose(&fastest.to_string()), Some(fastest));
+        let others = Path::all().filter(|path| *path != fastest);
+        others.for_each(|path| assert_eq!(Path::choose(&path.to_string()), None, "{path}"));
+        assert_eq!(Path::choose("no such path"), None);
+    }
 }
