@@ -160,6 +160,13 @@ impl Backoff {
         failures.by_key.remove(&(name.id, Some(name.version))).is_some()
     }
 
+    /// Versions that nothing needs any more are not tried again. Answers whether there were some.
+    pub(super) fn forget(&self, names: &[KeyName]) -> bool {
+        let mut failures = self.failures();
+        let removed = names.iter().filter_map(|name| failures.by_key.remove(&(name.id, Some(name.version))));
+        removed.count() > 0
+    }
+
     /// A new version of the key works.
     pub(super) fn made(&self, id: KeyId) {
         self.failures().by_key.remove(&(id, None));

@@ -198,10 +198,15 @@ pub enum KeyStoreError {
     #[error(transparent)]
     Offline(#[from] OfflineError),
     /// Several key files were to be made, and those that were made could not be taken back after a failure.
-    #[error("{first}. And a key file that was made before is still there: {left}. Remove it before you try again")]
+    #[error(
+        "{first}. And the key files that were made before may be there still: {} ({why}). Do not start the server before you have \
+         removed them, and try again then", all(.names)
+    )]
     NotTakenBack {
-        /// Why it could not.
-        left: Box<KeyStoreError>,
+        /// Which may be there.
+        names: Vec<KeyName>,
+        /// Why the first could not be taken back.
+        why: Box<KeyStoreError>,
         /// What failed first.
         first: Box<KeyStoreError>,
     },
@@ -364,6 +369,16 @@ impl KeyStoreError {
         }
     }
 
+    /// Of reading a key file: whether something else is in its place, or something that this process may not read. A new key file
+    /// may take its name then, and what is there is kept under another one.
+    pub(super) fn is_of_an_obstacle(&self) -> bool {
+        match self {
+            Self::LargeFile(..) | Self::NotAFile(_) => true,
+            Self::Io { error, .. } => error.kind() == io::ErrorKind::PermissionDenied,
+            _ => false,
+        }
+    }
+
     /// Whether the folder may answer later: see [`may_pass`].
     pub(super) fn is_no_answer_of_the_folder(&self) -> bool {
         matches!(self, Self::Io { error, .. } if may_pass(error))
@@ -375,6 +390,11 @@ const RESTORE: &str = "Restore the file from a backup and restart the server; do
 
 fn not_tried(keys: usize) -> String {
     if keys == 0 { String::new() } else { format!(", {keys} were not tried, as they would fail like it") }
+}
+
+/// The files of all of them.
+fn all(names: &[KeyName]) -> String {
+    names.iter().map(|name| name.file_name()).collect::<Vec<_>>().join(", ")
 }
 
 fn list(names: &[KeyName]) -> String {

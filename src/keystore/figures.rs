@@ -182,18 +182,36 @@ impl KeyStore {
         let (master_keys, oldest) = self.files.summary(&latest);
         self.figures.note_versions(master_keys.iter().map(String::as_str), oldest);
         self.figures.known_versions.set_entries(self.files.entries());
+        self.forget_retired();
         if let Some(lost) = self.files.take_made_anew() {
             self.messages.manifest_made_anew(self.files.path(), &lost);
         }
     }
 
-    /// Which versions have other copies than the one in their key file may have changed. Lists the folder, and reads the copies.
+    /// Versions that somebody has retired meanwhile, and that have no file, are not tried any more.
+    fn forget_retired(&self) {
+        let retired = self.files.retired();
+        let Ok(present) = (if retired.is_empty() { Ok(Vec::new()) } else { self.files.present() }) else { return };
+        let gone: Vec<KeyName> = retired.into_iter().filter(|name| present.binary_search(name).is_err()).collect();
+        if self.failures.forget(&gone) {
+            self.figures.note_loaded();
+        }
+    }
+
+    /// Which versions have a key file, and other copies than the one in their key file may have changed. Lists the folder, and reads the copies.
     pub(super) fn note_copies(&self) {
-        let (Ok(with_copies), Ok(kept)) = (self.files.with_copies(), self.files.kept_before_rewrap()) else { return };
+        let (Ok(with_copies), Ok(kept), Ok(present)) =
+            (self.files.with_copies(), self.files.kept_before_rewrap(), self.files.present())
+        else {
+            return;
+        };
         let count = |name: KeyName| {
             (name, self.files.extra_copies(name).len() + usize::from(kept.binary_search(&name).is_ok()))
         };
-        self.figures.known_versions.set_copies(with_copies.into_iter().map(count).collect());
+        let mut gone = self.files.recorded();
+        gone.retain(|name| present.binary_search(name).is_err());
+        let copies = with_copies.into_iter().map(count).collect();
+        self.figures.known_versions.set_copies(gone.into_iter().collect(), copies);
     }
 
     /// Whether a key could be made, if that says something of others.

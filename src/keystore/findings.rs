@@ -72,6 +72,8 @@ enum Cause {
     File,
     /// In the file, but the key could be had from a copy.
     CopiedFile,
+    /// In the folder, which does not answer for the file.
+    Folder,
     /// In KMS, or on the way to it.
     Kms,
 }
@@ -113,7 +115,7 @@ impl Findings {
             let names: BTreeSet<KeyName> = verified.iter().map(|verified| verified.name).collect();
             state.keep_only(|name| names.contains(name));
         }
-        state.take_copies(&verified, scope.is_all);
+        state.take_copies(&verified, scope);
         let (mut without_answer, mut has_answer) = (false, false);
         for Verified { name, master_key, verdict, .. } in verified {
             let about = match &verdict {
@@ -245,7 +247,7 @@ impl State {
         self.bad_copies.retain(|(name, _), _| is_needed(name));
     }
 
-    fn take_copies(&mut self, verified: &[Verified], is_all: bool) {
+    fn take_copies(&mut self, verified: &[Verified], scope: Scope) {
         let (mut with_answer, mut without_answer) = (BTreeSet::new(), BTreeMap::new());
         for (name, copies) in verified.iter().filter_map(|verified| Some((verified.name, verified.copies.as_ref()?))) {
             let is_undecided = |arn: &String| copies.iter().any(|copy| copy.master_key == *arn && copy.is_undecided());
@@ -267,11 +269,11 @@ impl State {
             }
         }
         // One that wraps no copy any more is of no account.
-        let is_in_use = |arn: &String| !is_all || without_answer.contains_key(arn);
+        let is_in_use = |arn: &String| !scope.is_all || without_answer.contains_key(arn);
         self.extra_without_answer.retain(|arn, _| !with_answer.contains(arn) && is_in_use(arn));
         for (arn, (name, error)) in without_answer {
             let rounds = self.extra_without_answer.entry(arn.clone()).or_default();
-            *rounds += 1;
+            *rounds += usize::from(!scope.was_asked_for);
             if *rounds >= ROUNDS_WITHOUT_ANSWER {
                 self.bad_copies.insert((name, arn), Trouble::of_kms(&error));
             }
@@ -310,7 +312,7 @@ impl State {
             let problem = match trouble.about {
                 Cause::Kms => Problem::MasterKey(master_key.clone()),
                 Cause::CopiedFile => Problem::CopiedFile(*name),
-                Cause::File => Problem::File(*name),
+                Cause::File | Cause::Folder => Problem::File(*name),
             };
             problems.entry(problem).or_insert_with(|| trouble.clone());
         }
@@ -338,11 +340,19 @@ impl Trouble {
                 Self { text, about: Cause::File, ..Self::of_kms(error) }
             }
             error => {
-                let is_copied = matches!(error, KeyStoreError::OnlyCopy { .. });
-                let about = if is_copied { Cause::CopiedFile } else { Cause::File };
+                let about = match error {
+                    KeyStoreError::OnlyCopy { .. } => Cause::CopiedFile,
+                    error if error.is_no_answer_of_the_folder() => Cause::Folder,
+                    _ => Cause::File,
+                };
                 Self { kind: error.kind(), text: error.without_remedy(), about }
             }
         }
+    }
+
+    /// Whether a re-wrap could make the file anew: not in a folder that does not answer.
+    pub fn can_be_made_anew(&self) -> bool {
+        self.about != Cause::Folder
     }
 
     fn of_other_key() -> Self {

@@ -85,6 +85,11 @@ impl KeyName {
         Self::parse(file_name.strip_suffix(BEFORE_REWRAP)?)
     }
 
+    /// The name of the file that keeps what was in the place of the key's file, and was at fault.
+    pub fn file_name_damaged(self) -> String {
+        self.file_name() + DAMAGED
+    }
+
     /// The name of the file with copies of the key, wrapped by more master keys.
     pub fn file_name_extra(self) -> String {
         self.file_name() + EXTRA
@@ -130,6 +135,9 @@ const PREFIX: &str = "aws-kms-key.";
 
 /// The plugin that this one replaces takes no such name for that of a key file.
 const BEFORE_REWRAP: &str = ".before-rewrap";
+
+/// Nor such a one.
+const DAMAGED: &str = ".damaged";
 
 /// Nor such a one.
 const EXTRA: &str = ".extra";

@@ -34,7 +34,7 @@ pub struct Unwrapped<'a> {
     pub plain: PlainKey,
     /// What it encrypts with.
     pub algorithm: Algorithm,
-    /// What is bound into it.
+    /// What is bound into the wrapped key in its file; if that is gone or damaged, into the copy.
     encryption_context: EncryptionContext,
     /// Why it is from a copy.
     pub instead_of: Option<NotFromFile>,
@@ -188,7 +188,7 @@ fn reason(name: KeyName, error: &KeyStoreError) -> String {
 
 /// What the manifest says, if that is about this file: one that was wrapped anew, and is not recorded yet, may be wrapped by a
 /// master key of another region.
-fn known_master_key(files: &KeyFiles, stored: &StoredKey) -> Option<MasterKeyId> {
+pub fn known_master_key(files: &KeyFiles, stored: &StoredKey) -> Option<MasterKeyId> {
     files.is_as_recorded(stored).then(|| files.master_key_of(stored)).flatten()
 }
 
@@ -257,10 +257,9 @@ pub fn check(files: &KeyFiles, unwrapped: &Unwrapped<'_>, now: SystemTime) -> Re
 impl<'a> Unwrapped<'a> {
     /// A key that is in its key file.
     pub fn from_file(stored: &'a StoredKey, plain: PlainKey) -> Self {
-        let KeyFile { algorithm, wrapped } = &stored.file;
-        let encryption_context = wrapped.encryption_context().clone();
-        let (name, algorithm) = (stored.name, *algorithm);
-        Self { name, stored: Some(stored), plain, algorithm, encryption_context, instead_of: None }
+        let algorithm = stored.file.algorithm;
+        let encryption_context = stored.encryption_context();
+        Self { name: stored.name, stored: Some(stored), plain, algorithm, encryption_context, instead_of: None }
     }
 
     fn from_copy(
@@ -270,7 +269,10 @@ impl<'a> Unwrapped<'a> {
         copy: &KeyFile,
         instead_of: NotFromFile,
     ) -> Self {
-        let encryption_context = copy.wrapped.encryption_context().clone();
+        let encryption_context = match stored {
+            Some(stored) if !instead_of.is_the_file() => stored.encryption_context(),
+            _ => copy.wrapped.encryption_context().clone(),
+        };
         Self { name, stored, plain, algorithm: copy.algorithm, encryption_context, instead_of: Some(instead_of) }
     }
 }

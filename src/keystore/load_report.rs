@@ -26,7 +26,7 @@ pub struct AcceptedKey {
     pub key: DataKey,
     /// What the manifest is to say of it.
     pub entry: Entry,
-    /// What is bound into the wrapped key in its file.
+    /// What is bound into the wrapped key in its file; if that is gone or damaged, into the copy that it is from.
     pub encryption_context: EncryptionContext,
     /// The ARN of the master key with which KMS has unwrapped it, as KMS gave it: that of a copy, if it is from one.
     pub unwrapped_by: Option<String>,

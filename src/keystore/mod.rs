@@ -360,8 +360,9 @@ impl KeyStore {
     /// A version that has a file, or once had one, is tried again in the background.
     fn version_failed(&self, name: KeyName, error: &KeyStoreError) {
         self.failed(name.id, Some(name.version), error);
-        let was_never_here = matches!(error, KeyStoreError::Gone(..)) && !self.files.is_recorded(name);
-        if self.role.writes() && !was_never_here {
+        let is_gone = matches!(error, KeyStoreError::Gone(..));
+        let is_needed = !is_gone || (self.files.is_recorded(name) && !self.files.is_retired(name));
+        if self.role.writes() && is_needed {
             self.failures.watch(name);
             self.figures.readiness().set_loaded(SystemTime::now(), false);
             self.bell.ring();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::extra_copies::MOST_IN_A_ROW;
-use super::files::{Adding, Entry, KeyFile, KeyFiles, Traits};
+use super::files::{Adding, Entry, Held, KeyFile, KeyFiles, Traits};
 use super::in_groups::{self, LONGEST_HOLD};
 use super::load_report::LoadReport;
 use super::new_keys::Recipe;
@@ -34,8 +34,8 @@ pub struct Rewrapped {
 /// A key version that KMS has wrapped anew, and proven. Nothing is written yet.
 struct Wrapped {
     name: KeyName,
-    /// What the key file held before KMS was asked.
-    held: Option<Vec<u8>>,
+    /// What was in the place of the key file before KMS was asked.
+    held: Held,
     contents: Vec<u8>,
     entry: Entry,
     encryption_context: EncryptionContext,
@@ -81,7 +81,7 @@ impl Wrapped {
     ) -> Result<Self, KeyStoreError> {
         check_is_accepted(files, name)?;
         let master_key = recipe.master_key.as_ref().ok_or(KeyStoreError::NoMasterKey(name))?;
-        let held = files.contents(name)?;
+        let held = files.held(name)?;
         let encryption_context = recipe.encryption_context.clone();
         let (wrapped, traits) = wrap(kms, master_key, &encryption_context, name, key.as_bytes())?;
         let (mut copies, mut without_copy) = (Vec::new(), Vec::new());
@@ -116,7 +116,7 @@ impl Wrapped {
             true => Ok(()),
             false => adding.add_extra_copies(name, entry.algorithm(), &copies),
         };
-        let is_older_kept = adding.replace(name, held.as_deref(), &contents)?;
+        let is_older_kept = adding.replace(name, &held, &contents)?;
         let written = match added {
             Ok(()) if has_all_copies => adding.replace_extra_copies(name, entry.algorithm(), &copies),
             added => added,
@@ -297,10 +297,16 @@ impl KeyStore {
         })
     }
 
-    /// Without copies under master keys that are not to wrap any since KMS was asked.
+    /// Without copies under master keys that are not to wrap any since KMS was asked. Those of others, which are to wrap some since
+    /// then, are missing.
     fn still_wanted(&self, mut wrapped: Wrapped) -> Wrapped {
         let wanted = self.new_keys.extra_master_keys_of(wrapped.name.id);
         wrapped.copies.retain(|copy| copy.master_key().is_some_and(|master_key| wanted.contains(master_key)));
+        let is_there = |extra: &MasterKeyId| {
+            wrapped.entry.master_key() == Some(extra.as_str())
+                || wrapped.copies.iter().any(|copy| copy.master_key() == Some(extra))
+        };
+        wrapped.has_all_copies &= wanted.iter().all(is_there);
         wrapped
     }
 

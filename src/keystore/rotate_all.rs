@@ -18,12 +18,14 @@ use super::tries::Tries;
 use super::{KeyId, KeyName, KeyStore, KeyStoreError, KeyVersion, given_up, rotate};
 use crate::waits;
 
-/// All keys that there ever were, in order.
+/// All keys that there ever were, in order, but for those whose latest version nothing needs any more.
 pub fn all_ids(files: &KeyFiles, published: &PublishedKeys) -> Result<Vec<KeyId>, KeyStoreError> {
     let mut ids: Vec<KeyId> = files.present()?.into_iter().chain(files.recorded()).map(|name| name.id).collect();
     ids.extend(published.ids());
     ids.sort_unstable();
     ids.dedup();
+    let is_retired = |id: KeyId| published.latest(id).is_some_and(|version| files.is_retired(KeyName { id, version }));
+    ids.retain(|id| !is_retired(*id));
     Ok(ids)
 }
 

@@ -145,6 +145,9 @@ impl RotateByAge {
                 true
             }
             Ok(Outcome::LeftAlone) => {
+                if !self.failures.contains_key(&name.id) {
+                    self.store.messages.too_old_and_left_alone(name);
+                }
                 self.failed(name.id, None, now);
                 false
             }
@@ -226,7 +229,8 @@ impl KeyStore {
 
     /// When a key is due whose latest version this is; `None` if that is not known, or it may not encrypt.
     fn due(&self, period: Duration, latest: KeyName) -> Option<SystemTime> {
-        let created = self.files.created(latest).filter(|_| self.files.is_trusted(latest) == Some(true))?;
+        let may_encrypt = self.files.is_trusted(latest) == Some(true) && !self.files.is_retired(latest);
+        let created = self.files.created(latest).filter(|_| may_encrypt)?;
         self.rotation_period.due(period, latest.id, created)
     }
 
@@ -241,11 +245,15 @@ impl KeyStore {
         let _lock = self.locks.lock(id).ok_or(KeyStoreError::GivenUp(id))?;
         // Asked before KMS is, and again under the lock of the folder; the manifest is read before.
         let number = || {
-            let highest = KeyName { id, version: rotate::highest_version(&self.files, self.published, id)? };
-            if highest != latest || !self.due(period, latest).is_some_and(&is_past) {
-                return Err(KeyStoreError::Exists(self.files.path_of(highest)));
+            if let Some(newer) = self.newer_in_use(latest)? {
+                return Err(KeyStoreError::Exists(self.files.path_of(newer)));
             }
-            highest.version.next().ok_or(KeyStoreError::NoVersionLeft(id))
+            if !self.due(period, latest).is_some_and(&is_past) {
+                return Err(KeyStoreError::Exists(self.files.path_of(latest)));
+            }
+            // Also of those that were left behind, or are not needed any more: a number is never used twice.
+            let highest = rotate::highest_version(&self.files, self.published, id)?;
+            highest.next().ok_or(KeyStoreError::NoVersionLeft(id))
         };
         let rotated = match self.make_numbered(id, number) {
             Err(KeyStoreError::Exists(_)) => return self.load_newer(latest),
@@ -256,6 +264,13 @@ impl KeyStore {
             self.messages.rotated(1, &(self.who)());
             Outcome::Rotated
         })
+    }
+
+    /// The highest version of the key above `latest` that has a file or a copy, or is missed.
+    fn newer_in_use(&self, latest: KeyName) -> Result<Option<KeyName>, KeyStoreError> {
+        let missed = self.files.recorded().into_iter().filter(|name| !self.files.is_left_behind(*name));
+        let in_use = self.files.in_use()?.into_iter().chain(missed);
+        Ok(in_use.filter(|name| name.id == latest.id && *name > latest).max())
     }
 
     /// Loads versions that another server has made meanwhile; not those that are known to be of no use, which `retry` looks

@@ -69,7 +69,13 @@ impl<'a> Tries<'a> {
     /// KMS was not asked, or did not do what it was asked for. If it gives no answer, a second key is tried: to find that out
     /// for each of many would take many minutes. If it gives none for a second master key either, all have been tried.
     pub fn failed(&mut self, master_key: Option<&MasterKeyId>, error: KeyStoreError) {
-        let is_silent = matches!(&error, KeyStoreError::Kms(_, error) if error.class.is_no_answer());
+        self.learn(master_key, &error);
+        self.count(error);
+    }
+
+    /// The same, but the caller counts.
+    pub fn learn(&mut self, master_key: Option<&MasterKeyId>, error: &KeyStoreError) {
+        let is_silent = matches!(error, KeyStoreError::Kms(_, error) if error.class.is_no_answer());
         let was_silent = self.silent.iter().any(|silent| silent.as_ref() == master_key);
         if is_silent && was_silent {
             self.ended.push(master_key.cloned());
@@ -80,12 +86,11 @@ impl<'a> Tries<'a> {
         } else {
             self.answered(master_key);
         }
-        match reach(&error) {
+        match reach(error) {
             Reach::Key => {}
             Reach::MasterKey => self.ended.push(master_key.cloned()),
             Reach::All => self.has_ended = true,
         }
-        self.count(error);
     }
 
     /// A key that KMS has given out could not be stored.

@@ -7,10 +7,10 @@ use std::time::{Instant, SystemTime};
 use subtle::ConstantTimeEq;
 
 use super::copies;
-use super::files::{KeyFile, KeyFiles};
+use super::files::{KeyFile, KeyFiles, StoredKey};
 use super::load::{self, NotFromFile, Unwrapped};
 use super::{DataKey, KeyId, KeyName, KeyStoreError};
-use crate::kms::{AtStart, Class, Kms, KmsError, WrappedKey};
+use crate::kms::{AtStart, Class, EncryptionContext, Kms, KmsError, WrappedKey};
 
 /// What came of one key version.
 pub struct Verified {
@@ -20,6 +20,8 @@ pub struct Verified {
     pub master_key: Option<String>,
     /// What came of it.
     pub verdict: Verdict,
+    /// What is bound into the wrapped key in its file, if that was read.
+    pub encryption_context: Option<EncryptionContext>,
     /// What came of its copies under extra master keys. `None` if they were not checked.
     pub copies: Option<Vec<CheckedCopy>>,
 }
@@ -165,8 +167,12 @@ fn once(
     let of_unanswered = unanswered.into_iter().map(|key| (key.stored.name, Verdict::Failed(key.failed())));
     let of_unread = unread.into_iter().map(|unread| (unread.name, Verdict::Failed(unread.error)));
     let verdicts = of_unwrapped.chain(of_unanswered).chain(of_unread);
-    let verified: Vec<Verified> =
-        verdicts.map(|(name, verdict)| Verified::new(name, files.master_key(name), verdict)).collect();
+    let context_of = |name| stored.iter().find(|stored| stored.name == name).map(StoredKey::encryption_context);
+    let verified = verdicts.map(|(name, verdict)| Verified {
+        encryption_context: context_of(name),
+        ..Verified::new(name, files.master_key(name), verdict)
+    });
+    let verified: Vec<Verified> = verified.collect();
     let is_another = |name: KeyName| {
         let before = stored.iter().find(|stored| stored.name == name);
         before.is_some_and(|before| files.contents(name).is_ok_and(|now| now.as_ref() != Some(&before.contents)))
@@ -196,7 +202,7 @@ fn compare(
 impl Verified {
     /// What came of a version whose copies were not checked.
     pub fn new(name: KeyName, master_key: Option<String>, verdict: Verdict) -> Self {
-        Self { name, master_key, verdict, copies: None }
+        Self { name, master_key, verdict, encryption_context: None, copies: None }
     }
 }
 
@@ -232,6 +238,8 @@ impl About {
     pub fn of_class(class: Class) -> Self {
         match class.at_start() {
             _ if class.is_no_answer() || class == Class::Throttled => Self::NoAnswer,
+            // The instance's metadata, or STS, that do not answer for a moment.
+            _ if class == Class::NoCredentials => Self::NoAnswer,
             AtStart::WaitThenFailKey => Self::NoAnswer,
             AtStart::FailStart | AtStart::WaitThenFailStart => Self::Asking,
             AtStart::WaitWhileNoneIsUsable => Self::MasterKey,

@@ -36,6 +36,8 @@ pub struct VerifyJob {
     last_sample: Instant,
     /// When what is open is checked again.
     next_open: Instant,
+    /// The folder could not be read when a check was due: the next one is about all versions.
+    has_lost_folder: bool,
     /// What part of its time a pause lasts: many servers that were started together do not ask together.
     part: f64,
     work: Option<Work>,
@@ -58,7 +60,8 @@ impl VerifyJob {
         let part = some_part();
         let has_failed = store.findings.has_from_copies();
         let last_sample = if has_failed { now.checked_sub(SAMPLE_EVERY).unwrap_or(now) } else { now };
-        Self { store, last_all: now, last_sample, next_open: now + AGAIN.mul_f64(part), part, work: None }
+        let next_open = now + AGAIN.mul_f64(part);
+        Self { store, last_all: now, last_sample, next_open, has_lost_folder: false, part, work: None }
     }
 }
 
@@ -103,15 +106,12 @@ impl Job for VerifyJob {
 impl VerifyJob {
     /// What is due, if anything is.
     fn begin(&mut self, interval: Duration, now: Instant) -> Option<Work> {
+        if self.has_lost_folder && now < self.next_open {
+            return None;
+        }
         let (all, sample) = self.due(interval);
-        let is_all = now >= all;
-        if is_all {
-            self.last_all = now;
-        }
+        let is_all = now >= all || self.has_lost_folder;
         let is_sample = is_all || now >= sample;
-        if is_sample {
-            self.last_sample = now;
-        }
         let findings = &self.store.findings;
         let is_again = findings.is_open() && now >= self.next_open;
         if !is_sample && !is_again {
@@ -120,13 +120,18 @@ impl VerifyJob {
         let names = match verify::needed(&self.store.files, None) {
             Ok(names) => names,
             Err(error) => {
-                self.next_open = now + AGAIN.mul_f64(self.part);
+                (self.has_lost_folder, self.next_open) = (true, now + AGAIN.mul_f64(self.part));
                 let news = findings.folder_failed(&error);
                 self.store.tell_restart(&news, false);
                 return None;
             }
         };
+        self.has_lost_folder = false;
+        if is_all {
+            self.last_all = now;
+        }
         if is_sample {
+            self.last_sample = now;
             self.store.mend_manifest();
         }
         findings.keep_only(&names);
@@ -150,6 +155,9 @@ impl VerifyJob {
     }
 
     fn next_due(&self, interval: Duration) -> Instant {
+        if self.has_lost_folder {
+            return self.next_open;
+        }
         let (all, sample) = self.due(interval);
         let open = self.store.findings.is_open().then_some(self.next_open);
         open.into_iter().fold(all.min(sample), Instant::min)
@@ -172,6 +180,7 @@ impl KeyStore {
     /// next start it would be made of the key files, and a key file that is lost would not be missed.
     pub(super) fn mend_manifest(&self) {
         if !self.files.manifest_is_lost() {
+            self.messages.manifest_is_there();
             return;
         }
         if let Err(error) = self.files.begin_adding().and_then(|adding| adding.record(Vec::new())) {
@@ -233,8 +242,9 @@ impl KeyStore {
         if to_load.filter(|good| self.failures.hurry(good.name)).count() > 0 {
             self.bell.ring();
         }
-        for good in verified.iter().filter(|verified| matches!(verified.verdict, Verdict::Good)) {
-            self.figures.known_versions().set_last_verified(good.name, SystemTime::now());
+        for verified in &verified {
+            let was_unwrapped = matches!(verified.verdict, Verdict::Good);
+            self.figures.known_versions().checked(verified.name, was_unwrapped, verified.encryption_context.as_ref());
         }
         let is_known = |name| self.failures.is_watched(name) && !in_memory(name);
         let all_were_asked = verified.iter().all(|verified| match &verified.verdict {

@@ -72,6 +72,8 @@ struct Known {
     contexts: BTreeMap<KeyName, EncryptionContext>,
     /// How many other copies than the one in the key file there are.
     copies: BTreeMap<KeyName, usize>,
+    /// Versions that had no key file when the folder was last listed.
+    without_file: BTreeSet<KeyName>,
     /// What a start would not find, and why.
     unready: BTreeMap<KeyName, String>,
 }
@@ -82,9 +84,10 @@ impl KnownVersions {
         self.known().entries = Arc::new(entries);
     }
 
-    /// How many other copies than the one in the key file there are.
-    pub(super) fn set_copies(&self, copies: BTreeMap<KeyName, usize>) {
-        self.known().copies = copies;
+    /// Which versions have no key file, and how many other copies there are.
+    pub(super) fn set_copies(&self, without_file: BTreeSet<KeyName>, copies: BTreeMap<KeyName, usize>) {
+        let mut known = self.known();
+        (known.without_file, known.copies) = (without_file, copies);
     }
 
     /// What a start would not find, and why.
@@ -92,23 +95,27 @@ impl KnownVersions {
         self.known().unready = unready;
     }
 
-    /// KMS has unwrapped at that time what is in the file of a version.
-    pub(super) fn set_last_verified(&self, name: KeyName, when: SystemTime) {
-        self.known().last_verified.insert(name, when);
+    /// The file of a version was read, or not: what is bound into the wrapped key in it, and whether KMS has just unwrapped it.
+    pub(super) fn checked(&self, name: KeyName, was_unwrapped: bool, context: Option<&EncryptionContext>) {
+        let mut known = self.known();
+        if was_unwrapped {
+            known.last_verified.insert(name, SystemTime::now());
+        }
+        if let Some(context) = context {
+            known.contexts.insert(name, context.clone());
+        }
     }
 
     /// A version was loaded, from its file or from a copy.
     pub(super) fn loaded(&self, AcceptedKey { entry, encryption_context, instead_of, .. }: &AcceptedKey) {
-        if instead_of.is_none() {
-            self.set_last_verified(entry.name, SystemTime::now());
-        }
-        self.known().contexts.insert(entry.name, encryption_context.clone());
+        let is_of_the_file = instead_of.as_ref().is_none_or(|instead_of| !instead_of.is_the_file());
+        self.checked(entry.name, instead_of.is_none(), is_of_the_file.then_some(encryption_context));
     }
 
     /// The file of a version was written, with a wrapped key that KMS has just made and unwrapped.
     pub(super) fn wrapped(&self, name: KeyName, context: &EncryptionContext) {
-        self.set_last_verified(name, SystemTime::now());
-        self.known().contexts.insert(name, context.clone());
+        self.checked(name, true, Some(context));
+        self.known().without_file.remove(&name);
     }
 
     /// All versions, in order.
@@ -131,7 +138,8 @@ impl KnownVersions {
                 VersionState::Ok if unready.is_some() => VersionState::Unready,
                 state => state,
             };
-            let has_file = !matches!(state, VersionState::Missing | VersionState::LeftBehind);
+            let has_file = !matches!(state, VersionState::Missing | VersionState::LeftBehind)
+                && !known.without_file.contains(&name);
             ListedVersion {
                 name,
                 is_latest: latest == Some(name.version),

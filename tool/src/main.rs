@@ -43,6 +43,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Data keys come through this program's memory, and are to be in no core dump. Where that is refused, it does its work.
+    let _ = nix::sys::prctl::set_dumpable(false);
     // clap ends with 2 by itself, if the arguments are wrong.
     let done = match Arguments::parse().command {
         Command::List(options) => list::run(&options),

@@ -116,12 +116,15 @@ impl Server {
         matches!(self.purpose(), Purpose::Bootstrap | Purpose::WsrepRecovery)
     }
 
-    /// Whether this is a node of a Galera cluster which gets its data by rsync, if another node sends it all.
+    /// Whether this is a node of a Galera cluster which gets its data by rsync, if another node sends it all. Only known while the
+    /// server is starting.
     pub(in crate::abi) fn is_filled_by_rsync(&self) -> bool {
         let has = |variable: Option<&ServerTextVariable>, is: fn(&[u8]) -> bool| {
             variable.and_then(|variable| variable.read().to_owned()).is_some_and(|text| is(text.as_bytes()))
         };
-        has(self.wsrep_provider, |provider| !matches!(provider, b"" | b"none"))
+        // Later, a SET GLOBAL may free what is read here.
+        self.is_starting()
+            && has(self.wsrep_provider, |provider| !matches!(provider, b"" | b"none"))
             && has(self.wsrep_sst_method, |method| method.starts_with(b"rsync"))
     }
 

@@ -2,7 +2,7 @@
 
 use super::extra_copies::ExtraCopies;
 use super::lock::FolderLock;
-use super::{Entry, KeyFiles, Place};
+use super::{Entry, Held, KeyFiles, Place};
 use crate::cipher::Algorithm;
 use crate::keystore::{KeyName, KeyStoreError};
 use crate::kms::WrappedKey;
@@ -37,27 +37,33 @@ impl Adding<'_> {
         for (made, (name, contents)) in keys.iter().enumerate() {
             let Err(error) = self.files.folder.write_new(*name, contents) else { continue };
             // The last one too: it may have got its name.
+            let mut left = Vec::new();
             for (name, contents) in &keys[..=made] {
-                if let Err(left) = self.files.folder.take_back(*name, contents) {
-                    return Err(KeyStoreError::NotTakenBack { left: Box::new(left), first: Box::new(error) });
-                }
+                left.extend(self.files.folder.take_back(*name, contents).err().map(|error| (*name, error)));
             }
-            return Err(error);
+            let names = left.iter().map(|(name, _)| *name).collect();
+            return Err(match left.into_iter().next() {
+                None => error,
+                Some((_, why)) => KeyStoreError::NotTakenBack { names, why: Box::new(why), first: Box::new(error) },
+            });
         }
         Ok(())
     }
 
-    /// Replaces a key file that holds `before`, or makes it if it is gone, which `before` says then. What it held is kept
-    /// beside it until [`Adding::forget_before_rewrap`], unless something older is kept already, which is answered. Fails if
+    /// Replaces a key file that holds `before`, or makes it if it is gone, which `before` says then. What can be no key file gets
+    /// another name. What a key file held is kept beside it until [`Adding::forget_before_rewrap`], unless something older is kept already, which is answered. Fails if
     /// somebody else has changed it.
-    pub fn replace(&self, name: KeyName, before: Option<&[u8]>, contents: &[u8]) -> Result<bool, KeyStoreError> {
-        if self.files.folder.contents(name)?.as_deref() != before {
+    pub fn replace(&self, name: KeyName, before: &Held, contents: &[u8]) -> Result<bool, KeyStoreError> {
+        let folder = &self.files.folder;
+        if folder.held(name)? != *before {
             return Err(KeyStoreError::ChangedMeanwhile(self.files.path_of(name)));
         }
         match before {
-            Some(before) => self.files.folder.replace_key(name, before, contents),
-            None => self.write(name, contents).map(|()| true),
+            Held::Contents(before) => return folder.replace_key(name, before, contents),
+            Held::Obstacle => drop(folder.move_obstacle_aside(name)?),
+            Held::Nothing => {}
         }
+        self.write(name, contents).map(|()| true)
     }
 
     /// Removes what was kept of before a re-wrap, where the key files are still those that have `proven` good. Answers how many
@@ -74,7 +80,8 @@ impl Adding<'_> {
         Ok(names.len())
     }
 
-    /// Adds copies of a key version, each in place of one that the same master key wraps.
+    /// Adds copies of a key version, each in place of one that the same master key wraps. What has their file's name, and is of no
+    /// use, is kept under another name.
     pub fn add_extra_copies(
         &self,
         name: KeyName,
@@ -83,6 +90,9 @@ impl Adding<'_> {
     ) -> Result<(), KeyStoreError> {
         let folder = &self.files.folder;
         let there = folder.read_extra_copies(name)?.filter(|there| there.algorithm() == algorithm);
+        if there.is_none() {
+            folder.keep_extra_copies(name)?;
+        }
         let there = there.unwrap_or_else(|| ExtraCopies::none(name, algorithm));
         folder.write_extra_copies(&there.with(copies))
     }
@@ -96,7 +106,9 @@ impl Adding<'_> {
     ) -> Result<(), KeyStoreError> {
         let folder = &self.files.folder;
         // Those of a later version of the plugin are left alone.
-        folder.read_extra_copies(name)?;
+        if folder.read_extra_copies(name)?.is_none() {
+            folder.keep_extra_copies(name)?;
+        }
         if copies.is_empty() {
             return folder.remove_extra_copies(name);
         }

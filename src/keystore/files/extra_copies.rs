@@ -11,6 +11,7 @@ use super::disk::Kind;
 use super::durable_files::{KeyFolder, failed};
 use super::json::{AlgorithmName, AnyDocument, json};
 use super::key_file::KeyFile;
+use super::repairing;
 use crate::cipher::Algorithm;
 use crate::keystore::{KeyName, KeyStoreError};
 use crate::kms::{EncryptionContext, MasterKeyId, WrappedKey};
@@ -119,6 +120,16 @@ impl KeyFolder {
             }
         }
         Ok(None)
+    }
+
+    /// Keeps what has the name of a file with copies, and is none of this key, under another name: it may be all that is left of
+    /// one. The caller holds the folder's lock.
+    pub(super) fn keep_extra_copies(&self, name: KeyName) -> Result<(), KeyStoreError> {
+        let file_name = name.file_name_extra();
+        match repairing::read(self, &file_name)? {
+            Some(contents) if !contents.is_empty() => self.keep(&format!("{file_name}.damaged"), &contents).map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// The caller holds the folder's lock. When this returns, the copies are on the disk; until then, those before are.

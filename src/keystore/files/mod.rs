@@ -22,6 +22,7 @@ mod repairing;
 mod replaced_keys;
 mod salvage;
 mod system_disk;
+mod tablespaces;
 mod tie;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,12 +42,15 @@ pub use key_file::KeyFile;
 pub use limits::may_pass;
 pub use manifest::Finding;
 pub use repairing::{FoundFolders, WholeManifest};
+pub use replaced_keys::Held;
 pub use system_disk::SystemDisk;
+#[cfg(all(test, not(feature = "model")))]
+pub use tablespaces::first_page;
 pub use tie::{BrokenTie, Tie};
 
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
-use crate::kms::MasterKeyId;
-use durable_files::KeyFolder;
+use crate::kms::{EncryptionContext, MasterKeyId};
+use durable_files::{KeyFolder, failed};
 use extra_copies::ExtraCopies;
 use inventory::{Ask, Inventory, Place};
 use memory::Memory;
@@ -81,6 +85,13 @@ pub struct StoredKey {
     pub contents: Vec<u8>,
     /// What they say.
     pub file: KeyFile,
+}
+
+impl StoredKey {
+    /// What is bound into the wrapped key.
+    pub fn encryption_context(&self) -> EncryptionContext {
+        self.file.wrapped.encryption_context().clone()
+    }
 }
 
 impl KeyFiles {
@@ -186,6 +197,11 @@ impl KeyFiles {
         self.folder.contents(name)
     }
 
+    /// What has the name of a key file. Fails if the folder does not answer.
+    pub fn held(&self, name: KeyName) -> Result<Held, KeyStoreError> {
+        self.folder.held(name)
+    }
+
     /// The versions whose key files of before a re-wrap are kept, in order.
     pub fn kept_before_rewrap(&self) -> Result<Vec<KeyName>, KeyStoreError> {
         self.folder.kept_before_rewrap()
@@ -267,6 +283,29 @@ impl KeyFiles {
     /// Copies of a key version under extra master keys, in order, as far as they can be read.
     pub fn extra_copies(&self, name: KeyName) -> Vec<KeyFile> {
         self.folder.read_extra_copies(name).ok().flatten().iter().flat_map(ExtraCopies::all).collect()
+    }
+
+    /// The tablespaces of the datadir that may have a page which is encrypted with one of these versions, each with the one that it may
+    /// be, as their first pages say: they tell the lowest version of all pages, and not which others there are. In one whose pages are
+    /// being encrypted, it may be any of the key. Fails if that cannot be told of a tablespace.
+    pub fn tablespaces_with(&self, names: &[KeyName]) -> Result<Vec<(PathBuf, KeyName)>, KeyStoreError> {
+        let Some(memory) = &self.memory else { return Ok(Vec::new()) };
+        let (disk, datadir) = (&*self.folder.disk, memory.datadir().path());
+        let listed =
+            tablespaces::all(disk, datadir).map_err(|error| failed("list the tablespaces in", datadir, error))?;
+        let mut found = Vec::new();
+        for path in listed {
+            let encryption = match tablespaces::encryption_of(disk, &path) {
+                // It was dropped meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                encryption => encryption.map_err(|error| failed("read the first page of", &path, error))?,
+            };
+            let is_used = |name: &&KeyName| {
+                encryption.is_some_and(|it| it.key_id == name.id.value() && it.lowest_version <= name.version.value())
+            };
+            found.extend(names.iter().find(is_used).map(|name| (path, *name)));
+        }
+        Ok(found)
     }
 
     /// Compares a key file with what is known of it. Fails if it holds another key.

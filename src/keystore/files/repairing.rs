@@ -15,7 +15,7 @@ use super::manifest_format::name_in;
 use super::memory::DATADIR_FILE;
 use super::salvage::{in_place_of_unreadable, salvage};
 use super::tie::{BrokenTie, Tie};
-use super::{Adding, Disk, Entry, Folders, KeyFiles, StoredKey};
+use super::{Adding, Disk, Entry, Folders, Held, KeyFiles, StoredKey};
 use crate::keystore::{KeyName, KeyStoreError};
 
 /// The folder of the key files and the datadir, with what the manifest says, or with what is left of it.
@@ -199,9 +199,9 @@ impl FoundFolders {
 impl Adding<'_> {
     /// Fails if a key file does not hold `held` any more, or is not gone any more, or if what is kept of before a re-wrap is not
     /// `copy` any more.
-    pub fn check_may_put_back(&self, copy: &StoredKey, held: Option<&[u8]>) -> Result<(), KeyStoreError> {
+    pub fn check_may_put_back(&self, copy: &StoredKey, held: &Held) -> Result<(), KeyStoreError> {
         let (name, folder) = (copy.name, &self.files.folder);
-        if folder.contents(name)?.as_deref() != held {
+        if folder.held(name)? != *held {
             return Err(KeyStoreError::ChangedMeanwhile(self.files.path_of(name)));
         }
         if folder.read_before_rewrap(name).as_deref() != Some(&copy.contents) {
@@ -210,16 +210,20 @@ impl Adding<'_> {
         Ok(())
     }
 
-    /// Makes a key file hold what is kept of before a re-wrap, which was proven to be its key. It holds `held`, or is gone; that is
-    /// kept: answers as what. The caller has called [`Adding::check_may_put_back`].
-    pub fn put_back(&self, copy: &StoredKey, held: Option<&[u8]>) -> Result<Option<String>, KeyStoreError> {
+    /// Makes a key file hold what is kept of before a re-wrap, which was proven to be its key. In its place is `held`, which is kept:
+    /// answers as what. The caller has called [`Adding::check_may_put_back`].
+    pub fn put_back(&self, copy: &StoredKey, held: &Held) -> Result<Option<String>, KeyStoreError> {
         let (name, folder) = (copy.name, &self.files.folder);
-        let Some(held) = held else { return self.write(name, &copy.contents).map(|()| None) };
         let kept = match held {
-            [] => None,
-            held => Some(folder.keep(&format!("{}.damaged", name.file_name()), held)?),
+            Held::Contents(held) if held.is_empty() => None,
+            Held::Contents(held) => Some(folder.keep(&name.file_name_damaged(), held)?),
+            Held::Obstacle => Some(folder.move_obstacle_aside(name)?),
+            Held::Nothing => None,
         };
-        folder.replace_document(&name.file_name(), |_| Ok(copy.contents.clone()))?;
+        match held {
+            Held::Contents(_) => folder.replace_document(&name.file_name(), |_| Ok(copy.contents.clone()))?,
+            Held::Obstacle | Held::Nothing => self.write(name, &copy.contents)?,
+        }
         Ok(kept)
     }
 }

@@ -7,7 +7,33 @@ use super::durable_files::{KeyFolder, LONGEST_FILE, failed};
 use crate::keystore::failpoints::failpoint;
 use crate::keystore::{KeyName, KeyStoreError};
 
+/// What has the name of a key file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Nothing.
+    Nothing,
+    /// A file with these contents, whatever they are.
+    Contents(Vec<u8>),
+    /// What can be read as no key file: a folder, a file longer than any wrapped key, or one that this process may not read.
+    Obstacle,
+}
+
 impl KeyFolder {
+    /// What has the name of a key file. Fails if the folder does not answer.
+    pub fn held(&self, name: KeyName) -> Result<Held, KeyStoreError> {
+        match self.contents(name) {
+            Ok(Some(contents)) => Ok(Held::Contents(contents)),
+            Ok(None) => Ok(Held::Nothing),
+            Err(error) if error.is_of_an_obstacle() => Ok(Held::Obstacle),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives what is in the place of a key file, and can be none, another name. Answers which.
+    pub fn move_obstacle_aside(&self, name: KeyName) -> Result<String, KeyStoreError> {
+        self.move_aside(&name.file_name(), &name.file_name_damaged())
+    }
+
     /// All that a key file holds, whatever it is, as far as a key file may be long; `None` if it is not there.
     pub fn contents(&self, name: KeyName) -> Result<Option<Vec<u8>>, KeyStoreError> {
         match self.open_document(&name.file_name(), LONGEST_FILE) {
@@ -25,9 +51,13 @@ impl KeyFolder {
     /// the disk before the key file is touched: whenever the machine stops, the key file is whole, the old or the new one. If
     /// something is kept already, no start has proven what is there now: so that is what stays. Answers whether it does.
     pub fn replace_key(&self, name: KeyName, before: &[u8], contents: &[u8]) -> Result<bool, KeyStoreError> {
-        let is_kept = self.read_before_rewrap(name).is_some();
+        let kept_name = name.file_name_before_rewrap();
+        // One that cannot be read is not written over: nothing else may hold the key.
+        let kept = self.open_document(&kept_name, LONGEST_FILE);
+        let kept = kept.map_err(|error| failed("read", &self.path.join(&kept_name), error))?;
+        let is_kept = kept.is_some_and(|(contents, _)| !contents.is_empty());
         if !is_kept {
-            self.replace_document(&name.file_name_before_rewrap(), |_| Ok(before.to_vec()))?;
+            self.replace_document(&kept_name, |_| Ok(before.to_vec()))?;
         }
         failpoint!("after_old_copy");
         self.replace_document(&name.file_name(), |_| Ok(contents.to_vec()))?;

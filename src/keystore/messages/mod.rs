@@ -79,6 +79,11 @@ impl Messages {
         ));
     }
 
+    /// It is there: if it is lost once more, that is told once more.
+    pub fn manifest_is_there(&self) {
+        self.1.manifest_is_lost.store(false, Ordering::Relaxed);
+    }
+
     /// The same, but it could not be: told once.
     pub fn manifest_not_made_anew(&self, error: &KeyStoreError) {
         if self.1.manifest_is_lost.swap(true, Ordering::Relaxed) {
@@ -282,6 +287,16 @@ impl Messages {
         self.0.note(&format!(
             "rotated {keys} {what}, asked for by {who}. InnoDB's background threads encrypt pages of older versions anew as \
              innodb_encryption_rotate_key_age says"
+        ));
+    }
+
+    /// A key is too old, and is not rotated, since there is a higher version that is not the latest.
+    pub fn too_old_and_left_alone(&self, latest: KeyName) {
+        self.0.warning(&format!(
+            "{latest} is older than aws_key_management_rotation_period, but is not rotated by itself: there is a higher version \
+             which is not loaded, or not trusted, and nobody knows why (see the function aws_key_management_keys). SET GLOBAL \
+             aws_key_management_rotate_key = {} rotates it all the same",
+            latest.id
         ));
     }
 

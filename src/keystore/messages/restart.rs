@@ -55,6 +55,11 @@ impl Messages {
                 wraps(arn.as_deref()),
                 master_key(arn.as_deref())
             )),
+            Problem::File(name) if !trouble.can_be_made_anew() => self.0.error(&format!(
+                "a restart would not find {name}, whose file {} cannot be read. It is in memory, if it was loaded: do not restart the \
+                 server before the file can be read again. What is wrong: {why}",
+                name.file_name()
+            )),
             Problem::File(name) => self.0.error(&format!(
                 "a restart would not find {name}. It is in memory, if it was loaded: before a restart, restore its file {} from a \
                  backup, or have it made anew: SET GLOBAL aws_key_management_rewrap_key = {}. What is wrong: {why}",
@@ -101,7 +106,7 @@ fn over_text(problem: &Problem) -> String {
 
 /// What is said of one version to who has asked.
 pub fn verified_text(verified: &Verified) -> String {
-    let Verified { name, master_key: arn, verdict, copies } = verified;
+    let Verified { name, master_key: arn, verdict, copies, .. } = verified;
     let text = match verdict {
         Verdict::Good => format!("{name}: good, wrapped by {}", master_key(arn.as_deref())),
         Verdict::FromCopy(error) => format!("{name}: only from a copy that another master key wraps: {error}"),
@@ -109,11 +114,12 @@ pub fn verified_text(verified: &Verified) -> String {
             // Not what its remedy says, which is for a key that is not in memory.
             let (text, remedy) = match About::of(error) {
                 About::File => {
-                    let id = name.id;
-                    (
-                        Trouble::new(error).text,
-                        format!(". SET GLOBAL aws_key_management_rewrap_key = {id} makes its file anew"),
-                    )
+                    let (trouble, id) = (Trouble::new(error), name.id);
+                    let remedy = match trouble.can_be_made_anew() {
+                        true => format!(". SET GLOBAL aws_key_management_rewrap_key = {id} makes its file anew"),
+                        false => String::new(),
+                    };
+                    (trouble.text, remedy)
                 }
                 _ => (error.to_string(), String::new()),
             };

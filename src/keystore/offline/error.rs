@@ -47,6 +47,20 @@ pub enum OfflineError {
          the file to a safe place first", path = .1.display()
     )]
     StillThere(KeyName, PathBuf),
+    /// A version that was to be retired may be what pages of a tablespace are encrypted with.
+    #[error(
+        "{name}: the tablespace {tablespace} may have pages that are encrypted with it{more}. Its data could not be read any more: wait \
+         until InnoDB has encrypted them anew (after two rotations, with innodb_encryption_threads above 0), or drop the table. Nothing \
+         was retired", tablespace = .tablespace.display(), more = and_others(*.others)
+    )]
+    InUse {
+        /// The version.
+        name: KeyName,
+        /// The first such tablespace.
+        tablespace: PathBuf,
+        /// How many more there are.
+        others: usize,
+    },
     /// A key that was to be imported has a length that AES does not know. In bytes.
     #[error("{name}: its key has {bytes} bytes; an AES key has 16, 24 or 32. Nothing was imported")]
     NoAesKey {
@@ -55,4 +69,8 @@ pub enum OfflineError {
         /// Its length.
         bytes: usize,
     },
+}
+
+fn and_others(count: usize) -> String {
+    if count == 0 { String::new() } else { format!(", and so may {count} others") }
 }

@@ -1,11 +1,12 @@
-//! Takes key versions off the list of those that have to be in the folder: their data is gone, and their files may be, too.
+//! Takes key versions off the list of those that have to be in the folder: their data is gone, and their files are, too.
 
 use super::{OfflineError, OpenFolder};
 use crate::keystore::{KeyName, KeyStoreError};
 
 /// Retires key versions: all or none. Their absence is no error from then on, and their numbers are never used again. None may
-/// have a file: one that somebody still has on the disk is better not forgotten. Whether data needs a version cannot be told
-/// from here: redo log, binary logs, Aria tables, temporary files and backups are encrypted too.
+/// have a file: one that somebody still has on the disk is better not forgotten. None may be of use to a tablespace of the
+/// datadir. Whether other data needs a version cannot be told from here: redo log, binary logs, Aria tables, temporary files and
+/// backups are encrypted too.
 pub fn retire(folder: &OpenFolder, names: &[KeyName]) -> Result<(), KeyStoreError> {
     let files = &folder.files;
     // What the manifest on the disk says is known from here on.
@@ -20,6 +21,10 @@ pub fn retire(folder: &OpenFolder, names: &[KeyName]) -> Result<(), KeyStoreErro
         if !files.is_recorded(name) {
             return Err(OfflineError::NothingToRetire(name).into());
         }
+    }
+    if let [first, others @ ..] = &files.tablespaces_with(names)?[..] {
+        let (tablespace, name) = first.clone();
+        return Err(OfflineError::InUse { name, tablespace, others: others.len() }.into());
     }
     for name in names.iter().copied() {
         let mut of_key = files.recorded();

@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::{ManifestState, OfflineError, OpenFolder, no_settings, recipe};
 use crate::keystore::adopt::adopt;
-use crate::keystore::files::Entry;
+use crate::keystore::files::KeyFiles;
+use crate::keystore::in_groups::groups;
+use crate::keystore::load_report::AcceptedKey;
+use crate::keystore::rewrap::{self, Rewrapped};
+use crate::keystore::tries::Tries;
 use crate::keystore::{KeyId, KeyName, KeyStoreError, load, start};
 use crate::kms::{Kms, MasterKeyId};
 
@@ -16,6 +20,8 @@ pub struct Rewrapping {
     pub done: Vec<(KeyName, Option<String>, Option<String>)>,
     /// The versions that are as they were, and why.
     pub failed: Vec<(KeyName, KeyStoreError)>,
+    /// Those that were not tried, since they would have failed like the others.
+    pub not_tried: Vec<KeyName>,
     /// Why it could not be recorded in the manifest: the next start does it.
     pub not_recorded: Option<KeyStoreError>,
 }
@@ -64,28 +70,50 @@ pub fn rewrap(
     failed.extend(not_trusted.into_iter().map(|name| (name, KeyStoreError::NotAccepted(name))));
     failed.extend(not_seen.into_iter().map(|name| (name, OfflineError::NotSeenYet(name).into())));
     failed.retain(|(name, _)| is_wanted(name));
-    let (mut done, mut entries): (Vec<_>, Vec<Entry>) = (Vec::new(), Vec::new());
-    for accepted in report.accepted.into_iter().filter(|accepted| is_wanted(&accepted.entry.name)) {
-        let name = accepted.entry.name;
-        let rewrapped = if accepted.entry.is_trusted {
-            let recipe = recipe(master_key, accepted.encryption_context);
-            crate::keystore::rewrap::rewrap(files, kms, &recipe, name, &accepted.key)
-        } else {
-            Err(KeyStoreError::NotAccepted(name))
-        };
-        match rewrapped {
-            Ok(rewrapped) => {
-                let before = rewrapped.before.or_else(|| accepted.entry.master_key().map(str::to_owned));
-                done.push((name, before, rewrapped.entry.master_key().map(str::to_owned)));
-                entries.push(rewrapped.entry);
+    let wanted = report.accepted.into_iter().filter(|accepted| is_wanted(&accepted.entry.name));
+    let wanted: Vec<AcceptedKey> = wanted.collect();
+    let (mut done, mut not_recorded) = (Vec::new(), None);
+    let (mut not_tried, ignored) = (Vec::new(), |_: &KeyStoreError| {});
+    let mut tries = Tries::new(&ignored);
+    for group in groups(&wanted) {
+        let mut entries = Vec::new();
+        for accepted in group {
+            let name = accepted.entry.name;
+            if !tries.may_try(Some(master_key)) {
+                not_tried.push(name);
+                continue;
             }
-            Err(error) => failed.push((name, error)),
+            match rewrap_one(files, kms, master_key, accepted) {
+                Ok(rewrapped) => {
+                    tries.answered(Some(master_key));
+                    let before = rewrapped.before.or_else(|| accepted.entry.master_key().map(str::to_owned));
+                    done.push((name, before, rewrapped.entry.master_key().map(str::to_owned)));
+                    entries.push(rewrapped.entry);
+                }
+                Err(error) => {
+                    tries.learn(Some(master_key), &error);
+                    failed.push((name, error));
+                }
+            }
+        }
+        // So that who stops this in the middle has a manifest that says where most key files are to be unwrapped.
+        if !entries.is_empty() {
+            not_recorded = files.begin_adding().and_then(|adding| adding.record(entries)).err();
         }
     }
     failed.sort_by_key(|(name, _)| *name);
-    let not_recorded = match entries.is_empty() {
-        true => None,
-        false => files.begin_adding().and_then(|adding| adding.record(entries)).err(),
-    };
-    Ok(Rewrapping { done, failed, not_recorded })
+    Ok(Rewrapping { done, failed, not_tried, not_recorded })
+}
+
+fn rewrap_one(
+    files: &KeyFiles,
+    kms: &dyn Kms,
+    master_key: &MasterKeyId,
+    accepted: &AcceptedKey,
+) -> Result<Rewrapped, KeyStoreError> {
+    let name = accepted.entry.name;
+    if !accepted.entry.is_trusted {
+        return Err(KeyStoreError::NotAccepted(name));
+    }
+    rewrap::rewrap(files, kms, &recipe(master_key, accepted.encryption_context.clone()), name, &accepted.key)
 }

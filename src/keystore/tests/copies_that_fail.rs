@@ -5,9 +5,19 @@ use super::super::extra_copies::MakeExtraCopies;
 use super::super::offline::{self, Found, OpenFolder};
 use super::super::test_kms::{OTHER_MASTER_KEY, TEST_MASTER_KEY};
 use super::super::verify_job::VerifyJob;
-use super::extra_master_keys::{COPIES, ONE, TWO, name, set, used};
+use super::extra_master_keys::{COPIES, ONE, TWO, list, name, set, used};
 use super::faulty_disk::{Fails, FaultyDisk};
+use super::two_servers::Meanwhile;
 use super::*;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The check that is due then, to its end.
+fn check_all(job: &mut VerifyJob, now: Instant) {
+    for seconds in 0..5 {
+        job.run(now + Duration::from_secs(seconds));
+    }
+}
 
 #[test]
 fn an_extra_master_key_that_fails_holds_up_no_rescue_and_is_asked_twice_only() {
@@ -67,11 +77,15 @@ fn a_copy_that_is_of_no_use_any_more_is_found_by_a_check_told_once_and_does_not_
     assert_eq!(setup.copies(COPIES), [ONE, TWO]);
     // No answer for once says nothing of it.
     setup.kms.set_failing(TWO, Some(Class::Transient));
-    for _ in 0..2 {
+    for _ in 0..4 {
         verify(&store);
-        assert_eq!((readiness(), warnings()), ((true, true), vec![]));
+        assert_eq!((readiness(), warnings()), ((true, true), vec![]), "who asks counts no round");
     }
-    verify(&store);
+    let mut job = VerifyJob::new(store.clone(), Instant::now());
+    for day in 1..=3 {
+        assert_eq!((readiness(), warnings()), ((true, true), vec![]), "{day}");
+        check_all(&mut job, Instant::now() + DAY * day);
+    }
     assert_eq!((readiness(), warnings().len()), ((true, false), 1));
     setup.kms.set_failing(TWO, None);
     verify(&store);
@@ -112,7 +126,8 @@ fn a_version_that_only_copies_tell_of_is_not_recorded_as_if_the_extra_master_key
 fn a_master_key_that_is_taken_out_and_a_file_of_copies_that_is_lost_are_noticed() {
     let (setup, store, _) = used();
     setup.kms.set_failing(TWO, Some(Class::Transient));
-    (0..3).for_each(|_| drop(store.verify(None)));
+    let mut job = VerifyJob::new(store.clone(), Instant::now());
+    (1..=3).for_each(|day| check_all(&mut job, Instant::now() + DAY * day));
     assert!(!store.figures().readiness().is_fully_wrapped());
     set(&store, &[ONE]);
     store.rewrap(None).expect("re-wrapped");
@@ -278,4 +293,63 @@ fn the_tool_names_the_master_key_that_works_where_only_a_copy_does() {
     let verified = offline::verify(&folder, &*setup.kms, Duration::from_secs(5)).expect("verified");
     assert!(matches!(verified.versions[0].found, Found::OnlyCopy(_)));
     assert_eq!(verified.master_keys().into_iter().collect::<Vec<_>>(), [ONE]);
+}
+
+#[test]
+fn the_list_counts_no_key_file_that_is_gone_and_shows_no_context_but_that_of_the_key_file() {
+    let setup = Setup::new();
+    let store = setup.open_extra(Role::Server);
+    let set = |text: &str| {
+        let context = EncryptionContext::parse(text).expect("a context");
+        store.new_keys().change(|settings| settings.encryption_context = context.clone());
+    };
+    set("server=db1");
+    store.latest_or_new(id(7)).expect("made");
+    let listed = |store: &KeyStore| store.figures().version_list().remove(0);
+    let context = |store: &KeyStore| format!("{:?}", listed(store).encryption_context);
+    MakeExtraCopies::new(store.clone()).run(Instant::now());
+    store.verify(None).result.expect("good");
+    assert_eq!(listed(&store).wraps, 3);
+    // Another server with the same folder, or the tool, wraps it anew, and a check sees what is bound into it now.
+    let other = setup.open_extra(Role::Server);
+    let new = EncryptionContext::parse("server=db2").expect("a context");
+    other.new_keys().change(|settings| settings.encryption_context = new.clone());
+    other.rewrap(None).expect("re-wrapped");
+    assert!(context(&store).contains("db1"), "{}", context(&store));
+    store.verify(None).result.expect("good");
+    assert!(context(&store).contains("db2"), "{}", context(&store));
+    let kept = read(&setup, "aws-kms-key.7.1.before-rewrap");
+    remove(&setup, "aws-kms-key.7.1.before-rewrap");
+    remove(&setup, "aws-kms-key.7.1");
+    drop(store.verify(None));
+    assert_eq!((listed(&store).wraps, listed(&store).state), (2, VersionState::Unready));
+    // From a copy, a start cannot tell what was bound into the key file.
+    let again = setup.open_extra(Role::Server);
+    assert_eq!((listed(&again).wraps, listed(&again).encryption_context), (2, None));
+    setup.put("aws-kms-key.7.1", &kept);
+    drop(again.verify(None));
+    assert_eq!(listed(&again).wraps, 3);
+    assert!(context(&again).contains("db1"), "{}", context(&again));
+}
+
+#[test]
+fn a_re_wrap_whose_extra_master_keys_are_changed_meanwhile_drops_no_copy_before_the_others_are_there() {
+    let (setup, store, _) = used();
+    drop(store);
+    let of_kms: Arc<Mutex<Option<Arc<KeyStore>>>> = Arc::default();
+    let during = of_kms.clone();
+    // While KMS is asked, another session sets others.
+    let meanwhile = move || {
+        let store = during.lock().expect("store").clone();
+        store.into_iter().for_each(|store| set(&store, &["arn:aws:kms:eu-west-3:1:key/three"]));
+    };
+    let opening = setup.opening(Role::Server, Arc::new(Meanwhile(TestKms::default(), meanwhile)));
+    opening.new_keys.change(|settings| settings.extra_master_keys = list(&[ONE, TWO]));
+    let store = Arc::new(KeyStore::open(opening).expect("open"));
+    *of_kms.lock().expect("store") = Some(store.clone());
+    store.rewrap(None).expect("re-wrapped");
+    *of_kms.lock().expect("store") = None;
+    assert_eq!(setup.copies(COPIES), [ONE, TWO]);
+    store.rewrap(None).expect("re-wrapped");
+    assert_eq!(setup.copies(COPIES), ["arn:aws:kms:eu-west-3:1:key/three"], "now it is there");
 }

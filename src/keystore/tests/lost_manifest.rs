@@ -107,3 +107,31 @@ fn what_another_server_or_the_tool_has_changed_is_in_the_list_after_the_next_che
     }
     assert_eq!(under(&store), 3);
 }
+
+#[test]
+fn one_that_cannot_be_made_anew_is_told_once_each_time_it_is_lost() {
+    let (setup, store, before) = lost(None);
+    let lock = ".aws-kms-key.lock";
+    let blocked = |is_blocked: bool| {
+        let path = setup.folder.path().join(lock);
+        if is_blocked {
+            let _ = fs::remove_file(&path);
+            fs::create_dir(&path).expect("create");
+        } else {
+            fs::remove_dir(&path).expect("remove");
+        }
+    };
+    let told = || warnings(&setup).iter().filter(|line| line.contains("could not be made anew")).count();
+    for _ in 0..2 {
+        blocked(true);
+        drop(store.verify(None));
+        drop(store.verify(None));
+        assert_eq!(told(), 1);
+        // Somebody else restores it.
+        blocked(false);
+        put(&setup, MANIFEST, &before);
+        store.verify(None).result.expect("good");
+        assert_eq!(told(), 0);
+        remove(&setup, MANIFEST);
+    }
+}

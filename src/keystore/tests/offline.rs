@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::super::files::first_page;
 use super::super::offline::{
     self, Found, NewKey, OfflineError, OpenFolder, Rewrapping, State, Verdict, Verification, import, list, retire,
     rewrap, verify,
@@ -358,6 +359,33 @@ fn what_cannot_be_re_wrapped_is_as_it_was() {
 }
 
 #[test]
+fn a_re_wrap_under_a_master_key_that_does_not_answer_ends_after_two_and_records_what_was_done() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    for number in 1..=40 {
+        store.latest_or_new(id(number)).expect("made");
+    }
+    drop(store);
+    // Of the groups, the first three are done.
+    setup.kms.fail_after(9, Encrypt, Class::Denied);
+    let rewrapping = rewrap(&setup.to_write(), &*setup.kms, &master_key(NEW), None, TIME).expect("re-wrapped");
+    assert_eq!((rewrapping.done.len(), rewrapping.failed.len(), rewrapping.not_tried.len()), (9, 1, 30));
+    let manifest = String::from_utf8(read(&setup, MANIFEST)).expect("UTF-8");
+    assert_eq!(manifest.matches(&format!("\"master_key\": \"{NEW}\"")).count(), 9, "{manifest}");
+    setup.kms.set_failing(NEW, Some(Class::Transient));
+    let rewrapping = rewrap(&setup.to_write(), &*setup.kms, &master_key(NEW), None, TIME).expect("re-wrapped");
+    // Those that are wrapped by it already are had from what is kept of before.
+    assert_eq!((rewrapping.failed.len(), rewrapping.not_tried.len()), (2, 38));
+}
+
+/// Nothing keeps these from being retired.
+fn retire_and_take_back(setup: &Setup, names: &[KeyName]) {
+    let manifest = read(setup, MANIFEST);
+    retire(&setup.to_write(), names).expect("retired");
+    setup.put(MANIFEST, &manifest);
+}
+
+#[test]
 fn a_retired_version_is_missed_by_nobody_and_its_number_is_not_used_again() {
     let setup = used();
     let kept = read(&setup, "aws-kms-key.7.1");
@@ -379,6 +407,21 @@ fn a_retired_version_is_missed_by_nobody_and_its_number_is_not_used_again() {
     }
     assert!(matches!(refused(&[name(7, 1), name(7, 9)]), KeyStoreError::Offline(OfflineError::NothingToRetire(_))));
     assert_eq!(setup.verified().verdict(), Verdict::Wrong, "all of them or none");
+    // A table that needs it, or may: whatever somebody says who has checked.
+    fs::create_dir(setup.datadir.path().join("db")).expect("folder");
+    let table = setup.datadir.path().join("db/t.ibd");
+    for (key_id, lowest_version, is_used) in [(7, 1, true), (7, 0, true), (7, 2, false), (8, 1, false), (1, 1, true)] {
+        fs::write(&table, first_page(0x15, 10_428, key_id, lowest_version)).expect("write");
+        if is_used {
+            let error = refused(&[name(1, 1), name(7, 1)]);
+            assert!(matches!(error, KeyStoreError::Offline(OfflineError::InUse { others: 0, .. })), "{error}");
+            assert!(error.to_string().contains("db/t.ibd"), "{error}");
+        } else {
+            assert!(matches!(refused(&[name(7, 9)]), KeyStoreError::Offline(OfflineError::NothingToRetire(_))));
+            retire_and_take_back(&setup, &[name(1, 1), name(7, 1)]);
+        }
+    }
+    fs::remove_file(&table).expect("dropped");
     let running = setup.open().expect("open");
     setup.log.0.lock().expect("log").clear();
     retire(&setup.to_write(), &[name(1, 1), name(7, 1)]).expect("retired");

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::super::files::Held;
 use super::super::test_kms::TEST_MASTER_KEY;
 use super::*;
 
@@ -243,7 +244,7 @@ fn a_file_that_somebody_else_changes_meanwhile_is_left_alone() {
     let (setup, store) = used();
     let name = KeyName::new(7, 1).expect("a name");
     let adding = store.files.begin_adding().expect("adding");
-    let error = adding.replace(name, Some(b"as it was"), b"new").expect_err("changed").to_string();
+    let error = adding.replace(name, &Held::Contents(b"as it was".to_vec()), b"new").expect_err("changed").to_string();
     assert!(error.contains("aws-kms-key.7.1 was changed by somebody else meanwhile"), "{error}");
     assert!(!setup.files().contains(&KEPT.to_owned()));
 }

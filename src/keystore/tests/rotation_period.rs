@@ -1,5 +1,6 @@
 //! Rotation by age, on clocks that the test sets.
 
+use super::super::offline;
 use super::super::rotation_period::RotateByAge;
 use super::super::test_kms::TEST_MASTER_KEY;
 use super::*;
@@ -247,6 +248,44 @@ fn a_key_with_a_higher_version_that_is_not_trusted_or_not_loaded_is_left_alone()
         assert_eq!(server.live(3 * HOUR).len(), 0);
         assert!(!setup.kms.calls().contains(&Generate));
         assert_eq!(setup.files().iter().filter(|file| file.starts_with("aws-kms-key.1.")).count(), 2);
+        let told =
+            || setup.log.0.lock().expect("log").iter().filter(|line| line.contains("is not rotated by itself")).count();
+        assert_eq!(told(), 1, "{:?}", setup.log.0);
+        server.live(3 * DAY);
+        assert_eq!(told(), 1, "once");
+    }
+}
+
+#[test]
+fn a_higher_version_that_was_left_behind_or_is_retired_is_in_nobodys_way_and_its_number_stays_used() {
+    for is_copied in [true, false] {
+        let setup = old_keys(1);
+        let store = setup.open().expect("open");
+        store.rotate(id(1)).expect("rotated");
+        store.latest_or_new(id(2)).expect("made");
+        drop(store);
+        remove(&setup, "aws-kms-key.1.2");
+        if is_copied {
+            // The manifest is one that was copied here, with a backup of the whole datadir.
+            let manifest = read(&setup, MANIFEST);
+            remove(&setup, MANIFEST);
+            setup.put(MANIFEST, &manifest);
+        } else {
+            // With both, since the highest version is retired with all others only; the older one is put back.
+            let older = read(&setup, "aws-kms-key.1.1");
+            remove(&setup, "aws-kms-key.1.1");
+            let folder = offline::OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open");
+            let names = [1, 2].map(|version| KeyName::new(1, version).expect("a name"));
+            offline::retire(&folder, &names).expect("retired");
+            setup.put("aws-kms-key.1.1", &older);
+        }
+        set_created(&setup, "2001-09-09");
+        let opening =
+            Opening { datadir: if is_copied { setup.folder.path() } else { setup.datadir.path() }, ..opening(&setup) };
+        let mut server = Server::new(KeyStore::open(opening).expect("open"), 100);
+        assert_eq!(server.latest(1), 1);
+        assert_eq!(server.live(4 * HOUR).len(), 2, "{:?}", setup.log.0);
+        assert_eq!(server.latest(1), 3);
     }
 }
 

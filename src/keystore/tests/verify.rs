@@ -158,8 +158,10 @@ fn a_master_key_that_is_disabled_is_one_error_within_the_hour_and_one_note_when_
 }
 
 #[test]
-fn that_kms_does_not_answer_counts_after_three_rounds_and_that_there_are_no_credentials_at_once() {
-    for (class, rounds) in [(Class::Transient, 3), (Class::Throttled, 3), (Class::NoCredentials, 1)] {
+fn that_kms_does_not_answer_counts_after_three_rounds_and_that_it_refuses_the_credentials_at_once() {
+    for (class, rounds) in
+        [(Class::Transient, 3), (Class::Throttled, 3), (Class::NoCredentials, 3), (Class::BadCredentials, 1)]
+    {
         let (setup, store, mut job, begun) = running(MANY);
         (1..=MANY).for_each(|key| setup.kms.refuse(key, class));
         let mut now = begun + DAY;
@@ -394,4 +396,22 @@ fn a_check_that_panics_is_reported_and_changes_nothing() {
     assert!(setup.log.has("internal error in the job 'check whether a restart would work'"), "{:?}", setup.log.0);
     assert_eq!((store.latest_or_new(id(1)).expect("as before"), key(&store, 1, 1)), (version(1), Some(vec![1; 16])));
     assert!(is_ready(&store));
+}
+
+#[test]
+fn after_a_folder_that_was_away_when_a_check_was_due_all_files_are_read() {
+    let (setup, store, mut job, begun) = running(MANY);
+    let away = setup.folder.path().with_extension("away");
+    fs::rename(setup.folder.path(), &away).expect("rename");
+    let (_, next) = run(&mut job, begun + HOUR);
+    assert!(next <= begun + HOUR + MINUTES, "and not an hour later");
+    assert!(!is_ready(&store));
+    fs::rename(&away, setup.folder.path()).expect("rename");
+    remove(&setup, "aws-kms-key.3.1");
+    setup.kms.calls();
+    lines(&setup);
+    run(&mut job, next);
+    assert_eq!(decrypts(&setup), usize::from(MANY) - 1);
+    assert!(lines(&setup).iter().any(|line| line.starts_with("error: a restart would not find key 3 version 1")));
+    assert!(!is_ready(&store));
 }

@@ -185,9 +185,14 @@ fn a_job_can_say_when_it_has_proven_a_version() {
     let setup = Setup::new();
     let store = setup.open().expect("open");
     store.latest_or_new(id(1)).expect("new");
-    let when = SystemTime::now() + Duration::from_secs(3600);
-    store.figures().known_versions().set_last_verified(KeyName::new(1, 1).expect("a name"), when);
-    assert_eq!(list(&store)[&(1, 1)].last_verified, Some(when));
+    let before = list(&store)[&(1, 1)].last_verified.expect("when it was made");
+    let context = EncryptionContext::parse("server=db2").expect("a context");
+    let proven = |was_unwrapped| {
+        store.figures().known_versions().checked(KeyName::new(1, 1).expect("a name"), was_unwrapped, Some(&context));
+        (list(&store)[&(1, 1)].last_verified.expect("when"), list(&store)[&(1, 1)].encryption_context.clone())
+    };
+    assert_eq!(proven(false), (before, Some(context.clone())));
+    assert!(proven(true).0 > before);
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn keys(options: &Options) -> Result<Vec<NewKey>> {
             file_key_management::read(path, password.as_ref())
         }
         _ => {
-            let mut text = Zeroizing::new(Vec::new());
+            let mut text = Zeroizing::new(Vec::with_capacity(file_key_management::ROOM));
             std::io::stdin().lock().read_to_end(&mut text).context("standard input cannot be read")?;
             let keys = file_key_management::keys(&text).context("in standard input")?;
             ensure!(!keys.is_empty(), "there is no key in standard input");

@@ -17,7 +17,7 @@ pub struct Options {
     /// The versions, whose key files must be gone
     #[arg(value_name = "ID.VERSION", required = true, value_parser = key_name)]
     names: Vec<KeyName>,
-    /// That no table, log or backup needs them cannot be told from here: says that you have checked
+    /// Tablespaces of InnoDB are asked. That no log, other table or backup needs them cannot be told: says that you have checked
     #[arg(long)]
     yes_i_checked: bool,
     /// As JSON
@@ -52,6 +52,6 @@ fn key_name(text: &str) -> Result<KeyName, &'static str> {
 }
 
 const CHECK: &str = "\
-whether data needs a key version cannot be told from its files: tables, redo log, binary logs, Aria tables, temporary files \
-and backups may be encrypted with it. docs/operation.md says how to find out (\"Before the old master key is disabled\"). When \
+whether data needs a key version can be told of InnoDB's tablespaces only: redo log, binary logs, Aria tables, temporary files \
+and backups may be encrypted with it, too. docs/operation.md says how to find out (\"Before the old master key is disabled\"). When \
 you have, add --yes-i-checked";

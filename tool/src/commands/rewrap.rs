@@ -60,7 +60,12 @@ fn text(rewrapping: &Rewrapping) -> String {
     for (name, error) in &rewrapping.failed {
         text += &format!("{name}: wrapped as before: {error}\n");
     }
-    let (done, all) = (rewrapping.done.len(), rewrapping.done.len() + rewrapping.failed.len());
+    let not_tried = rewrapping.not_tried.len();
+    if not_tried > 0 {
+        text += &format!("{not_tried} more are as before, and were not tried: they would fail likewise\n");
+    }
+    let done = rewrapping.done.len();
+    let all = done + rewrapping.failed.len() + not_tried;
     text += &format!("{done} of {all} key versions are wrapped anew\n");
     if done > 0 {
         text += "What their files held is kept beside them, as *.before-rewrap, until a start of the server has proven the new \
@@ -82,10 +87,17 @@ fn json(rewrapping: &Rewrapping) -> Value {
             "before": null, "master_key": null, "reason": error.to_string(),
         })
     });
+    let not_tried = rewrapping.not_tried.iter().map(|name| {
+        json!({
+            "key_id": name.id.value(), "key_version": name.version.value(),
+            "before": null, "master_key": null, "reason": "not tried: it would fail like the others",
+        })
+    });
     json!({
         "rewrapped": rewrapping.done.len(),
         "failed": rewrapping.failed.len(),
-        "key_versions": done.chain(failed).collect::<Vec<_>>(),
+        "not_tried": rewrapping.not_tried.len(),
+        "key_versions": done.chain(failed).chain(not_tried).collect::<Vec<_>>(),
     })
 }
 

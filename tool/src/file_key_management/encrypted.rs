@@ -9,7 +9,7 @@ use aws_key_management::cipher::{Algorithm, CipherError, Context, Direction, Pad
 use pbkdf2::pbkdf2_hmac;
 use sha1::Sha1;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{WRONG_PASSWORD, read_at_most};
 
@@ -98,8 +98,9 @@ fn parts(file: &[u8]) -> Option<(&[u8], &[u8])> {
 fn bytes_to_key<D: sha2::Digest>(password: &[u8], salt: &[u8], out: &mut [u8]) {
     let mut before = Zeroizing::new(Vec::new());
     for part in out.chunks_mut(<D as sha2::Digest>::output_size()) {
-        let digest = D::new().chain_update(&*before).chain_update(password).chain_update(salt).finalize();
+        let mut digest = D::new().chain_update(&*before).chain_update(password).chain_update(salt).finalize();
         before = Zeroizing::new(digest.to_vec());
+        digest.as_mut_slice().zeroize();
         part.copy_from_slice(&before[..part.len()]);
     }
 }

@@ -36,12 +36,15 @@ pub fn read(path: &Path, password: Option<&Password>) -> Result<Vec<NewKey>> {
 /// A file's contents, wiped when they are dropped. Fails if there are more.
 pub fn read_at_most(path: &Path, at_most: u64) -> Result<Zeroizing<Vec<u8>>> {
     let shown = path.display();
-    let mut bytes = Zeroizing::new(Vec::new());
+    // With room at once: into an empty one, the first bytes come by a buffer that is not wiped.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
     let file = File::open(path).with_context(|| format!("{shown} cannot be opened"))?;
     file.take(at_most + 1).read_to_end(&mut bytes).with_context(|| format!("{shown} cannot be read"))?;
     ensure!(bytes.len() as u64 <= at_most, "{shown} is longer than {at_most} bytes");
     Ok(bytes)
 }
 
+/// In bytes.
+pub const ROOM: usize = 4096;
 const LONGEST_KEY_FILE: u64 = 1024 * 1024;
 const WRONG_PASSWORD: &str = "the password, --digest or --use-pbkdf2 is not the one that it was encrypted with";

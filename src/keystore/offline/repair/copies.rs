@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::examine::Examining;
-use super::prove::{is_gone_or_damaged, list, prove};
+use super::prove::{is_gone_or_damaged, list, prove_copies};
 use super::{By, Step};
 use crate::keystore::files::{Entry, Finding, StoredKey};
 use crate::keystore::offline::is_unanswered;
@@ -46,9 +46,9 @@ impl Examining<'_> {
         }
         let (failed, copies): (Vec<_>, Vec<_>) =
             with_copy.into_iter().filter_map(|(failed, copy)| Some((failed, copy?))).unzip();
-        let proofs = prove(&self.files, self.kms, &copies, self.deadline);
+        let proofs = prove_copies(&self.files, self.kms, &copies, self.deadline);
         for (((name, error), copy), proof) in failed.into_iter().zip(copies).zip(proofs) {
-            match (proof, self.files.contents(name)) {
+            match (proof, self.files.held(name)) {
                 (Ok((_, Finding::New)), _) => self.add_error(name, &error),
                 (Ok((mut entry, _)), Ok(held)) => {
                     entry.is_trusted = self.files.is_trusted(name) == Some(true);

@@ -15,7 +15,7 @@ pub use examine::examine;
 #[cfg(all(test, not(feature = "model")))]
 pub(in crate::keystore) use examine::examine_on;
 
-use crate::keystore::files::{BrokenTie, Entry, FoundFolders, StoredKey};
+use crate::keystore::files::{BrokenTie, Entry, FoundFolders, Held, StoredKey};
 use crate::keystore::trust::names;
 use crate::keystore::{KeyId, KeyName, KeyStoreError, MasterKeysOfIds};
 use crate::kms::MasterKeyId;
@@ -93,7 +93,7 @@ enum Step {
     /// The first of the entries is that of the copy.
     PutBack {
         copy: StoredKey,
-        held: Option<Vec<u8>>,
+        held: Held,
         entries: Vec<Entry>,
     },
     ForgetCopies(Vec<Entry>),
@@ -172,11 +172,11 @@ impl Examination {
             Step::PutBack { copy, held, entries } => {
                 let files = folders.to_write()?;
                 let adding = files.begin_adding()?;
-                adding.check_may_put_back(copy, held.as_deref())?;
+                adding.check_may_put_back(copy, held)?;
                 // First, which fails if the manifest on the disk says that it is another key. The key file is at fault until it is
                 // replaced, whatever the manifest says of it.
                 adding.record(entries.clone())?;
-                adding.put_back(copy, held.as_deref()).map(|kept| kept.into_iter().collect())
+                adding.put_back(copy, held).map(|kept| kept.into_iter().collect())
             }
             Step::ForgetCopies(proven) => {
                 let files = folders.to_write()?;

@@ -5,17 +5,32 @@ use std::time::{Instant, SystemTime};
 use crate::keystore::files::{Entry, Finding, KeyFiles, StoredKey};
 use crate::keystore::load::{self, Unwrapped};
 use crate::keystore::{KeyName, KeyStoreError};
-use crate::kms::{Class, Kms, WrappedKey};
+use crate::kms::{Class, Kms, MasterKeyId, WrappedKey};
 
 /// What a file was proven to hold, and how that compares with what the manifest says.
 pub(super) type Proof = Result<(Entry, Finding), KeyStoreError>;
 
-/// Has KMS unwrap key files, or copies of them, until `deadline`. The keys go nowhere, and are wiped. Answers in their order.
+/// Has KMS unwrap key files until `deadline`. The keys go nowhere, and are wiped. Answers in their order.
 pub(super) fn prove(files: &KeyFiles, kms: &dyn Kms, stored: &[StoredKey], deadline: Instant) -> Vec<Proof> {
+    prove_under(files, kms, stored, deadline, |stored| load::known_master_key(files, stored))
+}
+
+/// The same for what is kept of before a re-wrap.
+pub(super) fn prove_copies(files: &KeyFiles, kms: &dyn Kms, stored: &[StoredKey], deadline: Instant) -> Vec<Proof> {
+    prove_under(files, kms, stored, deadline, |stored| files.master_key_of(stored))
+}
+
+fn prove_under(
+    files: &KeyFiles,
+    kms: &dyn Kms,
+    stored: &[StoredKey],
+    deadline: Instant,
+    master_key_of: impl Fn(&StoredKey) -> Option<MasterKeyId>,
+) -> Vec<Proof> {
     if stored.is_empty() {
         return Vec::new();
     }
-    let wrapped = stored.iter().map(|stored| stored.file.wrapped.clone().with_master_key(files.master_key_of(stored)));
+    let wrapped = stored.iter().map(|stored| stored.file.wrapped.clone().with_master_key(master_key_of(stored)));
     let wrapped: Vec<WrappedKey> = wrapped.collect();
     let now = SystemTime::now();
     let proof = |(stored, answer): (&StoredKey, _)| match answer {
@@ -40,7 +55,7 @@ pub(super) fn is_gone_or_damaged(error: &KeyStoreError) -> bool {
         | KeyStoreError::OtherAlgorithm(..)
         | KeyStoreError::WrongLength { .. } => true,
         KeyStoreError::Kms(_, error) => error.class == Class::Corrupt,
-        _ => false,
+        error => error.is_of_an_obstacle(),
     }
 }
 

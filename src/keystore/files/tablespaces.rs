@@ -1,0 +1,166 @@
+//! What the first page of a tablespace of InnoDB says of how its pages are encrypted. That page itself never is.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::disk::{Disk, Listed};
+
+/// How the pages of a tablespace are encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encryption {
+    /// The key.
+    pub key_id: u32,
+    /// The lowest version of the key that a page is encrypted with; 0 as long as there may be one in the clear, which says nothing
+    /// of the others.
+    pub lowest_version: u32,
+}
+
+/// What the first page of a file says; `None` if it is not encrypted, or is no tablespace.
+pub fn encryption_of(disk: &dyn Disk, path: &Path) -> io::Result<Option<Encryption>> {
+    disk.read(path, LARGEST_PAGE).map(|(head, _)| encryption_in(&head))
+}
+
+/// The tablespaces of tables. A folder that cannot be listed has none.
+pub fn tables<'disk>(disk: &'disk dyn Disk, datadir: &Path) -> impl Iterator<Item = PathBuf> + use<'disk> {
+    let databases = folders_of(disk.list(datadir).unwrap_or_default(), datadir);
+    databases.into_iter().flat_map(|database| {
+        let files = disk.list(&database).unwrap_or_default().into_iter();
+        files.map(move |listed| database.join(listed.name)).filter(|path| has_extension(path, "ibd"))
+    })
+}
+
+/// All tablespaces of a datadir: those of tables, also where `DATA DIRECTORY` has put them, the system tablespace's first file, and
+/// those of undo logs that lie in the datadir. Fails if a folder cannot be listed.
+pub fn all(disk: &dyn Disk, datadir: &Path) -> io::Result<Vec<PathBuf>> {
+    let listed = disk.list(datadir)?;
+    let is_undo = |name: &str| name.strip_prefix("undo").is_some_and(|number| number.parse::<u32>().is_ok());
+    let is_tablespace = |name: &&str| *name == SYSTEM_TABLESPACE || is_undo(name);
+    let mut found: Vec<PathBuf> = listed
+        .iter()
+        .filter_map(|listed| listed.name.to_str())
+        .filter(is_tablespace)
+        .map(|name| datadir.join(name))
+        .collect();
+    for database in folders_of(listed, datadir) {
+        // A name that leads nowhere, or to a file, has none.
+        let files = match disk.list(&database) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+            files => files?,
+        };
+        for path in files.into_iter().map(|listed| database.join(listed.name)) {
+            if has_extension(&path, "ibd") {
+                found.push(path);
+            } else if has_extension(&path, "isl") {
+                // The path of a tablespace that lies elsewhere, as text (storage/innobase/fsp/fsp0file.cc).
+                let (link, _) = disk.read(&path, LONGEST_LINK)?;
+                found.push(datadir.join(String::from_utf8_lossy(&link).trim_end()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn folders_of(listed: Vec<Listed>, datadir: &Path) -> Vec<PathBuf> {
+    // What is no database: a file system's own, and the hidden folders of administrators.
+    let is_database = |listed: &Listed| {
+        !listed.is_file && listed.name != "lost+found" && !listed.name.as_encoded_bytes().starts_with(b".")
+    };
+    listed.into_iter().filter(is_database).map(|listed| datadir.join(listed.name)).collect()
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|it| it == extension)
+}
+
+/// A magic, the type and the length of what follows, 16 random bytes, the lowest key version of all pages, the key id, and whether
+/// the table asks for it (storage/innobase/fil/fil0crypt.cc).
+fn encryption_in(head: &[u8]) -> Option<Encryption> {
+    let page = head.get(..page_size(head)).unwrap_or(head);
+    let place = page.windows(CRYPT_DATA.len()).position(|window| window == CRYPT_DATA)?;
+    let numbers = page.get(place + CRYPT_DATA.len() + IV..)?;
+    let number = |at: usize| Some(u32::from_be_bytes(numbers.get(at..at + 4)?.try_into().ok()?));
+    Some(Encryption { lowest_version: number(0)?, key_id: number(4)? })
+}
+
+/// The flags of a tablespace have it (storage/innobase/include/fsp0types.h).
+fn page_size(head: &[u8]) -> usize {
+    let flags = head.get(FLAGS..FLAGS + 4).and_then(|flags| flags.try_into().ok()).map_or(0, u32::from_be_bytes);
+    let (is_full_crc32, full_crc32) = (flags & 0x10 != 0, flags & 0xF);
+    let (compressed, other) = ((flags >> 1) & 0xF, (flags >> 6) & 0xF);
+    match (is_full_crc32, compressed, other) {
+        (true, _, _) => 512 << full_crc32,
+        (false, 0, 0) => 16_384,
+        (false, 0, size) | (false, size, _) => 512 << size,
+    }
+}
+
+pub(super) const SYSTEM_TABLESPACE: &str = "ibdata1";
+/// `CRYPT_MAGIC`, `CRYPT_SCHEME_1` and the length of the random bytes.
+const CRYPT_DATA: &[u8] = b"s\x0E\x0CREt\x01\x10";
+const IV: usize = 16;
+/// `FSP_HEADER_OFFSET + FSP_SPACE_FLAGS`.
+const FLAGS: usize = 38 + 16;
+const LARGEST_PAGE: u64 = 65_536;
+/// `PATH_MAX` and a line's end, with room.
+const LONGEST_LINK: u64 = 8192;
+
+/// The first page of a table's file, as 10.11 writes it, and what comes after it: the tablespace's flags, where the page says how it
+/// is encrypted, and what.
+#[cfg(test)]
+pub fn first_page(flags: u32, at: usize, key_id: u32, lowest_version: u32) -> Vec<u8> {
+    let mut file = vec![0; 80_000];
+    file[FLAGS..FLAGS + 4].copy_from_slice(&flags.to_be_bytes());
+    let crypt_data = [CRYPT_DATA, &[7; IV], &lowest_version.to_be_bytes(), &key_id.to_be_bytes(), &[1]].concat();
+    file[at..at + crypt_data.len()].copy_from_slice(&crypt_data);
+    file
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
+
+    use std::fs;
+
+    use super::super::SystemDisk;
+    use super::*;
+
+    #[test]
+    fn the_first_page_says_with_which_key_and_from_which_version_on() {
+        let encryption = Some(Encryption { key_id: 9, lowest_version: 3 });
+        assert_eq!(encryption_in(&first_page(0x15, 10_428, 9, 3)), encryption);
+        assert_eq!(encryption_in(&[0; 16_384]), None);
+        assert_eq!(encryption_in(b"short"), None);
+        // Cut within the numbers.
+        assert_eq!(encryption_in(&first_page(0x15, 100, 9, 3)[..100 + 8 + 16 + 6]), None);
+    }
+
+    #[test]
+    fn what_lies_beyond_the_first_page_is_a_users_data_and_says_nothing() {
+        // The flags of pages of 16, 64 and 4 KiB with full_crc32; of 16 and 8 KiB before; and of compressed ones of 8 KiB.
+        for (flags, page) in [(0x15, 16_384), (0x17, 65_536), (0x13, 4096), (0, 16_384), (4 << 6, 8192), (4 << 1, 8192)]
+        {
+            assert!(encryption_in(&first_page(flags, page - 40, 7, 3)).is_some(), "{flags:#x}");
+            assert!(encryption_in(&first_page(flags, page, 7, 3)).is_none(), "{flags:#x}");
+        }
+    }
+
+    #[test]
+    fn all_tablespaces_are_found_those_that_lie_elsewhere_too_and_a_folder_that_cannot_be_listed_is_an_error() {
+        let (datadir, elsewhere) = (tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder"));
+        let path = |name: &str| datadir.path().join(name);
+        fs::create_dir(path("db")).expect("folder");
+        for name in ["ibdata1", "undo001", "undo", "ib_logfile0", "db/a.ibd", "db/a.frm", "db/#sql-1.ibd"] {
+            fs::write(path(name), b"x").expect("write");
+        }
+        let other = elsewhere.path().join("b.ibd");
+        fs::write(path("db/b.isl"), format!("{}\n", other.display())).expect("write");
+        std::os::unix::fs::symlink("nowhere", path("link")).expect("link");
+        let mut found = all(&SystemDisk, datadir.path()).expect("all");
+        found.sort();
+        let mut expected = ["db/#sql-1.ibd", "db/a.ibd", "ibdata1", "undo001"].map(path).to_vec();
+        expected.push(other);
+        expected.sort();
+        assert_eq!(found, expected);
+        assert!(all(&SystemDisk, &path("gone")).is_err());
+    }
+}
