@@ -70,6 +70,8 @@ impl Setup {
         }
         command
             .env_clear()
+            // What `cargo xtask mutants` tells the code that it has changed.
+            .envs(std::env::vars().filter(|(name, _)| name.starts_with("MUTANT")))
             .env("HOME", self.home.path())
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .stdin(Stdio::piped())
