@@ -273,3 +273,17 @@ fn a_key_file_that_is_gone_while_an_extra_master_key_wraps_a_copy_is_left_to_a_r
     drop(setup.restart());
     assert_eq!(setup.loud(), Vec::<String>::new());
 }
+
+#[test]
+fn a_key_file_that_was_re_wrapped_and_not_recorded_is_not_looked_for_where_an_earlier_master_key_is() {
+    let setup = re_wrapped();
+    let store = setup.restart();
+    let recorded = read(&setup, MANIFEST);
+    store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(OTHER_MASTER_KEY));
+    store.rewrap(Some(id(7))).expect("re-wrapped");
+    drop(store);
+    put(&setup, MANIFEST, &recorded);
+    setup.kms.asked_where.lock().expect("asked").clear();
+    assert!(setup.found(&Statement::default()).iter().all(|(_, by)| *by == By::NextStart));
+    assert_eq!(*setup.kms.asked_where.lock().expect("asked"), [None, None], "each in all regions");
+}
