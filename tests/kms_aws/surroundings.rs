@@ -1,5 +1,6 @@
 //! What lies between the server and AWS: proxies and certificates.
 
+use std::net::TcpStream;
 use std::path::PathBuf;
 
 use super::*;
@@ -145,6 +146,27 @@ fn a_certificate_that_is_expired_or_has_another_name_is_none_of_an_unknown_ca() 
             check(&error, Class::BadCertificate, None, part);
             assert!(error.class.is_passing(), "a clock may be set late");
         }
+    });
+}
+
+#[test]
+fn a_connection_whose_packets_are_dropped_is_told_from_an_answer_that_is_late() {
+    let name = "surroundings::a_connection_whose_packets_are_dropped_is_told_from_an_answer_that_is_late";
+    with_environment(name, &[CREDENTIALS, &[("AWS_MAX_ATTEMPTS", "1")]].concat(), || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = socket.listen(0).unwrap();
+        let address = full.local_addr().unwrap();
+        // Where nobody accepts, the kernel drops what does not fit into the queue.
+        let waits = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+        let _waiting: Vec<TcpStream> = std::iter::from_fn(waits).take(1000).collect();
+        let error = connect(&format!("http://{address}"), None).decrypt(&WrappedKey::new(vec![1; 100])).err().unwrap();
+        check(&error, Class::Transient, None, "connect timeout");
+        let text = error.to_string();
+        let (first, _) = text.split_once(". Asked ").unwrap();
+        assert!(first.contains("firewall") && first.contains("IPAddressDeny= of the server's service"), "{text}");
     });
 }
 

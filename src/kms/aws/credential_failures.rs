@@ -108,8 +108,10 @@ fn explanation(error: &CredentialsError) -> String {
     if reasons.is_empty() {
         return "no source of credentials is configured".to_owned();
     }
-    // First, since a long text is cut in the first line of a message.
-    local_obstacles::of_every_socket().into_iter().chain(reasons).collect::<Vec<_>>().join("; ")
+    // What refuses every call comes first, since a long text is cut in the first line of a message. A source may need no network.
+    let first = local_obstacles::of_every_socket();
+    let last = if first.is_none() { local_obstacles::without_network() } else { None };
+    first.into_iter().chain(reasons).chain(last).collect::<Vec<_>>().join("; ")
 }
 
 /// Whether a provider of the SDK's chain, given by its name, is configured. The metadata of EC2 are asked where nobody

@@ -109,6 +109,10 @@ where
             Reason::new(Class::NoCredentials, "the search for them did not end in time")
         }
         SdkError::TimeoutError(_) => Reason::new(Class::Transient, "no answer in time"),
+        // Only that of a connection is the connector's own; a whole attempt ends as above.
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => {
+            Reason::new(Class::Transient, format!("{}; {}", causes(error), local_obstacles::DROPPED))
+        }
         SdkError::DispatchFailure(failure) if failure.is_user() => Reason::new(Class::Config, causes(error)),
         // The SDK found no way to make the request: FIPS and an endpoint of one's own, for example.
         SdkError::DispatchFailure(failure) if failure.is_other() && asked.endpoint().is_none() => {
