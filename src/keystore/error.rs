@@ -42,8 +42,8 @@ pub enum KeyStoreError {
     },
     /// The folder of the key files cannot be used.
     #[error(
-        "the folder of the key files, {}, cannot be opened: {}. Create it for the server's user, or correct \
-         aws_key_management_keyfile_dir", .0.display(), .1
+        "the folder of the key files, {}, cannot be opened: {}.{}, or correct aws_key_management_keyfile_dir", .0.display(), .1,
+        remedy(.1)
     )]
     Folder(PathBuf, io::Error),
     /// The datadir has keys, which do not lie in the folder that is given for them.

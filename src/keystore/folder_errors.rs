@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
+
 use super::files::may_pass;
 
 /// What is wrong with a folder in place of the one where the keys of the datadir lie.
@@ -71,6 +73,15 @@ const AFTER_RSYNC: &str = "If this node got it from another one: wsrep_sst_metho
 /// What to do about an error of the operating system. SELinux and AppArmor deny as rights that are missing do, with EACCES; a
 /// sandbox refuses with EPERM or ENOSYS.
 pub(super) fn remedy(error: &io::Error) -> &'static str {
+    // Those for which the standard library has no name.
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EMFILE) => return " The server has too many files open: raise LimitNOFILE= of the service",
+        Some(Errno::ENFILE) => {
+            return " This machine has too many files open: raise fs.file-max (sysctl), or close some";
+        }
+        Some(Errno::ELOOP) => return " Symbolic links in this path lead in a circle: correct them",
+        _ => {}
+    }
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
             " Give the server's user access to it; if it has that, see what SELinux, AppArmor or its sandbox \
@@ -83,7 +94,11 @@ pub(super) fn remedy(error: &io::Error) -> &'static str {
         io::ErrorKind::ReadOnlyFilesystem => {
             " Make the file system writable, or, if it is so for other programs, the folder by ReadWritePaths= of the service"
         }
-        io::ErrorKind::NotFound => " Create it, or restore it from a backup",
+        io::ErrorKind::NotADirectory => " A file is in this path where a folder should be: put the folder there",
+        io::ErrorKind::OutOfMemory => {
+            " The kernel has no memory for it: give this machine, or the server's service (MemoryMax=) or container, more"
+        }
+        io::ErrorKind::NotFound => " Mount it, create it, or restore it from a backup",
         _ if may_pass(error) => " Check the disk; for a network folder, the network and its server",
         _ => " Check the disk and the folder",
     }
@@ -97,18 +112,27 @@ mod tests {
     #[test]
     fn an_error_of_the_operating_system_comes_with_what_to_do() {
         let remedies = [
-            (io::ErrorKind::PermissionDenied, "sandbox (SystemCallFilter= of the service) deny"),
-            (io::ErrorKind::Unsupported, "refuses (SystemCallFilter= of the service)"),
-            (io::ErrorKind::StorageFull, "Make room on the disk"),
-            (io::ErrorKind::QuotaExceeded, "Make room on the disk"),
-            (io::ErrorKind::ReadOnlyFilesystem, "ReadWritePaths= of the service"),
-            (io::ErrorKind::NotFound, "Create it, or restore it from a backup"),
-            (io::ErrorKind::Other, "Check the disk and the folder"),
+            (libc::EACCES, "sandbox (SystemCallFilter= of the service) deny"),
+            (libc::EPERM, "sandbox (SystemCallFilter= of the service) deny"),
+            (libc::ENOSYS, "refuses (SystemCallFilter= of the service)"),
+            (libc::ENOSPC, "Make room on the disk"),
+            (libc::EDQUOT, "Make room on the disk"),
+            (libc::EROFS, "ReadWritePaths= of the service"),
+            (libc::ENOENT, "Mount it, create it, or restore it from a backup"),
+            (libc::EMFILE, "raise LimitNOFILE= of the service"),
+            (libc::ENFILE, "raise fs.file-max (sysctl), or close some"),
+            (libc::ENOMEM, "or the server's service (MemoryMax=) or container, more"),
+            (libc::ENOTDIR, "where a folder should be: put the folder there"),
+            (libc::ELOOP, "lead in a circle: correct them"),
+            (libc::EIO, "for a network folder, the network and its server"),
+            (libc::EISDIR, "Check the disk and the folder"),
         ];
-        for (kind, remedy) in remedies {
-            let error =
-                KeyStoreError::Io { action: "write", path: "/keys/file".into(), error: kind.into() }.to_string();
+        for (number, remedy) in remedies {
+            let error = io::Error::from_raw_os_error(number);
+            let error = KeyStoreError::Io { action: "write", path: "/keys/file".into(), error }.to_string();
             assert!(error.starts_with("could not write /keys/file: ") && error.ends_with(remedy), "{error}");
+            let error = KeyStoreError::Folder("/keys".into(), io::Error::from_raw_os_error(number)).to_string();
+            assert!(error.ends_with(&format!("{remedy}, or correct aws_key_management_keyfile_dir")), "{error}");
         }
     }
 }
