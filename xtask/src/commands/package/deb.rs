@@ -43,8 +43,11 @@ pub fn build(built: &Built, version: &Version, folder: &Path, root: &Path) -> Re
     control_files.file(Path::new("/DEBIAN/control"), control.as_bytes())?;
     control_files.file(Path::new("/DEBIAN/conffiles"), format!("{OPTION_FILE}\n").as_bytes())?;
     control_files.file(Path::new("/DEBIAN/md5sums"), sums.as_bytes())?;
-    control_files.file(Path::new("/DEBIAN/prerm"), &std::fs::read(source("deb/prerm"))?)?;
-    run::quietly("chmod", &cmd!("chmod", "755", root.join("DEBIAN/prerm")))?;
+    for script in ["prerm", "postrm"] {
+        let text = filled_in(&format!("deb/{script}"), &[("OPTION_FILE", OPTION_FILE)])?;
+        control_files.file(&Path::new("/DEBIAN").join(script), text.as_bytes())?;
+        run::quietly("chmod", &cmd!("chmod", "755", root.join("DEBIAN").join(script)))?;
+    }
     settle(&root, version)?;
 
     std::fs::create_dir_all(folder)?;

@@ -36,6 +36,16 @@ stop_server() {
     wait "$server" || fail "the server ended with $?"
     server=
 }
+# An empty datadir, in the place of what is there.
+install_db() {
+    rm -rf $data
+    install -d -o mysql -g mysql $data
+    mariadb-install-db --user=mysql --skip-test-db > /tmp/install-db.log 2>&1 || fail "mariadb-install-db: $(cat /tmp/install-db.log)"
+}
+put_back() {
+    dpkg --install "$next" > /tmp/dpkg.log 2>&1 || fail "dpkg --install: $(cat /tmp/dpkg.log)"
+    cp "$1" $option_file
+}
 # The sums of all key files and the manifest; the manifest changes when the server makes a key, and at no other time here.
 key_files() { (cd $data && sha256sum aws-kms-key.*); }
 is_loaded() { [ "$(sql "SELECT COUNT(*) FROM information_schema.PLUGINS WHERE PLUGIN_NAME='aws_key_management' AND PLUGIN_STATUS='ACTIVE'")" = 1 ]; }
@@ -43,12 +53,10 @@ is_loaded() { [ "$(sql "SELECT COUNT(*) FROM information_schema.PLUGINS WHERE PL
 asked_of_services() { cat /tmp/services 2> /dev/null || true; }
 
 # --- A Debian with a server, as it is, and no plugin.
-rm -rf $data /run/mysqld "$plugin" "${plugin%.so}.sql"
-mkdir -p $data
+rm -rf /run/mysqld "$plugin" "${plugin%.so}.sql"
 install -d -o mysql -g mysql /run/mysqld
-chown mysql:mysql $data
 rm -f /etc/mysql/mariadb.conf.d/60-aws-key-management.cnf
-mariadb-install-db --user=mysql --skip-test-db > /tmp/install-db.log 2>&1 || fail "mariadb-install-db: $(cat /tmp/install-db.log)"
+install_db
 cat > /usr/sbin/policy-rc.d <<'POLICY'
 #!/bin/sh
 echo "$*" >> /tmp/services
@@ -85,7 +93,7 @@ man --where aws_key_management > /dev/null || fail "no manual page of the plugin
 sed -i -e 's/^#\([a-z_]* =\)/\1/' \
     -e "s|^\(aws_key_management_master_key_id =\)|\1 $master_key|" \
     -e 's|^\(aws_key_management_region =\)|\1 us-east-1|' $option_file
-printf '[mariadb]\naws_key_management_endpoint_url = %s\n' "$endpoint" > /etc/mysql/mariadb.conf.d/61-emulator.cnf
+printf 'aws_key_management_endpoint_url = %s\n' "$endpoint" >> $option_file
 start_server || fail "the server does not start with the option file filled in"
 is_loaded || fail "the plugin is not loaded"
 sql "CREATE DATABASE shop; USE shop; CREATE TABLE shop.one (id INT PRIMARY KEY, text VARCHAR(50)) ENCRYPTED=YES;
@@ -128,7 +136,9 @@ mkdir -p /run/systemd/system
 # --- Removal, while the server runs.
 keys=$(key_files)
 dpkg --remove $name > /tmp/dpkg.log 2>&1 || fail "dpkg --remove: $(cat /tmp/dpkg.log)"
-grep -q 'key files in the datadir stay' /tmp/dpkg.log || fail "it was not said what a removal means"
+grep -q "key files in the datadir stay .* as long as $option_file asks for the plugin" /tmp/dpkg.log ||
+    fail "it was not said what a removal means: $(cat /tmp/dpkg.log)"
+grep -q 'is deleted' /tmp/dpkg.log && fail "a removal says what a purge does"
 kill -0 "$server" || fail "the server has ended"
 [ ! -e $plugin ] && [ ! -e /usr/bin/aws-key-management ] || fail "files are left"
 [ -e $option_file ] || fail "the operator's option file is gone"
@@ -148,6 +158,7 @@ stop_server
 
 # --- Purge.
 keys=$(key_files)
+cp $option_file /tmp/settings
 files=$(dpkg --listfiles $name)
 dpkg --purge $name > /tmp/dpkg.log 2>&1 || fail "dpkg --purge: $(cat /tmp/dpkg.log)"
 for file in $files; do
@@ -156,7 +167,44 @@ done
 [ ! -e /usr/share/doc/$name ] || fail "the folder of documents is left"
 dpkg-query --show $name > /dev/null 2>&1 && fail "dpkg still knows the package"
 [ "$(key_files)" = "$keys" ] || fail "key files have changed"
-ok "a purge takes all files of the package, its option file too, and no key"
+[ ! -e $option_file ] || fail "$option_file is left"
+grep -q "$option_file is deleted; the key files in the datadir are not" /tmp/dpkg.log ||
+    fail "it was not said what a purge means: $(cat /tmp/dpkg.log)"
+ok "a purge takes all files of the package, its option file too, and no key, and says what comes next"
+if start_server; then fail "with an encrypted redo log, the server starts without the plugin and its settings"; fi
+grep -q 'InnoDB.*redo log encryption key' /tmp/error.log || fail "it is not the redo log that keeps the server from starting"
+put_back /tmp/settings
+start_server || fail "the server does not start after package and settings are back"
+[ "$(sql 'SELECT COUNT(*) FROM shop.one JOIN shop.seven')" = 1000 ] || fail "rows"
+stop_server
+[ "$(key_files)" = "$keys" ] || fail "key files have changed"
+ok "after a purge, a server whose redo log is encrypted does not start; with package and settings back, all rows are there"
+
+# --- The same, where redo log and system tablespace are not encrypted.
+dpkg --purge $name > /tmp/dpkg.log 2>&1 || fail "dpkg --purge: $(cat /tmp/dpkg.log)"
+install_db
+sed -e '/^innodb_encrypt_log/d' -e '/^innodb_encryption_threads/d' /tmp/settings > /tmp/only-tables
+put_back /tmp/only-tables
+fill="SELECT seq, CONCAT('row ', seq, ' in the clear') FROM seq_1_to_1000"
+start_server || fail "the server does not start in a new datadir"
+sql "CREATE DATABASE shop; CREATE TABLE shop.before (id INT PRIMARY KEY, text VARCHAR(50)); INSERT INTO shop.before $fill"
+stop_server
+grep -q 'row 999 in the clear' $data/shop/before.ibd && fail "the table is not encrypted"
+keys=$(key_files)
+dpkg --purge $name > /tmp/dpkg.log 2>&1 || fail "dpkg --purge: $(cat /tmp/dpkg.log)"
+start_server || fail "nothing but a table is encrypted, and the server does not start"
+if sql 'SELECT COUNT(*) FROM shop.before' > /tmp/select.log 2>&1; then fail "the table can be read: $(cat /tmp/select.log)"; fi
+grep -q -i 'corrupt' /tmp/select.log || fail "the table is not called corrupted: $(cat /tmp/select.log)"
+sql "CREATE TABLE shop.after (id INT PRIMARY KEY, text VARCHAR(50)); INSERT INTO shop.after $fill"
+stop_server
+grep -q 'row 999 in the clear' $data/shop/after.ibd || fail "the new table is encrypted"
+put_back /tmp/only-tables
+start_server || fail "the server does not start after package and settings are back"
+[ "$(sql 'SELECT COUNT(*) FROM shop.before JOIN shop.after USING (id)')" = 1000 ] || fail "rows"
+stop_server
+[ "$(key_files)" = "$keys" ] || fail "key files have changed"
+ok "another one starts, calls its table corrupted, and writes a new one in the clear; with both back, all rows are there"
+dpkg --purge $name > /tmp/dpkg.log 2>&1 || fail "dpkg --purge: $(cat /tmp/dpkg.log)"
 
 # --- The .rpm, by Debian's rpm, whose database knows nothing of what it needs.
 rpm_file=/etc/my.cnf.d/aws-key-management.cnf
@@ -169,9 +217,10 @@ echo '# mine' >> $rpm_file
 rpm_ --upgrade "$next_rpm"
 grep -q '^# mine' $rpm_file || fail "the operator's option file was replaced"
 [ "$(stat -L -c %i /proc/self/fd/3)" != "$(stat -c %i "$rpm_plugin")" ] || fail "the plugin was overwritten, and not replaced"
-grep -q 'key files in the datadir stay' /tmp/rpm.log && fail "an upgrade says what a removal does"
+grep -q 'key files in the datadir\|rpmsave' /tmp/rpm.log && fail "an upgrade says what a removal does"
 rpm_ --erase $name
-grep -q 'key files in the datadir stay' /tmp/rpm.log || fail "it was not said what a removal means"
+grep -q 'key files in the datadir stay' /tmp/rpm.log || fail "it was not said what a removal means: $(cat /tmp/rpm.log)"
+grep -q "its settings are now in $rpm_file.rpmsave" /tmp/rpm.log || fail "it was not said where the settings are: $(cat /tmp/rpm.log)"
 [ ! -e "$rpm_plugin" ] && [ -e $rpm_file.rpmsave ] || fail "after the removal: $(ls "$rpm_plugin" $rpm_file*)"
 [ "$(key_files)" = "$keys" ] || fail "key files have changed"
-ok "the .rpm: an upgrade replaces the plugin by a rename and leaves the option file; a removal saves that, and touches no key"
+ok "the .rpm: an upgrade replaces the plugin by a rename and leaves the option file; a removal saves that and says where, and touches no key"
