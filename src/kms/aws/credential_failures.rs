@@ -108,10 +108,13 @@ fn explanation(error: &CredentialsError) -> String {
     if reasons.is_empty() {
         return "no source of credentials is configured".to_owned();
     }
-    // What refuses every call comes first, since a long text is cut in the first line of a message. A source may need no network.
-    let first = local_obstacles::of_every_socket();
-    let last = if first.is_none() { local_obstacles::without_network() } else { None };
-    first.into_iter().chain(reasons).chain(last).collect::<Vec<_>>().join("; ")
+    match local_obstacles::of_every_socket() {
+        // First, since a long text is cut in the first line of a message.
+        Some(obstacle) => reasons.insert(0, obstacle),
+        // A source may need no network; one that does has said so itself.
+        None => reasons.extend(local_obstacles::without_network().map(str::to_owned)),
+    }
+    reasons.join("; ")
 }
 
 /// Whether a provider of the SDK's chain, given by its name, is configured. The metadata of EC2 are asked where nobody

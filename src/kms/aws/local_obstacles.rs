@@ -15,7 +15,8 @@ pub(super) fn behind(error: &(dyn Error + 'static)) -> Option<String> {
     let known = chain(error).filter_map(|error| error.downcast_ref::<io::Error>());
     match known.into_iter().find(|error| error.raw_os_error().is_some()) {
         Some(error) => explained(error),
-        None => of_every_socket().or_else(without_network),
+        None => of_every_socket()
+            .or_else(|| without_network().map(|setting| format!("{}: {setting}", io::Error::from(Errno::ENETUNREACH)))),
     }
 }
 
@@ -24,21 +25,21 @@ pub(super) fn of_every_socket() -> Option<String> {
     explained(&refusal()?)
 }
 
-/// The same, if there is no network but the machine's own.
-pub(super) fn without_network() -> Option<String> {
+/// What to look at, if there is no network but the machine's own.
+pub(super) fn without_network() -> Option<&'static str> {
     let v4 = std::fs::read_to_string(ROUTES_V4).ok()?;
     // Not there on a machine without IPv6.
     let v6 = std::fs::read_to_string(ROUTES_V6).unwrap_or_default();
-    if leads_out(&v4, &v6) { None } else { explained(&Errno::ENETUNREACH.into()) }
+    if leads_out(&v4, &v6) { None } else { setting(Errno::ENETUNREACH) }
 }
 
 fn explained(error: &io::Error) -> Option<String> {
-    setting(error.raw_os_error()?).map(|setting| format!("{error}: {setting}"))
+    setting(Errno::from_raw(error.raw_os_error()?)).map(|setting| format!("{error}: {setting}"))
 }
 
 /// The likely setting behind an error of `socket` or `connect`, by its number.
-fn setting(number: i32) -> Option<&'static str> {
-    match Errno::from_raw(number) {
+fn setting(number: Errno) -> Option<&'static str> {
+    match number {
         Errno::EAFNOSUPPORT => Some("RestrictAddressFamilies= of the server's service must allow AF_INET and AF_INET6"),
         // Not of a firewall, nor of IPAddressDeny=: these drop the packets of a connection, which times out.
         Errno::EPERM => {
@@ -50,8 +51,7 @@ fn setting(number: i32) -> Option<&'static str> {
         ),
         // A router may have answered so, too.
         Errno::ENETUNREACH | Errno::ENETDOWN => Some(
-            "no way leads there: the network is not up, PrivateNetwork= of the service is on, or a route is missing, here or \
-             on a router",
+            "the network is not up, PrivateNetwork= of the service is on, or a route is missing, here or on a router",
         ),
         _ => None,
     }
