@@ -187,7 +187,7 @@ sed -e '/^innodb_encrypt_log/d' -e '/^innodb_encryption_threads/d' /tmp/settings
 put_back /tmp/only-tables
 fill="SELECT seq, CONCAT('row ', seq, ' in the clear') FROM seq_1_to_1000"
 start_server || fail "the server does not start in a new datadir"
-sql "CREATE DATABASE shop; CREATE TABLE shop.before (id INT PRIMARY KEY, text VARCHAR(50)); INSERT INTO shop.before $fill"
+sql "CREATE DATABASE shop; USE shop; CREATE TABLE shop.before (id INT PRIMARY KEY, text VARCHAR(50)); INSERT INTO shop.before $fill"
 stop_server
 grep -q 'row 999 in the clear' $data/shop/before.ibd && fail "the table is not encrypted"
 keys=$(key_files)
@@ -195,7 +195,7 @@ dpkg --purge $name > /tmp/dpkg.log 2>&1 || fail "dpkg --purge: $(cat /tmp/dpkg.l
 start_server || fail "nothing but a table is encrypted, and the server does not start"
 if sql 'SELECT COUNT(*) FROM shop.before' > /tmp/select.log 2>&1; then fail "the table can be read: $(cat /tmp/select.log)"; fi
 grep -q -i 'corrupt' /tmp/select.log || fail "the table is not called corrupted: $(cat /tmp/select.log)"
-sql "CREATE TABLE shop.after (id INT PRIMARY KEY, text VARCHAR(50)); INSERT INTO shop.after $fill"
+sql "USE shop; CREATE TABLE shop.after (id INT PRIMARY KEY, text VARCHAR(50)); INSERT INTO shop.after $fill"
 stop_server
 grep -q 'row 999 in the clear' $data/shop/after.ibd || fail "the new table is encrypted"
 put_back /tmp/only-tables
