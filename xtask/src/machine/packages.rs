@@ -83,6 +83,9 @@ pub const PACKAGE: &[Package] = &[
     Package("systemd", Some("systemd-analyze")),
 ];
 
+/// A network for a sandbox.
+pub const SANDBOX: &[Package] = &[Package("iproute2", Some("ip"))];
+
 /// The server as Debian runs it, with option files and a user of its own.
 pub const WHOLE_SERVER: &[Package] = &[Package("mariadb-server", None)];
 

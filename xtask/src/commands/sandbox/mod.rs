@@ -10,12 +10,14 @@ use anyhow::{Context, Result, bail, ensure};
 use duct::cmd;
 
 use self::cases::{CASES, Case, Kms, Outcome};
+use crate::machine::packages;
 use crate::rig::{self, Home, Installation, LOAD, Rig};
 use crate::tally::Tally;
 use crate::terminal;
 
 /// Tries each.
 pub fn run(tally: &mut Tally) -> Result<()> {
+    packages::ensure(&[packages::SANDBOX])?;
     let plugin = rig::prepare()?;
     terminal::step("The server in sandboxes");
     Rig::of(Installation::of_the_system()?.unprivileged(), &plugin)?.keep_after_failure().run(|rig| {
