@@ -96,7 +96,9 @@ fn a_server_that_recovers_a_position_only_reads_and_never_serves() {
 fn a_node_of_a_cluster_is_filled_by_rsync_if_that_is_its_method() {
     static PROVIDER: AtomicPtr<c_char> = AtomicPtr::new(ptr::null_mut());
     static METHOD: AtomicPtr<c_char> = AtomicPtr::new(ptr::null_mut());
+    static STARTED: AtomicI32 = AtomicI32::new(0);
     let node = made_up(|name| match name.to_bytes() {
+        b"mysqld_server_started" => STARTED.as_ptr().cast(),
         b"wsrep_provider" => PROVIDER.as_ptr().cast(),
         b"wsrep_sst_method" => METHOD.as_ptr().cast(),
         _ => a_server(name),
@@ -111,7 +113,10 @@ fn a_node_of_a_cluster_is_filled_by_rsync_if_that_is_its_method() {
     ] {
         PROVIDER.store(provider.as_ptr().cast_mut(), Ordering::Relaxed);
         METHOD.store(method.as_ptr().cast_mut(), Ordering::Relaxed);
+        STARTED.store(0, Ordering::Relaxed);
         assert_eq!(node.is_filled_by_rsync(), is, "{provider:?} {method:?}");
+        STARTED.store(1, Ordering::Relaxed);
+        assert!(!node.is_filled_by_rsync(), "the server's text is read while it starts, and not later");
     }
 }
 
