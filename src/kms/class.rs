@@ -248,3 +248,46 @@ impl Class {
         Self::Rejected,
     ];
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn those(is_one: impl Fn(Class) -> bool) -> Vec<Class> {
+        Class::ALL.iter().copied().filter(|class| is_one(*class)).collect()
+    }
+
+    #[test]
+    fn what_lasts_or_is_about_the_key_is_not_passing() {
+        assert_eq!(
+            those(|class| !class.is_passing()),
+            [
+                Class::Denied,
+                Class::Disabled,
+                Class::InvalidState,
+                Class::KeyStore,
+                Class::Unavailable,
+                Class::NotFound,
+                Class::KeyType,
+                Class::WrongKey,
+                Class::Corrupt,
+                Class::WrongRegion,
+                Class::Config,
+                Class::Rejected,
+            ]
+        );
+    }
+
+    #[test]
+    fn only_a_key_that_may_not_be_used_or_is_not_there_may_be_elsewhere() {
+        assert_eq!(those(Class::may_be_elsewhere), [Class::Denied, Class::NotFound, Class::NoRegion]);
+    }
+
+    #[test]
+    fn another_master_key_changes_nothing_about_who_asks_and_how() {
+        assert_eq!(
+            those(|class| !class.may_be_of_the_master_key()),
+            [Class::NoCredentials, Class::BadCredentials, Class::RoleRefused, Class::Clock, Class::Config]
+        );
+    }
+}

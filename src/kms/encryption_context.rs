@@ -117,8 +117,17 @@ mod tests {
         ] {
             assert_eq!(EncryptionContext::parse(list), Err(what.to_owned()));
         }
-        let long = format!("a={}", "x".repeat(4096));
-        assert!(EncryptionContext::parse(&long).expect_err("too long").contains("4096 bytes"));
-        assert!(EncryptionContext::parse(&long[..4000]).is_ok());
+    }
+
+    #[test]
+    fn a_context_is_as_long_as_kms_takes_it_with_the_longest_key_id() {
+        let list = |length: usize| format!("name={},other=value", "x".repeat(length));
+        let bytes = |list: &str| -> usize {
+            let bound = EncryptionContext::parse(list).expect("a context").with_key_id(u32::MAX);
+            bound.pairs().iter().map(|(name, value)| [name.as_str(), value].concat().len()).sum()
+        };
+        let longest = 4096 - bytes(&list(1)) + 1;
+        assert_eq!(bytes(&list(longest)), 4096);
+        assert!(EncryptionContext::parse(&list(longest + 1)).expect_err("too long").contains("4096 bytes"));
     }
 }

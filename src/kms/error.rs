@@ -163,10 +163,19 @@ mod tests {
     }
 
     #[test]
+    fn a_denial_that_fits_is_said_as_a_whole_and_once() {
+        let reason = "role/db is not authorized, because no identity-based policy allows it";
+        let message = denied(reason).to_string();
+        assert!(message.contains(&format!("(AccessDeniedException): {reason}. Allow kms:Decrypt")), "{message}");
+        assert!(!message.contains("In full"), "{message}");
+    }
+
+    #[test]
     fn the_first_part_of_every_message_fits_into_a_line_with_the_key_before_it() {
         for class in Class::ALL {
             for call in Call::ALL {
-                for detail in ["word ".repeat(200), "x".repeat(1000), "é".repeat(500), String::new()] {
+                let why = format!("denied because {}", "word ".repeat(200));
+                for detail in ["word ".repeat(200), "x".repeat(1000), "é".repeat(500), why, String::new()] {
                     let error = KmsError {
                         code: Some("CustomKeyStoreInvalidStateException".into()),
                         ..KmsError::new(call, *class, detail)

@@ -248,6 +248,15 @@ mod tests {
     }
 
     #[test]
+    fn a_key_spec_is_called_as_kms_calls_it() {
+        use aws_sdk_kms::types::DataKeySpec;
+
+        for (spec, of_kms) in [(KeySpec::Aes128, DataKeySpec::Aes128), (KeySpec::Aes256, DataKeySpec::Aes256)] {
+            assert_eq!(spec.to_string(), of_kms.as_str());
+        }
+    }
+
+    #[test]
     fn what_no_kms_key_can_be_called_is_refused() {
         for name in ["", " ", "alias/", "alias/a b", "key\n", "'x'", "schlüssel", &"a".repeat(2049)] {
             assert!(MasterKeyId::parse(name).is_none(), "{name:?}");
