@@ -77,9 +77,9 @@ pub(super) fn is_about_the_signature(code: &str) -> bool {
 /// The class of a code that STS refuses a role with.
 pub(super) fn class_of_sts_code(code: &str, status: Option<u16>) -> Class {
     match code {
-        // Also those of the identity provider that STS asks, and of a region in which STS is switched off.
+        // Of the identity provider that STS asks.
         "IDPCommunicationError" | "IDPCommunicationErrorException" => Class::Internal,
-        "IDPRejectedClaim" | "IDPRejectedClaimException" | "RegionDisabledException" => Class::RoleRefused,
+        // What it does not like is refused, too, and so is everything in a region in which STS is switched off.
         _ => match class_of_code(Call::Decrypt, code, status) {
             class @ (Class::Throttled | Class::Internal | Class::BadCredentials | Class::Clock) => class,
             _ => Class::RoleRefused,
@@ -99,5 +99,30 @@ mod tests {
         for code in TRANSIENT_ERRORS {
             assert!(class_of_code(Call::Decrypt, code, Some(400)).is_passing(), "{code}");
         }
+    }
+
+    #[test]
+    fn a_fault_inside_aws_is_told_by_its_code_whatever_the_status_is() {
+        for code in ["RequestAbortedException", "KMSInternalException", "DependencyTimeoutException", "InternalFailure"]
+        {
+            for status in [Some(400), None] {
+                assert_eq!(class_of_code(Call::Encrypt, code, status), Class::Internal, "{code}, {status:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_wrong_signature_is_about_the_signature() {
+        let codes =
+            ["InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature", "AccessDeniedException"];
+        assert_eq!(codes.map(is_about_the_signature), [true, true, false, false]);
+    }
+
+    #[test]
+    fn what_sts_and_the_identity_provider_refuse_is_the_role() {
+        for code in ["AccessDenied", "IDPRejectedClaim", "RegionDisabledException", "SomethingNew"] {
+            assert_eq!(class_of_sts_code(code, Some(403)), Class::RoleRefused, "{code}");
+        }
+        assert_eq!(class_of_sts_code("IDPCommunicationError", Some(400)), Class::Internal);
     }
 }
