@@ -1,5 +1,7 @@
 //! What messages say: where KMS was asked, and nothing that is secret or leaves its line.
 
+use aws_key_management::kms::aws::Remark;
+
 use super::*;
 
 #[test]
@@ -47,6 +49,17 @@ fn an_endpoint_of_the_environment_is_named_without_the_login_that_it_holds() {
         let error = kms.decrypt(&WrappedKey::new(vec![1; 100])).err().unwrap();
         names_where(&error, "http://127.0.0.1:9");
         assert!(!format!("{error} {error:?}").contains("SECRET"), "{error:?}");
+    });
+}
+
+#[test]
+fn an_endpoint_of_the_environment_without_tls_is_warned_of() {
+    let name = "messages::an_endpoint_of_the_environment_without_tls_is_warned_of";
+    let endpoints = [("AWS_ENDPOINT_URL_KMS", ""), ("AWS_ENDPOINT_URL", "http://aws.example.com")];
+    with_environment(name, &endpoints, || {
+        let remarks = AwsSettings::default().remarks();
+        let [Remark::Warning(text)] = &remarks[..] else { panic!("{remarks:?}") };
+        assert!(text.starts_with("AWS_ENDPOINT_URL is http://aws.example.com: data keys cross"), "{text}");
     });
 }
 

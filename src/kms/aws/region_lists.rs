@@ -111,6 +111,8 @@ mod tests {
             ("https://a;https://b", "the default region has two URLs"),
             ("us-east-1=https://a;us-east-1=https://b", "us-east-1 has two URLs"),
             ("us-east-1=https://db:secret@a", "it holds a user name or password"),
+            ("https://secret@a", "it holds a user name or password"),
+            ("https://:secret@a", "it holds a user name or password"),
         ] {
             let error = Endpoints::parse(list).expect_err(list);
             assert!(error.starts_with(wrong) && !error.contains("secret"), "{list}: {error}");

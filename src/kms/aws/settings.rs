@@ -225,6 +225,15 @@ mod tests {
     }
 
     #[test]
+    fn a_call_has_time_for_three_attempts_and_the_pauses_between_them() {
+        for request_timeout in [None, Some(Duration::from_secs(1)), Some(Duration::from_secs(60))] {
+            let timeouts = AwsSettings { request_timeout, ..AwsSettings::default() }.timeouts();
+            assert!(timeouts.operation >= timeouts.attempt * 3 + Duration::from_secs(5), "{request_timeout:?}");
+            assert!(timeouts.connect <= timeouts.attempt, "{request_timeout:?}");
+        }
+    }
+
+    #[test]
     fn the_variable_of_the_old_plugin_is_noted_where_it_counts() {
         let remarks = |variables: &[&str]| {
             let path = |name: &str| variables.contains(&name).then(|| "/etc/aws".to_owned());

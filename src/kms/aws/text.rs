@@ -92,6 +92,7 @@ mod tests {
             format!("arn:aws:kms:eu-west-1:123456789012:key/{}", "0".repeat(36)),
             "https://vpce-0123456789abcdef0-abcdefgh.kms.eu-central-1.vpce.amazonaws.com:443".to_owned(),
             format!("/{}/credentials", "a/long/path".repeat(8)),
+            ["[2001:db8::1]:443"; 20].join(","),
         ] {
             assert_eq!(presentable(&name), name);
         }
