@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::Call;
 
 /// The calls since the start, by operation, and the region that they go to.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Figures {
     calls: [Counters; Call::ALL.len()],
     /// Locked for a copy only.
     region: Mutex<String>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Counters {
     calls: AtomicU64,
     failed: AtomicU64,
@@ -140,5 +140,6 @@ mod tests {
         let all = figures.all_calls();
         assert_eq!((all.calls, all.throttled, all.retries, all.failed), (calls, calls, calls, Call::ALL.len() as u64));
         assert_eq!(all.max_time_us, 10 * Call::ALL.len() as u64);
+        assert_eq!(all.time_us, Call::ALL.into_iter().map(|call| figures.calls(call).time_us).sum::<u64>());
     }
 }

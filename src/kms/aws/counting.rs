@@ -1,6 +1,5 @@
 //! Counts one call of KMS, and the attempts that the SDK makes of it.
 
-use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +23,7 @@ pub(super) struct Counting {
 }
 
 /// Counts the attempts of one call, whose errors are of the type `E`.
+#[derive(Debug)]
 pub(super) struct Attempts<E> {
     figures: Arc<Figures>,
     call: Call,
@@ -99,12 +99,6 @@ where
             self.figures.throttled(self.call);
         }
         Ok(())
-    }
-}
-
-impl<E> fmt::Debug for Attempts<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attempts").field("call", &self.call).finish_non_exhaustive()
     }
 }
 
