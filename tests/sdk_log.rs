@@ -112,6 +112,59 @@ fn neither_the_credentials_of_a_call_nor_its_answer_are_in_a_line_of_the_log() {
     });
 }
 
+#[test]
+fn lines_are_of_the_level_that_is_set_or_worse_and_name_their_part_and_their_values() {
+    let name = "lines_are_of_the_level_that_is_set_or_worse_and_name_their_part_and_their_values";
+    with_environment(name, &[], || {
+        let speak = || {
+            tracing::error!(target: "aws_config", "an error");
+            tracing::warn!(target: "aws_config::profile", attempt = 2, "a\nwarning");
+            tracing::info!(target: "aws_config", "good to know");
+            tracing::debug!(target: "aws_config", "for debugging");
+            tracing::trace!(target: "aws_config", "each step");
+            tracing::error!(target: "aws_configuration", "another part");
+            let _entered = tracing::error_span!(target: "aws_config", "a span").entered();
+            LINES.lock().unwrap().drain(..).collect::<Vec<_>>()
+        };
+        sdk_log::install(sink);
+        assert!(speak().is_empty(), "nothing before a level is set");
+        let lines = [
+            "ERROR aws_config: an error",
+            "WARN aws_config::profile: a warning attempt=2",
+            "INFO aws_config: good to know",
+            "DEBUG aws_config: for debugging",
+            "TRACE aws_config: each step",
+        ];
+        let levels = [
+            LevelFilter::OFF,
+            LevelFilter::ERROR,
+            LevelFilter::WARN,
+            LevelFilter::INFO,
+            LevelFilter::DEBUG,
+            LevelFilter::TRACE,
+        ];
+        // Up and down again.
+        for (number, level) in levels.into_iter().enumerate().chain(levels.into_iter().enumerate().rev()) {
+            sdk_log::set_level(level);
+            assert_eq!(speak(), lines[..number], "{level}");
+        }
+    });
+}
+
+#[test]
+fn a_line_has_2000_bytes_at_most() {
+    with_environment("a_line_has_2000_bytes_at_most", &[], || {
+        sdk_log::install(sink);
+        sdk_log::set_level(LevelFilter::ERROR);
+        let (head, long) = ("ERROR aws_config: ", "é".repeat(5000));
+        tracing::error!(target: "aws_config", after = "it", "{long}");
+        let line = LINES.lock().unwrap().remove(0);
+        let most = "aws_config: ".len() + (2000 - "aws_config: ".len()) / 2 * 2;
+        assert_eq!(line.strip_prefix("ERROR ").map(str::len), Some(most));
+        assert_eq!(line.strip_prefix(head).map(|text| text.trim_matches('é')), Some(""));
+    });
+}
+
 /// As STS answers, but with a date that is none.
 const UNREADABLE: &str = "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
     <AssumeRoleWithWebIdentityResult><Credentials><SessionToken>SECRETTOKEN</SessionToken>\

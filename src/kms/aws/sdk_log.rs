@@ -71,10 +71,6 @@ impl Subscriber for SdkLog {
             && is_harmless(metadata.target())
     }
 
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        LEVELS.into_iter().find(|level| number(*level) == LEVEL.load(Ordering::Relaxed))
-    }
-
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(event.metadata().target().to_owned() + ":");
         event.record(&mut line);
@@ -114,20 +110,9 @@ impl Visit for Line {
         self.0.push(' ');
         self.0.push_str(&name);
         self.0.extend(text.chars().map(|c| if c.is_control() { ' ' } else { c }));
-        if self.0.len() > LONGEST_LINE {
-            self.0.truncate(self.0.floor_char_boundary(LONGEST_LINE));
-        }
+        self.0.truncate(self.0.floor_char_boundary(LONGEST_LINE));
     }
 }
-
-const LEVELS: [LevelFilter; 6] = [
-    LevelFilter::OFF,
-    LevelFilter::ERROR,
-    LevelFilter::WARN,
-    LevelFilter::INFO,
-    LevelFilter::DEBUG,
-    LevelFilter::TRACE,
-];
 
 fn number(level: LevelFilter) -> u8 {
     match level {
