@@ -64,3 +64,24 @@ impl Drop for Runtime {
 
 /// Time for what no timeout of the SDK covers, before a waiting server thread gives up.
 const GRACE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_up_that_the_resolver_does_not_answer_does_not_hold_up_the_end() {
+        let runtime = Runtime::start().expect("a runtime");
+        let (began, has_begun) = mpsc::channel();
+        let (answer, resolver) = mpsc::channel::<()>();
+        runtime.tokio.as_ref().expect("not dropped").spawn_blocking(move || {
+            let _ = began.send(());
+            let _ = resolver.recv_timeout(Duration::from_secs(60));
+        });
+        has_begun.recv().expect("a look-up");
+        let began = Instant::now();
+        drop(runtime);
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        drop(answer);
+    }
+}
