@@ -73,8 +73,9 @@ fn the_region_of_the_master_keys_arn_comes_before_that_of_the_environment() {
         let before = AwsKms::new(settings.clone()).unwrap();
         let wrapped = generate(&before, "alias/central", KeySpec::Aes128).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(wrapped.master_key().map(MasterKeyId::as_str), Some(&*central));
-        let kms = AwsKms::new(AwsSettings { master_key: MasterKeyId::parse(&arn), ..settings }).unwrap();
-        let error = kms.decrypt(&unknown(wrapped)).err().unwrap();
+        let after = AwsSettings { master_key: MasterKeyId::parse(&arn), ..settings };
+        let wrapped = unknown(wrapped);
+        let error = AwsKms::new(after.clone()).unwrap().decrypt(&wrapped).err().unwrap();
         // The proxy, which stands for all of AWS, has no answer.
         check(
             &error,
@@ -82,6 +83,10 @@ fn the_region_of_the_master_keys_arn_comes_before_that_of_the_environment() {
             Some("AccessDeniedException"),
             "; in region eu-central-1: KMS could not be reached",
         );
+        // Where a region is set, it comes before what the environment names, which is none of the plugin's then.
+        let set = AwsSettings { region: Some(EAST.to_owned()), ..after };
+        let error = AwsKms::new(set).unwrap().decrypt(&wrapped).err().unwrap();
+        assert!(error.detail.contains("in region eu-west-1") && !error.detail.contains("eu-central-1"), "{error}");
     });
 }
 
@@ -110,9 +115,12 @@ fn a_wrapped_key_whose_master_key_nobody_knows_is_looked_for_in_all_regions_that
 
         // One that nobody may unwrap fails as in the default region, and says who else was asked.
         emulator.fault(r#"{"operation": "Decrypt", "kind": "access_denied"}"#);
+        emulator.control().forget_calls().unwrap();
         let [one, _, _] = keys;
         let alone = kms.decrypt(&one).err().unwrap();
+        assert_eq!(calls(&emulator, "Decrypt"), (1, 1));
         let together = kms.decrypt_all(&[one], soon()).remove(0).err().unwrap();
+        assert_eq!((calls(&emulator, "Decrypt"), &together.detail), ((2, 2), &alone.detail));
         for error in [alone, together] {
             check(&error, Class::Denied, Some("AccessDeniedException"), "in region eu-west-1: access denied");
             assert_eq!(error.region.as_deref(), Some(EAST));
@@ -351,6 +359,39 @@ fn a_damaged_key_does_not_wait_for_the_region_that_is_down_and_a_lost_permission
         emulator.fault(r#"{"kind": "access_denied", "region": "eu-west-1"}"#);
         let error = kms.decrypt(&wrapped).err().unwrap();
         check(&error, Class::Internal, Some("KMSInternalException"), "in region eu-west-1: access denied");
+    });
+}
+
+#[test]
+fn what_the_region_of_the_master_key_refuses_is_asked_of_no_replica() {
+    let name = "regions::what_the_region_of_the_master_key_refuses_is_asked_of_no_replica";
+    with_replicas(name, |emulator, arn, kms, _| {
+        emulator.fault(r#"{"kind": "access_denied", "region": "us-east-1"}"#);
+        let key = MasterKeyId::parse(arn).unwrap();
+        let encrypted = kms.encrypt(&key, &[7; 32], &EncryptionContext::default());
+        for made in [generate(kms, arn, KeySpec::Aes128), encrypted] {
+            let error = made.err().unwrap();
+            assert_eq!((error.class, error.region.as_deref()), (Class::Denied, Some(EAST)), "{error}");
+        }
+        assert_eq!(calls(emulator, "GenerateDataKeyWithoutPlaintext"), (1, 0));
+        assert_eq!(calls(emulator, "Encrypt"), (1, 0));
+    });
+}
+
+#[test]
+fn what_the_other_region_refuses_does_not_stand_for_the_first_one_which_was_not_heard() {
+    let name = "regions::what_the_other_region_refuses_does_not_stand_for_the_first_one_which_was_not_heard";
+    with_replicas(name, |emulator, arn, kms, _| {
+        // More than are asked for at the same time, and the first region gets a third of the time for its three attempts of a
+        // second: not all of them hear from it.
+        let keys = many(kms, arn, 40);
+        emulator.fault(r#"{"kind": "hang", "region": "us-east-1"}"#);
+        emulator.fault(r#"{"kind": "access_denied", "region": "eu-west-1"}"#);
+        for answer in kms.decrypt_all(&keys, Instant::now() + Duration::from_secs(4)) {
+            let error = answer.err().unwrap();
+            assert_eq!((error.class, error.region.as_deref()), (Class::Transient, Some(EAST)), "{error}");
+            assert!(error.detail.ends_with("; in region eu-west-1: access denied (AccessDeniedException)"), "{error}");
+        }
     });
 }
 

@@ -126,7 +126,7 @@ impl Regions {
         patience: Option<Duration>,
     ) {
         let open = group.open(place);
-        if open.is_empty() || Instant::now() >= until {
+        if open.is_empty() {
             return;
         }
         let keys: Vec<WrappedKey> = open.iter().filter_map(|index| group.keys.get(*index).cloned()).collect();
@@ -292,5 +292,30 @@ impl<'a> Group<'a> {
             failures.into_error().unwrap_or_else(no_answer)
         };
         keys.map(|(settled, failures)| settled.unwrap_or_else(|| Err(error(failures)))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kms::aws::AwsSettings;
+
+    #[test]
+    fn a_region_whose_pause_is_over_is_not_put_to_a_trial_when_nothing_is_left_to_ask() {
+        let settings = AwsSettings {
+            region: Some("us-east-1".to_owned()),
+            fallback_regions: vec!["eu-west-1".to_owned()],
+            ..AwsSettings::default()
+        };
+        let regions = Regions::new(settings, Box::new(|_| ()));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let route = regions.route_of(&WrappedKey::new(vec![1])).await.expect("a route");
+            let (now, west) = (Instant::now(), route.stops().last().expect("a region"));
+            let over = now - Duration::from_secs(61);
+            west.region.breaker().gave_no_answer(Admission::Usual, String::new, over);
+            assert!(regions.decrypt_group(&route, &[], now + Duration::from_secs(60)).await.is_empty());
+            assert_eq!(west.region.breaker().admit(now), Admission::Trial);
+        });
     }
 }

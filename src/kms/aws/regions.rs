@@ -81,17 +81,17 @@ impl Regions {
     /// multi-region key's for certain has replicas.
     pub(super) async fn route_to(&self, master_key: &MasterKeyId, call: Call) -> Result<Route, KmsError> {
         let replicas = master_key.multi_region_id().map(|id| (id, self.settings.fallback_regions.as_slice()));
-        let (id, fallbacks) = replicas.unwrap_or_default();
-        if let (Some(region), true) = (master_key.region(), !id.is_empty()) {
+        if let (Some(region), Some((id, _))) = (master_key.region(), replicas) {
             self.homes().insert(id.to_owned(), region.to_owned());
         }
+        let fallbacks = replicas.map(|(_, fallbacks)| fallbacks).unwrap_or_default();
         let default = match master_key.region() {
             None if fallbacks.is_empty() => String::new(),
             _ => self.default_region(call).await?,
         };
         let home = master_key.region().unwrap_or(&default);
         let names = [home].into_iter().chain(fallbacks.iter().map(String::as_str));
-        Ok(self.route(names, &default, !id.is_empty()))
+        Ok(self.route(names, &default, replicas.is_some()))
     }
 
     /// For the unwrapping of each of `keys`.
@@ -215,5 +215,85 @@ impl Route {
     /// How many regions.
     pub(super) fn len(&self) -> usize {
         1 + self.others.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used, clippy::panic)] // clippy sees no tests in the helpers
+
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    const EAST: &str = "us-east-1";
+    const WEST: &str = "eu-west-1";
+    const IN_WEST: &str = "arn:aws:kms:eu-west-1:1:key/1";
+    const REPLICATED: &str = "arn:aws:kms:eu-west-1:1:key/mrk-1";
+
+    fn parse(master_key: &str) -> MasterKeyId {
+        MasterKeyId::parse(master_key).expect("a name")
+    }
+
+    fn settings(region: Option<&str>, fallback: Option<&str>, other_master_key: Option<&str>) -> AwsSettings {
+        AwsSettings {
+            region: region.map(str::to_owned),
+            fallback_regions: fallback.into_iter().map(str::to_owned).collect(),
+            other_master_keys: other_master_key.into_iter().map(parse).collect(),
+            ..AwsSettings::default()
+        }
+    }
+
+    /// The names of a route's regions, and whether they hold replicas. Nobody has to be asked for them.
+    fn known(route: impl Future<Output = Result<Route, KmsError>>) -> (Vec<String>, bool) {
+        let Poll::Ready(route) = pin!(route).poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("something is asked for the region");
+        };
+        let route = route.expect("a route");
+        (route.stops().map(|stop| stop.name.clone()).collect(), route.is_of_replicas)
+    }
+
+    #[test]
+    fn a_new_key_is_asked_for_where_its_master_key_is_and_where_replicas_of_it_may_be() {
+        for (settings, master_key, names, is_of_replicas) in [
+            // If there is one region only, it needs no name.
+            (settings(None, None, None), "alias/a", vec![""], false),
+            (settings(None, Some(WEST), None), "alias/a", vec![""], false),
+            (settings(Some(EAST), None, None), "mrk-1", vec![""], true),
+            (settings(Some(EAST), Some(WEST), None), "mrk-1", vec![EAST, WEST], true),
+            (settings(Some(EAST), Some(EAST), None), REPLICATED, vec![WEST, EAST], true),
+            (settings(Some(EAST), Some("us-west-1"), None), IN_WEST, vec![WEST], false),
+        ] {
+            let regions = Regions::new(settings, Box::new(|_| ()));
+            let master_key = parse(master_key);
+            let route = known(regions.route_to(&master_key, Call::Encrypt));
+            assert_eq!(route, (names.into_iter().map(str::to_owned).collect(), is_of_replicas), "{master_key}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_is_given_up_before_anything_was_asked_names_the_region_that_is_set() {
+        let error = Regions::new(settings(Some(EAST), None, None), Box::new(|_| ())).no_answer(Call::Decrypt);
+        assert!(error.to_string().contains("no answer in time"), "{error}");
+        assert!(error.to_string().ends_with("KMS was not asked; the region is us-east-1"), "{error}");
+    }
+
+    #[test]
+    fn a_wrapped_key_may_be_of_the_region_of_its_master_key_or_of_any_that_the_settings_name() {
+        for (settings, master_key, names, is_of_replicas) in [
+            (settings(None, None, None), None, vec![""], false),
+            (settings(Some(EAST), None, None), None, vec![""], false),
+            (settings(Some(EAST), Some(WEST), None), None, vec![EAST, WEST], false),
+            (settings(Some(EAST), None, Some(IN_WEST)), None, vec![EAST, WEST], false),
+            (settings(Some(EAST), None, Some(IN_WEST)), Some("alias/a"), vec![EAST, WEST], false),
+            (settings(Some(EAST), Some("us-west-1"), None), Some(IN_WEST), vec![WEST], false),
+            (settings(Some(EAST), Some("us-west-1"), None), Some(REPLICATED), vec![EAST, WEST, "us-west-1"], true),
+        ] {
+            let regions = Regions::new(settings, Box::new(|_| ()));
+            let key = WrappedKey::new(vec![1]).with_master_key(master_key.map(parse));
+            let route = known(regions.route_of(&key));
+            assert_eq!(route, (names.into_iter().map(str::to_owned).collect(), is_of_replicas), "{master_key:?}");
+        }
     }
 }
