@@ -78,6 +78,14 @@ fn region_of(host: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
+impl Asked {
+    /// After a request has been sent there.
+    pub(super) fn sent_to(url: Url) -> Self {
+        Self { now: Arc::new(url.into()), ever: Endpoint::default() }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

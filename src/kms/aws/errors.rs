@@ -137,3 +137,46 @@ fn not_kms(status: Option<u16>) -> String {
     let status = status.map_or(String::new(), |status| format!(" (HTTP status {status})"));
     format!("the answer is not one of KMS{status}; check aws_key_management_endpoint_url, and any proxy")
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_kms::operation::decrypt::DecryptError;
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+    use aws_smithy_runtime_api::http::StatusCode;
+    use aws_smithy_types::body::SdkBody;
+    use url::Url;
+
+    use super::*;
+    use crate::kms::aws::asked::Endpoint;
+
+    #[test]
+    fn what_the_sdk_makes_no_request_of_is_wrong_in_the_settings_and_what_it_sends_is_up_to_the_network() {
+        let unsent = Asked::new(Endpoint::default());
+        let sent = Asked::sent_to(Url::parse("https://kms.example.com").expect("a URL"));
+        let because = "for this reason";
+        for (asked, error, class) in [
+            (&unsent, SdkError::construction_failure(because), Class::Config),
+            (&unsent, SdkError::dispatch_failure(ConnectorError::user(because.into())), Class::Config),
+            (&sent, SdkError::dispatch_failure(ConnectorError::user(because.into())), Class::Config),
+            (&unsent, SdkError::dispatch_failure(ConnectorError::other(because.into(), None)), Class::Config),
+            (&sent, SdkError::dispatch_failure(ConnectorError::other(because.into(), None)), Class::Transient),
+            (&unsent, SdkError::dispatch_failure(ConnectorError::io(because.into())), Class::Transient),
+            (&sent, SdkError::dispatch_failure(ConnectorError::io(because.into())), Class::Transient),
+            (&sent, SdkError::dispatch_failure(ConnectorError::timeout(because.into())), Class::Transient),
+        ] {
+            let error: SdkError<DecryptError, HttpResponse> = error;
+            let reason = reason(Call::Decrypt, asked, &error);
+            assert_eq!((reason.class, reason.detail.contains(because)), (class, true), "{error:?}: {reason}");
+            let is_timeout = matches!(&error, SdkError::DispatchFailure(failure) if failure.is_timeout());
+            assert_eq!(reason.detail.contains(local_obstacles::DROPPED), is_timeout, "{error:?}: {reason}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_of_an_answer_that_cannot_be_read_but_its_status() {
+        let answer = HttpResponse::new(StatusCode::try_from(200).expect("a status"), SdkBody::from("SECRET"));
+        let error: SdkError<DecryptError, HttpResponse> = SdkError::response_error("SECRET is no JSON", answer);
+        let reason = reason(Call::Decrypt, &Asked::new(Endpoint::default()), &error);
+        assert_eq!((reason.class, reason.detail), (Class::Transient, not_kms(Some(200))));
+    }
+}
