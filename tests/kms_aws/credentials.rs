@@ -1,6 +1,8 @@
 //! Credentials that turn up late, are renewed, or cannot be read: the next call sees what there is then, and a message
 //! names the cause.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -111,8 +113,12 @@ fn renewed_credentials_are_used_as_soon_as_aws_refuses_the_old_ones() {
         refuse("AKIASECOND");
         generate(&kms, MASTER_KEY, KeySpec::Aes128).unwrap_or_else(|error| panic!("renewed before it: {error}"));
 
-        std::fs::write(&file, profile("AKIAFOURTH")).unwrap();
+        std::fs::write(&file, profile("AKIA4")).unwrap();
         refuse("AKIATHIRD");
+        encrypt(&kms).unwrap_or_else(|error| panic!("renewed before it: {error}"));
+
+        std::fs::write(&file, profile("AKIA5")).unwrap();
+        refuse("AKIA4");
         let before = emulator.count("Decrypt");
         for answer in kms.decrypt_all(&vec![wrapped; 40], Instant::now() + Duration::from_secs(20)) {
             answer.unwrap_or_else(|error| panic!("of many keys: {error}"));
@@ -141,6 +147,29 @@ fn other_credentials_are_looked_for_by_the_call_after_a_refusal_that_may_be_of_t
             assert_eq!(emulator.count("Decrypt") - before, 1, "no second try at once after {code}");
             kms.decrypt(&wrapped).unwrap_or_else(|error| panic!("the call after {code}: {error}"));
         }
+        emulator.fault(r#"{"kind": "access_denied", "access_key": "AKIATHIRD"}"#);
+        identity("AKIAFOURTH");
+        check(&encrypt(&kms).err().unwrap(), Class::Denied, Some("AccessDeniedException"), "Allow kms:Encrypt");
+        encrypt(&kms).unwrap_or_else(|error| panic!("the call after it: {error}"));
+    });
+}
+
+#[test]
+fn a_failure_that_says_nothing_of_the_credentials_does_not_make_them_be_read_anew() {
+    let name = "credentials::a_failure_that_says_nothing_of_the_credentials_does_not_make_them_be_read_anew";
+    with_files(name, &[("AWS_SHARED_CREDENTIALS_FILE", "credentials")], &[], |folder| {
+        let emulator = Emulator::start();
+        let kms = connect(emulator.url(), None);
+        let file = format!("{folder}/credentials");
+        std::fs::write(&file, profile("AKIAFIRST")).unwrap();
+        let wrapped = generate(&kms, MASTER_KEY, KeySpec::Aes128).unwrap_or_else(|error| panic!("{error}"));
+        std::fs::write(&file, profile("AKIASECOND")).unwrap();
+        let error = kms.decrypt(&WrappedKey::new(vec![1; 100])).err().unwrap();
+        check(&error, Class::Corrupt, Some("InvalidCiphertextException"), "");
+        emulator.fault(r#"{"kind": "throttle", "times": 3}"#);
+        check(&kms.decrypt(&wrapped).err().unwrap(), Class::Throttled, Some("ThrottlingException"), "");
+        kms.decrypt(&wrapped).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(emulator.access_keys(), ["AKIAFIRST"]);
     });
 }
 
@@ -249,6 +278,38 @@ fn only_the_sources_that_somebody_has_configured_say_why_they_gave_nothing() {
 }
 
 #[test]
+fn one_variable_of_a_source_is_enough_for_it_to_say_why_it_gave_nothing() {
+    let name = "credentials::one_variable_of_a_source_is_enough_for_it_to_say_why_it_gave_nothing";
+    let sources: &[(&str, &[u8], &str)] = &[
+        ("AWS_ACCESS_KEY_ID", b"AKIAEXAMPLE", "Environment: environment variable not set"),
+        ("AWS_SECRET_ACCESS_KEY", b"secret", "Environment: environment variable not set"),
+        ("AWS_PROFILE", b"missing", "Profile: "),
+        ("AWS_ROLE_ARN", b"arn:aws:iam::1:role/db", "WebIdentityToken: $AWS_WEB_IDENTITY_TOKEN_FILE was not set"),
+        (
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            b"/dev/null",
+            "WebIdentityToken: AWS_ROLE_ARN environment variable must be set",
+        ),
+        // The SDK does not see them then.
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", b"http://\xff", "EcsContainer: ECS provider not configured"),
+        ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", b"/\xff", "EcsContainer: ECS provider not configured"),
+    ];
+    // Which of them it is in a child process, its environment tells.
+    for (variable, value, _) in sources {
+        let environment = [(*variable, OsStr::from_bytes(value))];
+        with_raw_environment(name, &environment, || {
+            let (_, _, said) = sources.iter().find(|(variable, ..)| std::env::var_os(variable).is_some()).unwrap();
+            let error = connect("http://127.0.0.1:9", None).decrypt(&WrappedKey::new(vec![1; 100])).err().unwrap();
+            check(&error, Class::NoCredentials, None, said);
+            let others = ["Environment:", "Profile:", "WebIdentityToken:", "EcsContainer:", "Ec2InstanceMetadata:"];
+            for other in others.into_iter().filter(|other| !said.starts_with(other)) {
+                assert!(!error.to_string().contains(other), "{error}");
+            }
+        });
+    }
+}
+
+#[test]
 fn an_answer_of_the_metadata_service_is_in_no_message() {
     let name = "credentials::an_answer_of_the_metadata_service_is_in_no_message";
     let metadata = format!(
@@ -265,6 +326,10 @@ fn an_answer_of_the_metadata_service_is_in_no_message() {
             assert!(!text.contains("SECRET"), "{text}");
         }
     });
+}
+
+fn encrypt(kms: &AwsKms) -> Result<WrappedKey, KmsError> {
+    kms.encrypt(&MasterKeyId::parse(MASTER_KEY).unwrap(), &[7; 16], &EncryptionContext::default())
 }
 
 fn profile(access_key: &str) -> String {

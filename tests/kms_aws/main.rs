@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use aws_key_management::kms::aws::{AwsKms, AwsSettings};
 use aws_key_management::kms::{Class, EncryptionContext, KeySpec, Kms, KmsError, MasterKeyId, WrappedKey};
-use child::{CREDENTIALS, with_environment};
+use child::{CREDENTIALS, with_environment, with_raw_environment};
 use kms_emulator::{Emulator, MASTER_KEY};
 
 #[test]
@@ -201,6 +201,10 @@ fn a_region_that_the_metadata_tell_late_is_used_when_they_do() {
         let error = generate(&kms, MASTER_KEY, KeySpec::Aes128).err().unwrap();
         check(&error, Class::NoRegion, Some("NotFoundException"), "Set aws_key_management_region");
         assert!(error.class.is_passing());
+        // What has nothing to do with the region stays what it is.
+        emulator.fault(r#"{"kind": "expired_token", "times": 1}"#);
+        let error = generate(&kms, MASTER_KEY, KeySpec::Aes128).err().unwrap();
+        check(&error, Class::BadCredentials, Some("ExpiredTokenException"), "Renew the credentials");
         let metadata = std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap();
         http_stub::serve(metadata.strip_prefix("http://").unwrap(), |request| {
             if request.contains("placement/region") { (200, "eu-central-1".into()) } else { (200, "token".into()) }

@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 
 use aws_config::imds::client::error::ImdsError;
 use aws_config::meta::ProviderChainError;
-use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, Result, SharedCredentialsProvider, future};
 use aws_sdk_kms::config::http::HttpResponse;
@@ -59,10 +58,6 @@ impl ProvideCredentials for Chain {
         Self: 'a,
     {
         future::ProvideCredentials::new(self.find())
-    }
-
-    fn fallback_on_interrupt(&self) -> Option<Credentials> {
-        self.providers.fallback_on_interrupt()
     }
 }
 
