@@ -300,3 +300,25 @@ impl UnansweredKey<'_> {
         KeyStoreError::Kms(self.stored.name, self.error)
     }
 }
+
+#[cfg(all(test, not(feature = "model")))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::files::{Folders, SystemDisk};
+    use super::*;
+
+    #[test]
+    fn a_copy_of_a_key_that_has_no_file_and_is_not_known_is_none() {
+        let folder = tempfile::tempdir().expect("folder");
+        let keys = folder.path();
+        let folders = Folders { keys, also: None, datadir: keys, is_read_only: false };
+        let (files, _) = KeyFiles::open(Arc::new(SystemDisk), &folders).expect("open");
+        let name = KeyName::new(7, 1).expect("a name");
+        let plain = PlainKey::new(vec![1; 16], None);
+        let copy = KeyFile { algorithm: Algorithm::AesCbc, wrapped: WrappedKey::new(vec![1]) };
+        let unwrapped = Unwrapped::from_copy(name, None, plain, &copy, NotFromFile::Unread(String::new()));
+        let checked = check(&files, &unwrapped, SystemTime::now());
+        assert!(matches!(checked, Err(KeyStoreError::Gone(gone, _)) if gone == name));
+    }
+}

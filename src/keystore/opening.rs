@@ -97,10 +97,11 @@ impl KeyStore {
             reporter,
         } = opening;
         let began = Instant::now();
+        let until = began + startup_timeout;
         let epoch = published.begin();
         let messages = Messages::new(reporter);
         let folders = Folders { keys: folder, also, datadir, is_read_only: !role.writes() };
-        let mut patience = Patience::new(began + startup_timeout, &messages);
+        let mut patience = Patience::new(until, &messages);
         let (files, manifest) = patience.read(|| KeyFiles::open(disk.clone(), &folders))??;
         messages.manifest(files.path(), &manifest);
         if role.writes() {
@@ -128,9 +129,9 @@ impl KeyStore {
             bell: Bell::default(),
         };
         if role != Role::Backup && store.files.entries().is_empty() {
-            store.check_data(&*disk, datadir, is_filled_by_rsync, began + startup_timeout)?;
+            store.check_data(&*disk, datadir, is_filled_by_rsync, until)?;
         }
-        store.load_at_start(began, startup_timeout, &manifest)?;
+        store.load_at_start(began, until, &manifest)?;
         let now = SystemTime::now();
         store.note_versions();
         store.figures.note_loaded();
@@ -160,14 +161,9 @@ impl KeyStore {
         })
     }
 
-    fn load_at_start(
-        &self,
-        began: Instant,
-        startup_timeout: Duration,
-        manifest: &FoundManifest,
-    ) -> Result<(), KeyStoreError> {
+    fn load_at_start(&self, began: Instant, until: Instant, manifest: &FoundManifest) -> Result<(), KeyStoreError> {
         let Self { files, messages, published, role, .. } = self;
-        let mut patience = Patience::new(began + startup_timeout, messages);
+        let mut patience = Patience::new(until, messages);
         let mut survey = patience.read(|| start::survey(files))??;
         messages.survey(files.path(), &survey, |name| files.path_of(name));
         let configured = self.new_keys.settings();

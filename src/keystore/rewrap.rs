@@ -237,7 +237,7 @@ impl Rewrap<'_> {
             }
             done.push(rewrapped);
             // A start after a crash finds in the manifest where each key file is to be unwrapped, but for the last few.
-            if recorded_at.elapsed() >= self.longest_hold / 2 {
+            if recorded_at.elapsed() >= self.longest_hold {
                 self.store.record_rewrapped(&done[recorded..], |entries| adding.record(entries));
                 (recorded, recorded_at) = (done.len(), Instant::now());
             }

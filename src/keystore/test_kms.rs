@@ -29,6 +29,8 @@ pub(super) struct TestKms {
     pub(super) wraps_another_key: AtomicBool,
     /// By which master key each key was said to be wrapped that was to be unwrapped, in order.
     pub(super) asked_where: Mutex<Vec<Option<String>>>,
+    /// Until when keys were to be unwrapped, several at a time, in order.
+    pub(super) asked_until: Mutex<Vec<Instant>>,
     /// ARNs of master keys that fail, for every call.
     pub(super) failing: Mutex<BTreeMap<String, Class>>,
 }
@@ -141,6 +143,7 @@ impl Kms for TestKms {
     }
 
     fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
+        self.asked_until.lock().expect("asked").push(until);
         let answer = |key| match Instant::now() < until {
             true => self.decrypt(key),
             false => Err(KmsError::new(Call::Decrypt, Class::Transient, "no answer in time")),

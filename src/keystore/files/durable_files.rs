@@ -372,6 +372,11 @@ mod tests {
         let name = KeyName::new(1, 1).expect("name");
         fs::write(folder.path_of(name), vec![1; 64 * 1024]).expect("write");
         assert_eq!(folder.read(name).expect("read"), vec![1; 64 * 1024]);
+        assert_eq!(folder.contents(name).expect("read"), Some(vec![1; 64 * 1024]));
+        fs::write(folder.path_of(name), vec![1; 64 * 1024 + 1]).expect("write");
+        for error in [folder.read(name).map(drop), folder.contents(name).map(drop)] {
+            assert!(matches!(error, Err(KeyStoreError::LargeFile(_, 65_537))), "{error:?}");
+        }
     }
 
     #[test]
@@ -394,5 +399,10 @@ mod tests {
         assert_eq!(folder.scan().expect("scan"), names);
         let contents = names.map(|name| String::from_utf8(folder.read(name).expect("read")).expect("UTF-8"));
         assert_eq!(contents, [&dir, &also].map(|folder| folder.path().to_str().expect("UTF-8")));
+        let in_neither = KeyName::new(1, 3).expect("name");
+        assert!(matches!(folder.read(in_neither), Err(KeyStoreError::Gone(..))));
+        // One that is not there is none.
+        let folder = open(dir.path(), Some(&also.path().join("none")));
+        assert_eq!(folder.scan().expect("scan"), names[..1]);
     }
 }

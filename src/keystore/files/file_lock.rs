@@ -91,6 +91,7 @@ mod tests {
         }
         assert!(is_taken(or_by_fcntl(Err(TryLockError::WouldBlock), || Ok(()))));
         assert!(or_by_fcntl(Err(TryLockError::Error(code(libc::EINTR))), || Ok(())).is_err());
-        assert!(or_by_fcntl(Ok(()), fcntl).is_ok());
+        let locked = or_by_fcntl(Ok(()), fcntl);
+        assert!(locked.is_ok() && !is_taken(locked));
     }
 }

@@ -64,5 +64,6 @@ mod tests {
         assert_eq!(of(&new), (4713, 4714, 0o440));
         make_like(&new, &path("missing")).expect("left as it is");
         assert_eq!(of(&new), (4713, 4714, 0o440));
+        assert!(make_like(&new, &path("old/of no folder")).is_err(), "not what it is to be like");
     }
 }

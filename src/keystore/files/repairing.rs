@@ -86,9 +86,8 @@ impl FoundFolders {
 
     /// The key files, only to be read, and compared with what the manifest says, or with what is left of it.
     pub fn to_read(&self) -> KeyFiles {
-        let holds_data = self.folder.path() == self.datadir.path();
         let inventory = Inventory::of(self.manifest.clone());
-        KeyFiles { folder: self.folder.clone(), holds_data, inventory, memory: None }
+        KeyFiles { folder: self.folder.clone(), holds_data: self.is_one(), inventory, memory: None }
     }
 
     /// The same, to change something. The manifest on the disk is a good one, and the datadir is tied to the folder.
@@ -186,9 +185,10 @@ impl FoundFolders {
         Ok(of(&self.folder)? + if self.is_one() { 0 } else { of(&self.datadir)? })
     }
 
-    /// Removes them. Answers how many.
-    pub fn remove_temporary_files(&self) -> Result<usize, KeyStoreError> {
-        Ok(self.folder.remove_leftovers()? + if self.is_one() { 0 } else { self.datadir.remove_leftovers()? })
+    /// Removes them.
+    pub fn remove_temporary_files(&self) -> Result<(), KeyStoreError> {
+        self.folder.remove_leftovers()?;
+        if self.is_one() { Ok(()) } else { self.datadir.remove_leftovers().map(drop) }
     }
 
     fn is_one(&self) -> bool {

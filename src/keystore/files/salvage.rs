@@ -229,6 +229,33 @@ mod tests {
     }
 
     #[test]
+    fn entries_are_found_in_one_line_and_in_a_document_with_something_after_it() {
+        let all = [entry(1, 1, 1), entry(7, 1, 2)];
+        let rows: Vec<Row> = all.iter().map(Row::from).collect();
+        let line = json!({"format": 1, "keys": rows}).to_string();
+        for damaged in [&line[..line.len() - 1], &format!("{line}x"), &format!("{line}{{}}")] {
+            let read = salvage(damaged.as_bytes());
+            assert_eq!((names(&read), read.unreadable.len()), (vec![name(1, 1), name(7, 1)], 0), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_stands_there_twice_is_trusted_if_both_are_and_used_if_they_are_about_the_same_key() {
+        let (one, untrusted) = (entry(1, 1, 1), Entry { is_trusted: false, ..entry(1, 1, 1) });
+        let other = Entry { algorithm: Algorithm::AesCtr, ..entry(1, 1, 1) };
+        for (two, is_trusted) in [
+            ([one.clone(), one.clone()], Some(true)),
+            ([one.clone(), untrusted.clone()], Some(false)),
+            ([untrusted, one.clone()], Some(false)),
+            ([one, other], None),
+        ] {
+            let read = salvage(&text(&two).as_bytes()[1..]);
+            assert_eq!(read.entry(name(1, 1)).map(|entry| entry.is_trusted), is_trusted);
+            assert_eq!(read.unreadable.len(), if is_trusted.is_none() { 2 } else { 0 });
+        }
+    }
+
+    #[test]
     fn a_proven_entry_keeps_what_can_be_read_of_a_damaged_one_and_never_hides_another_key() {
         let mut damaged = serde_json::to_value(Row::from(&entry(1, 1, 1))).expect("JSON");
         damaged["algorithm"] = json!("AES_X");

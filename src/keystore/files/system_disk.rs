@@ -45,11 +45,7 @@ impl Disk for SystemDisk {
     fn create(&self, folder: &Path, prefix: &str) -> io::Result<Box<dyn NewFile>> {
         let mut builder = tempfile::Builder::new();
         let file = builder.prefix(prefix).permissions(Permissions::from_mode(MODE)).tempfile_in(folder)?;
-        match lock(file.as_file(), Lock::Exclusive) {
-            // Where there are no locks, nobody looks for leftovers either.
-            Err(TryLockError::Error(error)) if has_no_locks(&error) => {}
-            locked => locked?,
-        }
+        or_without_locks(lock(file.as_file(), Lock::Exclusive))?;
         owner::give_to_owner_of(file.as_file(), folder)?;
         Ok(Box::new(file))
     }
@@ -104,7 +100,15 @@ impl Disk for SystemDisk {
     }
 
     fn check_writable(&self, folder: &Path) -> io::Result<()> {
-        Ok(eaccess(folder, AccessFlags::W_OK | AccessFlags::X_OK)?)
+        Ok(eaccess(folder, AccessFlags::W_OK.union(AccessFlags::X_OK))?)
+    }
+}
+
+/// Of a temporary file: where there are no locks, nobody looks for leftovers either.
+fn or_without_locks(locked: Result<(), TryLockError>) -> io::Result<()> {
+    match locked {
+        Err(TryLockError::Error(error)) if has_no_locks(&error) => Ok(()),
+        locked => Ok(locked?),
     }
 }
 
@@ -246,6 +250,16 @@ mod tests {
         assert!(or_if(does_not_sync_files, of_a_disk_that_fails()).is_err());
         assert!(or_if(does_not_sync_folders, of_a_disk_that_fails()).is_err());
         assert!(or_if(does_not_sync_files, Err(code(libc::EROFS))).is_err(), "as ext4 says after it has failed");
+    }
+
+    #[test]
+    fn a_temporary_file_needs_no_lock_where_there_are_none_and_one_everywhere_else() {
+        for number in [libc::ENOLCK, libc::EOPNOTSUPP] {
+            assert!(or_without_locks(Err(TryLockError::Error(code(number)))).is_ok(), "{number}");
+        }
+        let error = or_without_locks(Err(TryLockError::Error(code(libc::EIO)))).map_err(|error| error.raw_os_error());
+        assert_eq!(error, Err(Some(libc::EIO)));
+        assert!(or_without_locks(Err(TryLockError::WouldBlock)).is_err());
     }
 
     #[test]

@@ -258,6 +258,32 @@ mod tests {
     }
 
     #[test]
+    fn the_algorithm_is_known_also_where_the_words_have_no_room_for_a_version() {
+        let keys = PublishedKeys::new();
+        let names = || (1..=3000).map(|id| name(id * 4099, 1));
+        let ctr = hide(&[(&[1; 16], Algorithm::AesCtr)]).expect("memory").keys.remove(0);
+        keys.publish(Epoch::default(), names().map(|name| (name, ctr.clone())).collect());
+        assert!(names().all(|name| keys.algorithm(name) == Algorithm::AesCtr));
+        let others = || (1..=3000).map(|id| name(id * 4099, 2));
+        assert!(others().all(|name| keys.algorithm(name) == Algorithm::AesCbc), "never published");
+        keys.publish(Epoch::default(), others().map(|name| (name, key(2))).collect());
+        assert!(others().all(|name| keys.algorithm(name) == Algorithm::AesCbc));
+    }
+
+    #[test]
+    fn the_bytes_of_a_key_are_those_of_the_key() {
+        let keys = PublishedKeys::new();
+        // More than the copies of keys have room for.
+        let names = || (1..=3000).map(|id| name(id, 1));
+        keys.publish(Epoch::default(), names().map(|name| (name, key(name.id.value() as u8))).collect());
+        for name in names() {
+            assert_eq!(keys.with_key_bytes(name, <[u8]>::to_vec), Some(vec![name.id.value() as u8; 16]), "{name}");
+        }
+        assert_eq!(keys.with_key_bytes(name(1, 2), |_| ()), None);
+        assert!(keys.names().into_iter().eq(names()));
+    }
+
+    #[test]
     fn what_is_published_after_the_end_of_its_epoch_is_seen_by_nobody() {
         let keys = PublishedKeys::new();
         let first = keys.begin();

@@ -20,6 +20,8 @@ pub(super) enum Fails {
     Read,
     Lock,
     NameNew,
+    Remove,
+    SyncFile,
     CheckWritable,
 }
 
@@ -28,13 +30,20 @@ struct Fault {
     /// The end of the path.
     of: String,
     code: i32,
+    /// How many go well before.
+    good: usize,
     times: usize,
 }
 
 impl FaultyDisk {
     /// The next `times` of an operation on what `of` is the end of the path of fail with this number of an error.
     pub(super) fn plant(&self, fails: Fails, of: &str, code: i32, times: usize) {
-        self.0.lock().expect("faults").push(Fault { fails, of: of.to_owned(), code, times });
+        self.plant_after(0, fails, of, code, times);
+    }
+
+    /// The same, but so many go well before.
+    pub(super) fn plant_after(&self, good: usize, fails: Fails, of: &str, code: i32, times: usize) {
+        self.0.lock().expect("faults").push(Fault { fails, of: of.to_owned(), code, good, times });
     }
 
     /// How many of the planted errors nobody has met.
@@ -52,6 +61,10 @@ impl FaultyDisk {
         let is_meant =
             |fault: &&mut Fault| fault.fails == fails && path.to_str().is_some_and(|path| path.ends_with(&fault.of));
         match faults.iter_mut().filter(|fault| fault.times > 0).find(is_meant) {
+            Some(fault) if fault.good > 0 => {
+                fault.good -= 1;
+                Ok(())
+            }
             Some(fault) => {
                 fault.times -= 1;
                 Err(Error::from_raw_os_error(fault.code))
@@ -100,11 +113,13 @@ impl Disk for FaultyDisk {
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
+        self.meet(Fails::Remove, path)?;
         SystemDisk.remove(path)
     }
 
     fn sync_files(&self, paths: &[PathBuf]) -> Vec<Result<()>> {
-        SystemDisk.sync_files(paths)
+        let synced = SystemDisk.sync_files(paths).into_iter().zip(paths);
+        synced.map(|(synced, path)| self.meet(Fails::SyncFile, path).and(synced)).collect()
     }
 
     fn sync_folder(&self, folder: &Path) -> Result<()> {

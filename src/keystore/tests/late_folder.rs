@@ -151,6 +151,13 @@ fn the_second_folder_of_a_backup_is_waited_for_and_its_keys_are_not_passed_over(
         assert_eq!(late.disk.left(), 0);
         assert_eq!(key(&store, 3, 1), Some(vec![3; 16]), "{fails:?} {of}");
     }
+    // A key file that is in both is that of the first, also if that does not answer at once.
+    fs::write(also.path().join("aws-kms-key.1.1"), wrap(&[66; 16]).as_bytes()).expect("write");
+    late.disk.plant(Fails::Kind, &format!("{}/aws-kms-key.1.1", Late::name_of(&late.setup.folder)), libc::EIO, 1);
+    let opening = late.setup.opening(Role::Backup, late.setup.kms.clone());
+    let opening = Opening { also: Some(also.path()), startup_timeout: Duration::from_secs(20), ..opening };
+    let store = KeyStore::open_on(Arc::new(late.disk.clone()), opening).expect("open");
+    assert_eq!((late.disk.left(), late.has_both_keys(&store)), (0, true));
 }
 
 #[test]

@@ -76,6 +76,21 @@ fn so_does_who_asks_for_a_check_and_whoever_makes_a_key() {
 }
 
 #[test]
+fn one_that_is_there_is_left_as_it_is() {
+    use std::os::unix::fs::MetadataExt;
+    let setup = used();
+    let store = setup.open().expect("open");
+    let file = || {
+        let metadata = fs::metadata(setup.folder.path().join(MANIFEST)).expect("metadata");
+        (metadata.ino(), metadata.mtime_nsec())
+    };
+    let before = file();
+    store.verify(None).result.expect("good");
+    assert_eq!(file(), before);
+    assert!(!store.files.manifest_is_lost());
+}
+
+#[test]
 fn one_that_never_was_is_not_missed_and_one_of_a_later_version_is_left_alone() {
     let setup = Setup::new();
     let store = setup.open().expect("open");
@@ -85,6 +100,11 @@ fn one_that_never_was_is_not_missed_and_one_of_a_later_version_is_left_alone() {
     put(&setup, MANIFEST, b"{\"format\": 2, \"news\": true}");
     store.verify(None).result.expect("good");
     assert_eq!(read(&setup, MANIFEST), b"{\"format\": 2, \"news\": true}");
+    drop(store);
+    // Of what it says nothing is known; what is loaded is listed all the same.
+    let store = setup.open().expect("open");
+    let listed: Vec<_> = store.figures().version_list().iter().map(|it| (it.name, it.state)).collect();
+    assert_eq!(listed, [(KeyName::new(1, 1).expect("a name"), VersionState::Ok)]);
 }
 
 #[test]

@@ -2,12 +2,15 @@
 
 #![allow(clippy::expect_used, clippy::panic)] // clippy sees no tests in the helpers
 
+mod asked_in_time;
 mod copied;
 mod copies_that_fail;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod data_without_keys;
+mod disk_errors;
 mod encryption_context;
+mod errors;
 mod extra_master_keys;
 mod faulty_disk;
 mod figures;
@@ -30,6 +33,7 @@ mod repair_interrupted;
 mod retired;
 mod retry;
 mod rewrap;
+mod rewrap_groups;
 mod rotate;
 mod rotate_all;
 mod rotation_period;

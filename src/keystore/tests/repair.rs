@@ -159,6 +159,7 @@ fn a_manifest_that_a_start_has_put_aside_is_read_too() {
     remove(&setup, "aws-kms-key.7.2");
     let found = setup.found(&Statement::default());
     assert_eq!(found, [(None, By::Repair), (Some(name(7, 2)), By::Operator)]);
+    assert!(setup.examined(&Statement::default()).findings()[0].found.contains("a damaged one that was put aside"));
     assert_eq!(setup.repaired(&Statement::default()), Vec::<String>::new());
     assert!(setup.restart().rotate(id(7)).expect("rotated") == version(3));
 }
@@ -172,6 +173,7 @@ fn a_manifest_of_which_nothing_is_left_is_made_of_the_keys_whose_master_key_is_n
         manifest.iter().for_each(|contents| setup.put(MANIFEST, contents));
         let before = contents(&setup);
         assert_eq!(setup.found(&Statement::default()), [(None, By::Operator)], "what a start would trust, it may not");
+        assert!(!setup.examined(&Statement::default()).findings()[0].found.contains("put aside"), "there is none");
         setup.repaired(&Statement::default());
         assert_eq!((contents(&setup), setup.kms.calls()), (before, vec![]));
         let own = trusting(&[TEST_MASTER_KEY]);
@@ -211,7 +213,8 @@ fn a_version_that_is_not_trusted_becomes_so_only_by_its_master_key_s_name() {
         }
         assert_eq!(setup.restart().published.latest(id(1)), Some(version(1)));
     }
-    setup.repaired(&trusting(&[&format!("1-5={OTHER_MASTER_KEY}")]));
+    let kept = setup.repaired(&trusting(&[&format!("1-5={OTHER_MASTER_KEY}")]));
+    assert_eq!(kept, [] as [&str; 0], "nothing is lost");
     assert_eq!(setup.restart().published.latest(id(1)), Some(version(5)));
     assert_eq!(setup.loud(), Vec::<String>::new());
     for text in ["alias/mine", "1=alias/mine", "arn:aws:kms:eu-west-1:1:alias/mine", "no key", "x=no"] {

@@ -183,7 +183,7 @@ impl Examination {
                 files.begin_adding()?.forget_before_rewrap(&proven.iter().collect::<Vec<_>>())?;
                 Ok(Vec::new())
             }
-            Step::RemoveTemporaryFiles => folders.remove_temporary_files().map(|_| Vec::new()),
+            Step::RemoveTemporaryFiles => folders.remove_temporary_files().map(|()| Vec::new()),
         }
     }
 }
