@@ -14,6 +14,7 @@ mod errors;
 mod extra_master_keys;
 mod faulty_disk;
 mod figures;
+mod findings;
 mod first_keys;
 mod found_at_start;
 mod hanging_kms;
