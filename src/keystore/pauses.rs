@@ -95,3 +95,47 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
+
+    use super::*;
+    use crate::keystore::Reporter;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<String>>);
+
+    impl Reporter for Notes {
+        fn note(&self, text: &str) {
+            self.0.lock().expect("notes").push(text.to_owned());
+        }
+        fn warning(&self, _: &str) {}
+        fn error(&self, _: &str) {}
+    }
+
+    #[test]
+    fn servers_that_begin_to_wait_at_the_same_moment_pause_for_half_of_a_pause_to_all_of_it_each_by_itself() {
+        let pause = Duration::from_secs(8);
+        let pauses: Vec<Duration> = (0..200).map(|_| jittered(pause)).collect();
+        assert!(pauses.iter().all(|jittered| (pause / 2..=pause).contains(jittered)), "{pauses:?}");
+        assert!(pauses.iter().any(|jittered| *jittered < pause * 5 / 8));
+        assert!(pauses.iter().any(|jittered| *jittered > pause * 7 / 8));
+    }
+
+    #[test]
+    fn a_wait_is_noted_once_in_a_while_and_at_once_when_it_is_for_something_else() {
+        let notes: &'static Notes = Box::leak(Box::default());
+        let messages = Messages::new(notes);
+        // No time is left, so that no pause lasts.
+        let mut patience = Patience::new(Instant::now(), &messages);
+        for (waits_for, pause) in
+            [(For::Kms, 1), (For::Kms, 2), (For::Kms, 4), (For::Folder, 1), (For::Folder, 2), (For::Kms, 1)]
+        {
+            assert!(patience.pause(waits_for, |messages, _| messages.clock_was_set()));
+            assert_eq!(patience.pause, FIRST_PAUSE * pause * 2, "the next one is longer");
+        }
+        assert_eq!(notes.0.lock().expect("notes").len(), 3, "{:?}", notes.0);
+    }
+}

@@ -60,7 +60,7 @@ impl RotationPeriod {
 fn spread(seed: [u8; 32], period: Duration, id: KeyId) -> Duration {
     let hash: [u8; 32] = Sha256::new().chain_update(seed).chain_update(id.value().to_be_bytes()).finalize().into();
     let [a, b, c, d, ..] = hash;
-    (period / 10).mul_f64(f64::from(u32::from_be_bytes([a, b, c, d])) / (f64::from(u32::MAX) + 1.0))
+    (period / 10).mul_f64(f64::from(u32::from_be_bytes([a, b, c, d])) / f64::from(u32::MAX))
 }
 
 /// Rotates what is due, a key at a time.

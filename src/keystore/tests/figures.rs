@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use super::super::background::Job;
 use super::super::retry::Retry;
 use super::super::test_kms::OTHER_MASTER_KEY;
+use super::two_servers::Meanwhile;
 use super::*;
 use crate::waits::tests::MUST_END;
 
@@ -45,6 +46,7 @@ fn keys_are_counted_as_they_are_made_and_rotated_and_it_is_known_by_whom() {
     store.rotate_all().expect("rotate");
     assert_eq!((counts(&store), figures.rotations(), figures.rotations_failed()), ([2, 5, 0, 0, 2], 3, 0));
     let again = setup.open().expect("open");
+    assert!(figures.memory_is_locked() && again.figures().memory_is_locked());
     assert_eq!((counts(&again), again.figures().rotations()), ([2, 5, 0, 0, 2], 0));
     again.published.clear();
     assert_eq!(counts(&again)[..2], [0, 0]);
@@ -219,4 +221,16 @@ fn a_version_that_is_loaded_from_a_copy_keeps_no_server_from_starting_but_is_not
     let readiness = store.figures().readiness();
     assert_eq!(counts(&store), [1, 1, 0, 0, 1]);
     assert_eq!((readiness.restart_is_ready(), readiness.is_fully_wrapped()), (true, false), "{:?}", setup.log.0);
+}
+
+#[test]
+fn how_long_the_start_took_is_known() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
+    let slow = Duration::from_millis(30);
+    let kms = Arc::new(Meanwhile(TestKms::default(), move || std::thread::sleep(slow)));
+    let begun = Instant::now();
+    let store = setup.open_as(Role::Server, kms).expect("open");
+    let took = store.figures().start_time();
+    assert!(took >= slow && took <= begun.elapsed(), "{took:?}");
 }

@@ -138,8 +138,7 @@ fn what_nothing_needs_any_more_is_open_no_longer_and_what_was_wrong_with_it_is_o
             }
             false => problems(findings.take(vec![good(5)], ALL)),
         };
-        let expected =
-            [Problem::File(name(1)), Problem::Copies(of_test_key()), Problem::Extra(ONE.to_owned())];
+        let expected = [Problem::File(name(1)), Problem::Copies(of_test_key()), Problem::Extra(ONE.to_owned())];
         assert_eq!(over, expected);
         assert_eq!((findings.open(), findings.is_open()), (vec![], false));
         assert!(findings.summary().would_start);
@@ -185,22 +184,14 @@ fn rounds_in_which_an_extra_master_key_does_not_answer_are_counted_in_a_row() {
         news.collect::<Vec<_>>()
     };
     // A check of others in between does not count, and ends nothing.
-    let told = rounds(vec![
-        (vec![silent(1)], ALL),
-        (vec![silent(1)], ALL),
-        (vec![good(2)], SOME),
-        (vec![silent(1)], SOME),
-    ]);
+    let told =
+        rounds(vec![(vec![silent(1)], ALL), (vec![silent(1)], ALL), (vec![good(2)], SOME), (vec![silent(1)], SOME)]);
     assert_eq!(told, [nothing(), nothing(), nothing(), extra()]);
     // An answer for another copy under the same master key does, in the same round or in one between.
     let told = rounds((0..4).map(|_| (vec![answers(1), silent(2)], ALL)).collect());
     assert_eq!(told, vec![nothing(); 4]);
-    let told = rounds(vec![
-        (vec![silent(1)], ALL),
-        (vec![silent(1)], ALL),
-        (vec![answers(2)], SOME),
-        (vec![silent(1)], ALL),
-    ]);
+    let told =
+        rounds(vec![(vec![silent(1)], ALL), (vec![silent(1)], ALL), (vec![answers(2)], SOME), (vec![silent(1)], ALL)]);
     assert_eq!(told, vec![nothing(); 4]);
     // So does a check of all in which it wraps nothing.
     let told = rounds(vec![

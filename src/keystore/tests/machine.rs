@@ -16,6 +16,9 @@ fn keys_whose_memory_cannot_be_protected_are_used_and_that_is_told_once() {
     store.latest_or_new(id(7)).expect("new");
     store.rotate(id(1)).expect("rotate");
     REFUSED_WITH.set(None);
+    assert!(!store.figures().memory_is_locked());
+    store.latest_or_new(id(8)).expect("new");
+    assert!(!store.figures().memory_is_locked(), "that this one is says nothing of the others");
     assert_eq!((key(&store, 1, 1), key(&store, 2, 1)), (Some(vec![1; 16]), Some(vec![2; 16])));
     let log = setup.log.0.lock().expect("log");
     for text in
@@ -58,9 +61,11 @@ fn without_file_locks_no_key_is_made_and_the_message_names_the_file_system_and_w
         let error = store.rotate_all().expect_err("no locks").to_string();
         assert!(error.contains("1 of 2 keys") && error.contains("1 were not tried"), "{error}");
         assert_eq!(setup.kms.calls(), [Decrypt; 2], "KMS is asked for nothing new");
+        assert!(!store.figures().readiness().can_make_keys());
         assert_eq!((setup.files(), read(&setup, MANIFEST)), before);
         disk.heal();
         assert_eq!(store.rotate(id(1)).expect("rotate"), version(2));
+        assert!(store.figures().readiness().can_make_keys());
     }
 }
 

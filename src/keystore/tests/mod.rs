@@ -24,6 +24,7 @@ mod lost_manifest;
 mod machine;
 mod master_keys;
 mod memory;
+mod messages;
 mod obstacles;
 mod offline;
 mod planted;

@@ -80,22 +80,36 @@ fn the_log_says_once_why_a_key_fails_and_again_when_the_reason_changes() {
 
 #[test]
 fn kms_is_not_asked_again_for_a_damaged_file_until_it_is_another() {
-    let setup = Setup::new();
-    setup.put_key("aws-kms-key.1.1", 1);
-    setup.put("aws-kms-key.5.1", b"garbage");
-    let store = Arc::new(setup.open().expect("open"));
-    setup.kms.calls();
-    let mut job = Retry::new(store.clone());
-    job.run(in_seconds(100));
-    assert_eq!(setup.kms.calls(), [Decrypt], "so that its digest is known");
-    for seconds in [200, 300] {
-        assert!(job.run(in_seconds(seconds)).is_some());
-        assert_eq!(setup.kms.calls(), []);
+    // The second is a wrapped key, but of a length that no key has.
+    for damage in [&b"garbage"[..], wrap(&[5; 5]).as_bytes()] {
+        let setup = Setup::new();
+        setup.put_key("aws-kms-key.1.1", 1);
+        setup.put("aws-kms-key.5.1", damage);
+        let store = Arc::new(setup.open().expect("open"));
+        setup.kms.calls();
+        let mut job = Retry::new(store.clone());
+        job.run(in_seconds(100));
+        assert_eq!(setup.kms.calls(), [Decrypt], "so that its digest is known");
+        for seconds in [200, 300] {
+            assert!(job.run(in_seconds(seconds)).is_some());
+            assert_eq!(setup.kms.calls(), []);
+        }
+        setup.put_key("aws-kms-key.5.1", 5);
+        job.run(in_seconds(400));
+        assert_eq!(key(&store, 5, 1), Some(vec![5; 16]));
+        assert_eq!(job.run(in_seconds(500)), None, "nothing is left to try");
     }
-    setup.put_key("aws-kms-key.5.1", 5);
-    job.run(in_seconds(400));
-    assert_eq!(key(&store, 5, 1), Some(vec![5; 16]));
-    assert_eq!(job.run(in_seconds(500)), None, "nothing is left to try");
+}
+
+#[test]
+fn servers_whose_keys_failed_at_the_same_moment_come_back_up_to_a_quarter_of_the_pause_later() {
+    let (_setup, store) = half_usable(Class::Denied);
+    let due = store.failures.next_due().expect("it is watched");
+    let now = due - Duration::from_secs(8);
+    let mut job = Retry::new(store);
+    let late: Vec<Duration> = (0..100).map(|_| job.run(now).expect("it is watched") - due).collect();
+    assert!(late.iter().all(|late| *late <= Duration::from_secs(2)), "{late:?}");
+    assert!(late.iter().any(|late| *late > Duration::from_secs(1)), "{late:?}");
 }
 
 #[test]
@@ -135,6 +149,7 @@ fn of_many_keys_that_fail_together_a_few_are_tried_and_all_when_one_of_them_work
     assert_eq!(store.published.ids().len(), 51);
     let told = setup.log.0.lock().expect("log").iter().filter(|line| line.contains("had failed before")).count();
     assert_eq!(told, 8 + 1, "the few, and then the others in one line");
+    assert!(setup.log.has("key versions that had failed before, from key "), "{:?}", setup.log.0);
     let refused = setup.log.0.lock().expect("log").iter().filter(|line| line.contains("disabled")).count();
     assert_eq!(refused, 10, "the others in the last of these lines");
     assert!(setup.log.has("and 40 more that fail like it"), "{:?}", setup.log.0);
@@ -175,6 +190,64 @@ fn the_background_is_told_of_a_change_of_settings_and_of_a_version_that_is_refus
     // It is asked for again, and is not tried again at once.
     assert!(matches!(store.load(KeyName::new(7, 1).expect("a name")), Err(KeyStoreError::NotYet { .. })));
     assert_eq!(setup.kms.calls(), []);
+}
+
+#[test]
+fn ten_keys_that_work_again_are_told_one_by_one() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
+    for number in 10..28 {
+        setup.put_key(&format!("aws-kms-key.{number}.1"), number);
+        setup.kms.refuse(number, Class::Disabled);
+    }
+    let store = Arc::new(setup.open().expect("open"));
+    (10..28).for_each(|number| setup.kms.allow(number));
+    Retry::new(store.clone()).run(in_seconds(100));
+    assert_eq!(store.published.ids().len(), 19);
+    let told = setup.log.0.lock().expect("log").iter().filter(|line| line.contains("had failed before")).count();
+    assert_eq!(told, 8 + 10, "the few, and then the others");
+}
+
+#[test]
+fn the_background_is_told_of_a_key_that_is_loaded_and_of_a_file_that_a_check_finds_restored() {
+    let setup = Setup::new();
+    (1..=2).for_each(|number| setup.put_key(&format!("aws-kms-key.{number}.1"), number));
+    drop(setup.open().expect("open"));
+    remove(&setup, "aws-kms-key.2.1");
+    let store = Arc::new(setup.open().expect("open"));
+    let (runs, ran) = mpsc::channel();
+    let bell = store.bell().clone();
+    let background = Background::start(&bell, vec![Box::new(Idle(runs))], setup.log).expect("a thread");
+    let is_run = || ran.recv_timeout(Duration::from_secs(10)).expect("it is run");
+    let is_not_run = || ran.recv_timeout(Duration::from_millis(200)).expect_err("there is nothing to do");
+    is_run();
+    // The start has told it of key 2.
+    while ran.recv_timeout(Duration::from_millis(200)).is_ok() {}
+    setup.put_key("aws-kms-key.4.1", 4);
+    store.latest_or_new(id(4)).expect("loaded");
+    // For its copies under extra master keys.
+    is_run();
+    store.verify(Some(id(1))).result.expect("good");
+    is_not_run();
+    store.verify(Some(id(2))).result.expect_err("gone");
+    is_not_run();
+    setup.put_key("aws-kms-key.2.1", 2);
+    store.verify(Some(id(2))).result.expect("restored");
+    is_run();
+    drop(background);
+}
+
+#[test]
+fn each_job_has_a_name_for_the_message_that_it_has_failed() {
+    let (_setup, store) = half_usable(Class::Denied);
+    let jobs = [store.retry_job(), store.extra_copies_job(), store.verify_job(), store.rotation_job()];
+    let names = [
+        "try keys again that could not be loaded",
+        "make copies of keys under the extra master keys",
+        "check whether a restart would work",
+        "rotate keys because of their age",
+    ];
+    assert_eq!(jobs.map(|job| job.name()), names);
 }
 
 /// Says when it is run, and is never due.

@@ -114,6 +114,15 @@ fn a_number_that_somebody_has_used_while_kms_was_asked_is_not_used_again() {
     let store = KeyStore { kms: Arc::new(Meanwhile(TestKms::default(), copy_in)), ..store };
     assert_eq!(store.rotate_all().expect("all"), 20);
     assert_eq!(latest(&store, 20), [10; 20]);
+    assert!(setup.log.has("note: rotated 20 keys, asked for by dba@localhost"), "{:?}", setup.log.0);
+    let made = |number: u32| {
+        let file = setup.folder.path().join(format!("aws-kms-key.{number}.10"));
+        format!(
+            "note: made key {number} version 10 (AES_128, AES_CBC), wrapped by master key alias/test, in file {}",
+            file.display()
+        )
+    };
+    assert!((1..=20).all(|number| setup.log.has(&made(number))), "{:?}", setup.log.0);
     assert!((1..=20).all(|number| read(&setup, &format!("aws-kms-key.{number}.9")) == wrap(&[9; 16]).as_bytes()));
 }
 
@@ -169,6 +178,7 @@ fn a_folder_that_cannot_be_locked_ends_a_rotation_of_all_keys_at_once_and_kms_is
     let error = store.rotate_all().expect_err("no lock").to_string();
     assert!(error.starts_with("1 of 40 keys could not be rotated") && error.contains("39 were not tried"), "{error}");
     assert_eq!((setup.kms.calls(), latest(&store, 40)), (vec![], vec![1; 40]));
+    assert!(setup.log.has("error: rotation failed: ") && !setup.log.has("note: rotated"), "{:?}", setup.log.0);
 }
 
 #[test]

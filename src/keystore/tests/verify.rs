@@ -31,6 +31,7 @@ fn running(keys: u8) -> (Setup, Arc<KeyStore>, VerifyJob, Instant) {
 fn run(job: &mut VerifyJob, mut now: Instant) -> (usize, Instant) {
     for steps in 1..1000 {
         let next = job.run(now).expect("it goes on");
+        assert!(next > now, "other jobs have their turn");
         if next > now + Duration::from_secs(1) {
             return (steps, next);
         }
@@ -66,12 +67,15 @@ fn all_files_are_unwrapped_once_in_an_interval_a_few_at_a_time_and_one_of_each_m
     setup.kms.calls();
     let next = job.run(begun).expect("it is due some time");
     assert!(next >= begun + HOUR.mul_f64(0.75) && next <= begun + HOUR, "not all servers ask at the same time");
-    assert_eq!(setup.kms.calls(), []);
+    let of_others: Vec<_> = (0..20).map(|_| VerifyJob::new(store.clone(), begun).run(begun)).collect();
+    assert!(of_others.iter().any(|other| *other != of_others[0]), "{of_others:?}");
+    assert_eq!((job.run(begun + MINUTES), setup.kms.calls()), (Some(next), vec![]), "nothing is open");
+    let before = store.figures().readiness().last_check();
     for hour in 1..18 {
         run(&mut job, begun + HOUR * hour);
         assert_eq!(decrypts(&setup), 2, "{TEST_MASTER_KEY} and {OTHER_MASTER_KEY}");
     }
-    let before = store.figures().readiness().last_check();
+    assert_eq!(store.figures().readiness().last_check(), before, "it was not all");
     let (steps, _) = run(&mut job, begun + DAY);
     assert_eq!(decrypts(&setup), usize::from(MANY) + 1);
     assert!(steps >= 4, "{steps}");
@@ -164,6 +168,7 @@ fn that_kms_does_not_answer_counts_after_three_rounds_and_that_it_refuses_the_cr
     {
         let (setup, store, mut job, begun) = running(MANY);
         (1..=MANY).for_each(|key| setup.kms.refuse(key, class));
+        let before = store.figures().readiness().last_check();
         let mut now = begun + DAY;
         for round in 1..=4 {
             run(&mut job, now);
@@ -174,6 +179,7 @@ fn that_kms_does_not_answer_counts_after_three_rounds_and_that_it_refuses_the_cr
             assert_eq!(lines.len(), usize::from(round == rounds), "{lines:?}");
             assert!(lines.iter().all(|line| line.starts_with("error: a restart would find no keys, since KMS cannot")));
         }
+        assert_eq!(store.figures().readiness().last_check(), before, "nothing was found out");
         (1..=MANY).for_each(|key| setup.kms.allow(key));
         run(&mut job, now);
         assert_eq!(only_line(&setup), "note: a restart could ask KMS again");
@@ -333,6 +339,7 @@ fn who_asks_is_told_of_each_version_what_failed_first_and_the_statement_fails_wi
     let error = told.result.expect_err("one fails").to_string();
     assert!(error.starts_with("a restart would not find 1 of 3 key versions (see SHOW WARNINGS"), "{error}");
     assert!(error.contains("key 3 version 1") && told.lines[0].contains("key 3 version 1"), "{:?}", told.lines);
+    assert!(told.lines[0].ends_with(". SET GLOBAL aws_key_management_rewrap_key = 3 makes its file anew"));
     assert!(!is_ready(&store));
     assert!(store.verify(Some(id(1))).result.is_ok(), "of this key, none");
     assert!(store.verify(Some(id(70))).result.is_err());
@@ -476,4 +483,38 @@ fn after_a_folder_that_was_away_when_a_check_was_due_all_files_are_read() {
     assert_eq!(decrypts(&setup), usize::from(MANY) - 1);
     assert!(lines(&setup).iter().any(|line| line.starts_with("error: a restart would not find key 3 version 1")));
     assert!(!is_ready(&store));
+}
+
+#[test]
+fn a_version_of_another_server_that_is_lost_before_anybody_has_asked_for_it_is_told_by_the_check() {
+    let (setup, store, mut job, begun) = running(1);
+    let other = setup.open().expect("open");
+    other.latest_or_new(id(5)).expect("made");
+    remove(&setup, "aws-kms-key.5.1");
+    lines(&setup);
+    run(&mut job, begun + DAY);
+    assert!(only_line(&setup).starts_with("error: a restart would not find key 5 version 1. "));
+    assert!(!is_ready(&store));
+}
+
+#[test]
+fn of_a_master_key_that_fails_it_is_told_how_many_versions_it_wraps() {
+    let (setup, store, _, _) = running(3);
+    setup.put("aws-kms-key.30.1", &[&b"other:"[..], &[30; 16]].concat());
+    store.load(KeyName::new(30, 1).expect("a name")).expect("loaded");
+    // Of one of them it is not known which master key wraps it.
+    let mut manifest: serde_json::Value = serde_json::from_slice(&read(&setup, MANIFEST)).expect("JSON");
+    let entry = manifest["keys"][0].as_object_mut().expect("an entry");
+    assert_eq!(entry.remove("master_key"), Some(TEST_MASTER_KEY.into()));
+    setup.put(MANIFEST, manifest.to_string().as_bytes());
+    setup.kms.disable(TEST_MASTER_KEY, true);
+    lines(&setup);
+    store.verify(None).result.expect_err("three fail");
+    let told = lines(&setup);
+    for expected in [
+        format!("error: a restart would not find 2 key version(s): master key {TEST_MASTER_KEY} does not"),
+        "error: a restart would not find 1 key version(s): a master key that is not known does not".to_owned(),
+    ] {
+        assert_eq!(told.iter().filter(|line| line.starts_with(&expected)).count(), 1, "{told:?}");
+    }
 }

@@ -148,6 +148,10 @@ fn a_version_that_may_only_be_read_is_not_trusted_and_never_the_latest() {
     let store = setup.open().expect("open");
     assert_eq!(states(&store), [((1, 1), VersionState::Ok), ((1, 9), VersionState::NotTrusted)]);
     assert_eq!([1, 9].map(|version| list(&store)[&(1, version)].is_latest), [true, false]);
+    // Nor when there is a later one.
+    assert_eq!(store.rotate(id(1)).expect("rotate"), version(10));
+    let expected = [((1, 1), VersionState::Ok), ((1, 9), VersionState::NotTrusted), ((1, 10), VersionState::Ok)];
+    assert_eq!(states(&store), expected);
 }
 
 #[test]

@@ -1,0 +1,97 @@
+//! The lines of the log that nothing else looks at: an operator has to find each of them, and no line that says what is not so.
+
+use super::super::findings::{Findings, Scope};
+use super::super::messages::Messages;
+use super::super::test_kms::OTHER_MASTER_KEY;
+use super::super::verify::{Verdict, Verified};
+use super::*;
+
+fn lines(setup: &Setup) -> Vec<String> {
+    std::mem::take(&mut *setup.log.0.lock().expect("log"))
+}
+
+#[test]
+fn a_folder_is_called_empty_only_if_it_is_and_its_manifest_missing_only_if_there_are_keys() {
+    let setup = Setup::new();
+    setup.open().expect("open");
+    let told = lines(&setup);
+    assert!(told.iter().any(|line| line.starts_with("note: no key files in ")), "{told:?}");
+    assert!(!told.iter().any(|line| line.starts_with("warning: ")), "{told:?}");
+    setup.put_key("aws-kms-key.1.1", 1);
+    setup.open().expect("open");
+    let told = lines(&setup);
+    let missing = "warning: there is no manifest of the key files in ";
+    assert!(told.iter().any(|line| line.starts_with(missing) && line.contains("made from the 1 that are")), "{told:?}");
+    assert!(!told.iter().any(|line| line.contains("no key files in ")), "{told:?}");
+}
+
+#[test]
+fn ten_files_that_are_found_are_told_one_by_one_and_more_in_one_line() {
+    for (keys, expected) in [(10, 10), (11, 1)] {
+        let setup = used();
+        (20..20 + keys).for_each(|number| setup.put_key(&format!("aws-kms-key.{number}.1"), number));
+        setup.open().expect("open");
+        let adopted = lines(&setup).into_iter().filter(|line| line.starts_with("note: adopted ")).collect::<Vec<_>>();
+        assert_eq!(adopted.len(), expected, "{adopted:?}");
+        assert_eq!(adopted[0].starts_with("note: adopted 11 key versions: "), keys == 11, "{adopted:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_trusted_is_not_called_adopted() {
+    let setup = used();
+    setup.put("aws-kms-key.1.9", &[&b"other:"[..], &[9; 16]].concat());
+    setup.open().expect("open");
+    let told = lines(&setup);
+    assert!(
+        told.iter().any(|line| line.starts_with("warning: key 1 version 9: ") && line.contains(OTHER_MASTER_KEY)),
+        "{told:?}"
+    );
+    assert!(!told.iter().any(|line| line.contains("adopted")), "{told:?}");
+}
+
+#[test]
+fn what_is_loaded_or_refused_when_a_key_is_asked_for_is_told_of_each_version() {
+    let setup = Setup::new();
+    let store = setup.open().expect("open");
+    setup.put_key("aws-kms-key.4.1", 4);
+    setup.put("aws-kms-key.4.2", b"garbage");
+    lines(&setup);
+    assert_eq!(store.latest_or_new(id(4)).expect("of two, one works"), version(1));
+    let told = lines(&setup);
+    assert!(told.contains(&"note: loaded key 4 version 1 (128 bits, AES_CBC)".to_owned()), "{told:?}");
+    assert!(told.iter().any(|line| line.starts_with("error: key 4 version 2: KMS Decrypt failed")), "{told:?}");
+}
+
+#[test]
+fn problems_that_begin_or_end_together_are_told_in_ten_lines_and_one() {
+    let scope = Scope { is_all: true, was_asked_for: false };
+    for (versions, more) in [(10, None), (12, Some(2))] {
+        let (setup, findings) = (Setup::new(), Findings::default());
+        let messages = Messages::new(setup.log);
+        let check = |is_gone: bool| {
+            let verified = (1..=versions).map(|id| {
+                let name = KeyName::new(id, 1).expect("a name");
+                let gone = || Verdict::Failed(KeyStoreError::Gone(name, "aws-kms-key".into()));
+                Verified::new(name, None, if is_gone { gone() } else { Verdict::Good })
+            });
+            messages.restart_news(&findings.verified(verified.collect(), scope, |_| false), |_| 0);
+            lines(&setup)
+        };
+        let (begun, over) = (check(true), check(false));
+        let begins = |line: &&String| line.starts_with("error: a restart would not find key ");
+        let ends = |line: &&String| line.starts_with("note: a restart would find key ");
+        assert_eq!((begun.iter().filter(begins).count(), over.iter().filter(ends).count()), (10, 10));
+        let rest = [&begun[10..], &over[10..]].concat();
+        let Some(more) = more else {
+            assert_eq!(rest, [""; 0]);
+            continue;
+        };
+        assert_eq!(rest.len(), 2, "{rest:?}");
+        assert!(
+            rest[0].starts_with(&format!("error: {more} more problems like these would keep a restart")),
+            "{rest:?}"
+        );
+        assert_eq!(rest[1], format!("note: {more} more problems like these are over"));
+    }
+}
