@@ -2,6 +2,7 @@
 //! no KMS, and nothing of what is published.
 
 mod adding;
+mod copies;
 mod disk;
 mod documents;
 mod durable_files;
@@ -50,8 +51,7 @@ pub use tie::{BrokenTie, Tie};
 
 use super::{KeyId, KeyName, KeyStoreError, KeyVersion};
 use crate::kms::{EncryptionContext, MasterKeyId};
-use durable_files::{KeyFolder, failed};
-use extra_copies::ExtraCopies;
+use durable_files::KeyFolder;
 use inventory::{Ask, Inventory, Place};
 use memory::Memory;
 
@@ -202,27 +202,6 @@ impl KeyFiles {
         self.folder.held(name)
     }
 
-    /// The versions whose key files of before a re-wrap are kept, in order.
-    pub fn kept_before_rewrap(&self) -> Result<Vec<KeyName>, KeyStoreError> {
-        self.folder.kept_before_rewrap()
-    }
-
-    /// What a key file said before a re-wrap, if that is kept and can be read, with the master key that wraps it, as far as it
-    /// is known.
-    pub fn before_rewrap(&self, name: KeyName) -> Option<KeyFile> {
-        let stored = self.copy_of_before_rewrap(name)?;
-        let master_key = self.master_key_of(&stored);
-        let KeyFile { algorithm, wrapped } = stored.file;
-        Some(KeyFile { algorithm, wrapped: wrapped.with_master_key(master_key) })
-    }
-
-    /// The file that keeps what a key file held before a re-wrap, as if it were the key file.
-    pub fn copy_of_before_rewrap(&self, name: KeyName) -> Option<StoredKey> {
-        let contents = self.folder.read_before_rewrap(name)?;
-        let file = KeyFile::parse(name, &contents).ok()?;
-        Some(StoredKey { name, contents, file })
-    }
-
     /// The master key that wraps a key file, or what is kept of one, as far as it is known. Another file than the one that the
     /// manifest knows may be the one of before a re-wrap.
     pub fn master_key_of(&self, stored: &StoredKey) -> Option<MasterKeyId> {
@@ -262,50 +241,6 @@ impl KeyFiles {
         };
         names.retain(|name| !is_needed(name));
         Ok(names)
-    }
-
-    /// The versions of which there may be other copies than the key file, in order.
-    pub fn with_copies(&self) -> Result<BTreeSet<KeyName>, KeyStoreError> {
-        let is_copy = |name: &str| KeyName::parse_extra(name).or_else(|| KeyName::parse_before_rewrap(name));
-        Ok(self.folder.names_of(is_copy)?.into_iter().collect())
-    }
-
-    /// The versions of which there may be copies under extra master keys, in order.
-    pub fn with_extra_copies(&self) -> Result<Vec<KeyName>, KeyStoreError> {
-        self.folder.with_extra_copies()
-    }
-
-    /// The path of the file with other copies of a key version, if there is one: under extra master keys, or of before a re-wrap.
-    pub fn path_of_copy(&self, name: KeyName) -> Result<Option<PathBuf>, KeyStoreError> {
-        self.folder.path_of_copy(name)
-    }
-
-    /// Copies of a key version under extra master keys, in order, as far as they can be read.
-    pub fn extra_copies(&self, name: KeyName) -> Vec<KeyFile> {
-        self.folder.read_extra_copies(name).ok().flatten().iter().flat_map(ExtraCopies::all).collect()
-    }
-
-    /// The tablespaces of the datadir that may have a page which is encrypted with one of these versions, each with the one that it may
-    /// be, as their first pages say: they tell the lowest version of all pages, and not which others there are. In one whose pages are
-    /// being encrypted, it may be any of the key. Fails if that cannot be told of a tablespace.
-    pub fn tablespaces_with(&self, names: &[KeyName]) -> Result<Vec<(PathBuf, KeyName)>, KeyStoreError> {
-        let Some(memory) = &self.memory else { return Ok(Vec::new()) };
-        let (disk, datadir) = (&*self.folder.disk, memory.datadir().path());
-        let listed =
-            tablespaces::all(disk, datadir).map_err(|error| failed("list the tablespaces in", datadir, error))?;
-        let mut found = Vec::new();
-        for path in listed {
-            let encryption = match tablespaces::encryption_of(disk, &path) {
-                // It was dropped meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                encryption => encryption.map_err(|error| failed("read the first page of", &path, error))?,
-            };
-            let is_used = |name: &&KeyName| {
-                encryption.is_some_and(|it| it.key_id == name.id.value() && it.lowest_version <= name.version.value())
-            };
-            found.extend(names.iter().find(is_used).map(|name| (path, *name)));
-        }
-        Ok(found)
     }
 
     /// Compares a key file with what is known of it. Fails if it holds another key.

@@ -3,7 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::KeyFiles;
 use super::disk::{Disk, Listed};
+use super::durable_files::failed;
+use crate::keystore::{KeyName, KeyStoreError};
 
 /// How the pages of a tablespace are encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +16,30 @@ pub struct Encryption {
     /// The lowest version of the key that a page is encrypted with; 0 as long as there may be one in the clear, which says nothing
     /// of the others.
     pub lowest_version: u32,
+}
+
+impl KeyFiles {
+    /// The tablespaces of the datadir that may have a page which is encrypted with one of these versions, each with the one that it may
+    /// be, as their first pages say: they tell the lowest version of all pages, and not which others there are. In one whose pages are
+    /// being encrypted, it may be any of the key. Fails if that cannot be told of a tablespace.
+    pub fn tablespaces_with(&self, names: &[KeyName]) -> Result<Vec<(PathBuf, KeyName)>, KeyStoreError> {
+        let Some(memory) = &self.memory else { return Ok(Vec::new()) };
+        let (disk, datadir) = (&*self.folder.disk, memory.datadir().path());
+        let listed = all(disk, datadir).map_err(|error| failed("list the tablespaces in", datadir, error))?;
+        let mut found = Vec::new();
+        for path in listed {
+            let encryption = match encryption_of(disk, &path) {
+                // It was dropped meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                encryption => encryption.map_err(|error| failed("read the first page of", &path, error))?,
+            };
+            let is_used = |name: &&KeyName| {
+                encryption.is_some_and(|it| it.key_id == name.id.value() && it.lowest_version <= name.version.value())
+            };
+            found.extend(names.iter().find(is_used).map(|name| (path, *name)));
+        }
+        Ok(found)
+    }
 }
 
 /// What the first page of a file says; `None` if it is not encrypted, or is no tablespace.
