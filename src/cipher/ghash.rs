@@ -5,7 +5,6 @@
 use aes::Block;
 use aes::cipher::Array;
 use polyval::Polyval;
-use polyval::hazmat::FieldElement;
 use polyval::universal_hash::{UhfBackend, UniversalHash};
 
 use super::BLOCK_LEN;
@@ -27,7 +26,7 @@ enum By {
 }
 
 impl Ghash {
-    /// Its key has to follow, with [`complete`](Self::complete).
+    /// Its key has to follow, with [`complete`](Self::complete), when it lies where it is going to stay.
     #[inline(always)]
     pub(super) fn new() -> Self {
         Self { by: By::Nothing, pending: Pending::new() }
@@ -35,11 +34,14 @@ impl Ghash {
 
     #[inline(always)]
     pub(super) fn complete(&mut self, path: Path, key: &Block) {
-        let key: Wiped<Block> = Wiped::new(FieldElement::from(*key).reverse().mulx().into());
+        let key: Wiped<Block> = Wiped::new(times_x(u128::from_be_bytes(key.0)).to_le_bytes().into());
         self.by = match path.kernel() {
-            Some(kernel) => By::Kernel(Hash::new(kernel, &key.0)),
+            Some(kernel) => By::Kernel(Hash::new(kernel)),
             None => By::Crate(Polyval::new(&key)),
         };
+        if let By::Kernel(hash) = &mut self.by {
+            hash.set_key(&key.0);
+        }
     }
 
     /// The hash of the kernel, where it is a kernel that encrypts.
@@ -84,16 +86,39 @@ impl Ghash {
         }
     }
 
-    pub(super) fn value(&self) -> Block {
-        match &self.by {
+    pub(super) fn value(&self) -> Wiped<Block> {
+        Wiped::new(match &self.by {
             By::Crate(polyval) => reverse(polyval.clone().finalize()),
             By::Kernel(hash) => reverse(Array(*hash.value())),
             By::Nothing => Block::default(),
-        }
+        })
     }
+}
+
+/// The key of POLYVAL that is made of one of GHASH, read with its bytes reversed: the product with x in the field of POLYVAL
+/// (RFC 8452, appendix A). The crate `polyval` does it too, and leaves copies on the stack.
+#[inline(always)]
+fn times_x(key: u128) -> u128 {
+    // x^128 + x^127 + x^126 + x^121 + 1, without x^128.
+    const POLYNOMIAL: u128 = 0xc2 << 120 | 1;
+    (key << 1) ^ ((key >> 127) * POLYNOMIAL)
 }
 
 #[inline(always)]
 fn reverse(block: Block) -> Block {
     Array::from_fn(|index| block[BLOCK_LEN - 1 - index])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_multiplied_as_in_rfc_8452() {
+        // Appendix A, with its erratum 7453; and a product that is too long for the field.
+        let key = u128::from_be_bytes(0x9c98_c04d_f938_7ded_8281_75a9_2ba6_52d8_u128.to_le_bytes());
+        let expected = u128::from_be_bytes(0x3931_819b_f271_fada_0503_eb52_574c_a572_u128.to_le_bytes());
+        assert_eq!(times_x(key), expected);
+        assert_eq!(times_x(1 << 127), 0xc200_0000_0000_0000_0000_0000_0000_0001);
+    }
 }

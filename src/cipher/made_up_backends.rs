@@ -116,14 +116,14 @@ impl Check for Hashed {
         let hash_of = |blocks: &[Block]| {
             let mut hash = hash_by_crate(&case.extra);
             blocks.iter().for_each(|block| hash.block(block));
-            hash.value()
+            *hash.value()
         };
         let mut hash = hash_by_crate(&case.extra);
         assert_eq!(combined(backend, case, &mut HashOutput(&mut hash)), expected, "encrypted: {case:?}");
-        assert_eq!(hash.value(), hash_of(&expected), "encrypted: {case:?}");
+        assert_eq!(*hash.value(), hash_of(&expected), "encrypted: {case:?}");
         let mut hash = hash_by_crate(&case.extra);
         assert_eq!(combined(backend, case, &mut HashInput(&mut hash)), expected, "decrypted: {case:?}");
-        assert_eq!(hash.value(), hash_of(&case.blocks), "decrypted: {case:?}");
+        assert_eq!(*hash.value(), hash_of(&case.blocks), "decrypted: {case:?}");
     }
 }
 

@@ -48,12 +48,12 @@ impl EncryptSchedule {
         }
     }
 
-    /// A schedule that is complete, on the stack.
+    /// A schedule that is complete, for a moment. It is not moved: a copy would be left behind.
     #[inline(always)]
-    pub(super) fn make<T>(path: Path, key: &[u8], then: impl FnOnce(Self) -> T) -> Result<T, CipherError> {
+    pub(super) fn make<T>(path: Path, key: &[u8], with: impl FnOnce(&Self) -> T) -> Result<T, CipherError> {
         Self::begin(path, key, |mut schedule| {
             schedule.complete(key);
-            then(schedule)
+            with(&schedule)
         })
     }
 

@@ -139,10 +139,16 @@ pub(in super::super) struct Hash {
 
 #[allow(unsafe_code, reason = "the call of a function with target features: see `call!`")]
 impl Hash {
+    /// Its key has to follow, when it lies where it is going to stay.
+    #[inline(always)]
+    pub(in super::super) fn new(kernel: Kernel) -> Self {
+        Self { key: Wiped::new([0; 16]), value: Wiped::new([0; 16]), kernel }
+    }
+
     /// `key` is the key of POLYVAL that gives the same hash as GCM's, if the bytes of all blocks are reversed.
     #[inline(always)]
-    pub(in super::super) fn new(kernel: Kernel, key: &Bytes) -> Self {
-        Self { key: Wiped::new(*key), value: Wiped::new([0; 16]), kernel }
+    pub(in super::super) fn set_key(&mut self, key: &Bytes) {
+        *self.key = *key;
     }
 
     /// The next block.
