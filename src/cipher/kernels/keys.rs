@@ -1,18 +1,19 @@
-//! What the kernels work with: round keys, and the key of a hash. The calls into the kernels, which are all unsafe code of
-//! the cipher.
+//! What the kernels work with: round keys, and the key of a hash. The call into the kernels, which is all unsafe code of the
+//! cipher.
 
 use super::super::CipherError;
 use super::super::wiped::Wiped;
 use super::{Bytes, Kernel};
 
-/// Calls the function of that name of the kernel's path.
+/// Calls the function of that name of the kernel's path. Its parameters have to be named.
 macro_rules! call {
-    ($kernel:expr, $function:ident($($argument:expr => $type:ty),+)) => {{
-        let function: unsafe fn($($type),+) = function_of!($kernel, $function);
-        // SAFETY: all that is unsafe about a function of a path is that the CPU may not have its instructions. A
-        // `Kernel` is made only when the CPU has been found to have them: the features in `Kernel::detected` are those
-        // named in the module of the path that `function_of` takes for it.
-        unsafe { function($($argument),+) }
+    ($kernel:expr, $function:ident($($name:ident: $type:ty = $argument:expr),+)) => {{
+        let function = function_of!($kernel, $function($($name: $type),+));
+        #[allow(unsafe_code, reason = "the one call of a function with target features")]
+        // SAFETY: all that is unsafe about `function` is that the CPU may not have the instructions which it is allowed to
+        // use: those in the list of its set, in `instructions`. A `Kernel` of a set exists only where the CPU was asked for
+        // each of the same list, by `Kernel::detected`, and has it.
+        let () = unsafe { function($($argument),+) };
     }};
 }
 
@@ -40,7 +41,6 @@ pub(super) enum Rounds {
 
 pub(super) const MOST_ROUNDS: usize = 14;
 
-#[allow(unsafe_code, reason = "the call of a function with target features: see `call!`")]
 impl RoundKeys {
     /// Room for the round keys of a key of `key_len` bytes.
     #[inline(always)]
@@ -57,19 +57,23 @@ impl RoundKeys {
     /// Makes the round keys for encryption.
     #[inline(always)]
     pub(in super::super) fn make_encrypting(&mut self, key: &[u8]) {
-        call!(self.kernel, make_encrypting(&mut self.keys => &mut Schedule, key => &[u8]));
+        call!(self.kernel.narrow(), make_encrypting(keys: &mut Schedule = &mut self.keys, key: &[u8] = key));
     }
 
     /// Makes the round keys for decryption.
     #[inline(always)]
     pub(in super::super) fn make_decrypting(&mut self, key: &[u8]) {
-        call!(self.kernel, make_decrypting(&mut self.keys => &mut Schedule, key => &[u8]));
+        call!(self.kernel.narrow(), make_decrypting(keys: &mut Schedule = &mut self.keys, key: &[u8] = key));
     }
 
     /// Encrypts `input` into `output` in CBC. `chain` is the block before, and becomes the last of `output`.
     #[inline(always)]
     pub(in super::super) fn cbc_encrypt(&self, chain: &mut Bytes, input: &[Bytes], output: &mut [Bytes]) {
-        call!(self.kernel, cbc_encrypt(self => &Self, chain => &mut Bytes, input => &[Bytes], output => &mut [Bytes]));
+        call!(
+            self.kernel.narrow(),
+            cbc_encrypt(keys: &RoundKeys = self, chain: &mut Bytes = chain, input: &[Bytes] = input,
+                output: &mut [Bytes] = output)
+        );
     }
 
     /// Decrypts `input` into `output` in CBC. `chain` is the block before, and becomes the last of `input`.
@@ -77,7 +81,8 @@ impl RoundKeys {
     pub(in super::super) fn cbc_decrypt(&self, chain: &mut Bytes, input: &[Bytes], output: &mut [Bytes]) {
         call!(
             self.kernel.for_blocks(input.len()),
-            cbc_decrypt(self => &Self, chain => &mut Bytes, input => &[Bytes], output => &mut [Bytes])
+            cbc_decrypt(keys: &RoundKeys = self, chain: &mut Bytes = chain, input: &[Bytes] = input,
+                output: &mut [Bytes] = output)
         );
     }
 
@@ -93,8 +98,8 @@ impl RoundKeys {
     ) {
         call!(
             self.kernel.for_blocks(input.len()),
-            ctr(self => &Self, counter => &mut u128, input => &[Bytes], output => &mut [Bytes],
-                next => Option<&mut Bytes>)
+            ctr(keys: &RoundKeys = self, counter: &mut u128 = counter, input: &[Bytes] = input,
+                output: &mut [Bytes] = output, next: Option<&mut Bytes> = next)
         );
     }
 
@@ -111,15 +116,15 @@ impl RoundKeys {
     ) {
         call!(
             self.kernel.for_blocks(input.len()),
-            gcm(self => &Self, hash => &mut Hash, counter => &mut u128, input => &[Bytes], output => &mut [Bytes],
-                next => Option<&mut Bytes>, hashed => Hashed)
+            gcm(keys: &RoundKeys = self, hash: &mut Hash = hash, counter: &mut u128 = counter, input: &[Bytes] = input,
+                output: &mut [Bytes] = output, next: Option<&mut Bytes> = next, hashed: Hashed = hashed)
         );
     }
 
     /// Encrypts a block for itself.
     #[inline(always)]
     pub(in super::super) fn encrypt(&self, block: &mut Bytes) {
-        call!(self.kernel, encrypt(self => &Self, block => &mut Bytes));
+        call!(self.kernel.narrow(), encrypt(keys: &RoundKeys = self, block: &mut Bytes = block));
     }
 }
 
@@ -137,7 +142,6 @@ pub(in super::super) struct Hash {
     kernel: Kernel,
 }
 
-#[allow(unsafe_code, reason = "the call of a function with target features: see `call!`")]
 impl Hash {
     /// Its key has to follow, when it lies where it is going to stay.
     #[inline(always)]
@@ -154,7 +158,7 @@ impl Hash {
     /// The next block.
     #[inline(always)]
     pub(in super::super) fn block(&mut self, block: &Bytes) {
-        call!(self.kernel, hash_block(self => &mut Self, block => &Bytes));
+        call!(self.kernel.narrow(), hash_block(hash: &mut Hash = self, block: &Bytes = block));
     }
 
     /// The hash of the blocks so far, with its bytes reversed.
