@@ -45,23 +45,23 @@ macro_rules! gcm_loops {
             assert!(input.len() == output.len(), "as many blocks come out as go in");
             let len = input.len();
             let first = count_on::<ROUNDS>(keys, counter, len, next);
-            let wide = wide_keys::<ROUNDS>(keys);
             let counters = count_up(spread(one_block::halves(first)), one_apart());
             let mut powers = Wiped::new([[0; 16]; TURN]);
             make_powers(&mut powers, one_block::load(&hash.key), len);
             let mut value = one_block::load(&hash.value);
             let mut done = 0;
             for step in Steps::<LANES>::of(len) {
+                let keys = hidden(keys);
                 match step {
                     Step::Eight { at } if at - done >= TURN => {
                         let (before, output) = output.split_at_mut(at);
                         let text = if hashed == Hashed::Input { input } else { before };
                         let mut turn = Turn::of(value, &powers, &text[done..]);
-                        ctr_step::<ROUNDS, 8>(&wide, counters, at, input, output, |round| turn.register(round));
+                        ctr_step::<ROUNDS, 8>(keys, counters, at, input, output, |round| turn.register(round));
                         value = turn.hash();
                         done += TURN;
                     }
-                    _ => ctr_step!(ROUNDS, step, keys, &wide, first, counters, input, output),
+                    _ => ctr_step!(ROUNDS, step, keys, first, counters, input, output),
                 }
             }
             let mut text = if hashed == Hashed::Input { &input[done..] } else { &output[done..] };

@@ -39,7 +39,7 @@ pub(super) enum Rounds {
     Fourteen,
 }
 
-pub(super) const MOST_ROUNDS: usize = 14;
+const MOST_ROUNDS: usize = 14;
 
 impl RoundKeys {
     /// Room for the round keys of a key of `key_len` bytes.

@@ -12,21 +12,21 @@ macro_rules! by_rounds {
 }
 
 /// A step of a message whose first counter is `first`, and whose first register has `counters`. As a function it would be
-/// one that is called, with all round keys in memory.
+/// one that is called.
 macro_rules! ctr_step {
-    ($rounds:ident, $step:expr, $keys:expr, $wide:expr, $first:expr, $counters:expr, $input:expr, $output:expr) => {
+    ($rounds:ident, $step:expr, $keys:expr, $first:expr, $counters:expr, $input:expr, $output:expr) => {
         match $step {
             Step::Eight { at } => {
-                ctr_step::<$rounds, 8>($wide, $counters, at, $input, &mut $output[at..], |_| {});
+                ctr_step::<$rounds, 8>($keys, $counters, at, $input, &mut $output[at..], |_| {});
             }
             Step::Four { at } => {
-                ctr_step::<$rounds, 4>($wide, $counters, at, $input, &mut $output[at..], |_| {});
+                ctr_step::<$rounds, 4>($keys, $counters, at, $input, &mut $output[at..], |_| {});
             }
             Step::Two { at } => {
-                ctr_step::<$rounds, 2>($wide, $counters, at, $input, &mut $output[at..], |_| {});
+                ctr_step::<$rounds, 2>($keys, $counters, at, $input, &mut $output[at..], |_| {});
             }
             Step::One { at } => {
-                ctr_step::<$rounds, 1>($wide, $counters, at, $input, &mut $output[at..], |_| {});
+                ctr_step::<$rounds, 1>($keys, $counters, at, $input, &mut $output[at..], |_| {});
             }
             Step::Block { at } => {
                 let stream = one_block::encrypt_counter::<$rounds>($keys, $first + at as u128);
@@ -42,12 +42,15 @@ macro_rules! loops {
         pub(in super::super) use super::expand::{make_decrypting, make_encrypting};
         pub(in super::super) use super::one_block::{cbc_encrypt, encrypt};
 
+        use super::hidden::{hidden, hidden_if};
         use super::one_block;
         use super::steps::{Step, Steps};
-        use super::{MOST_ROUNDS, RoundKeys, Rounds, Schedule};
+        use super::{RoundKeys, Rounds, Schedule};
 
-        /// The round keys, each in all lanes.
-        type Keys = [Vector; MOST_ROUNDS + 1];
+        /// The keys of so many rounds do not fit in the registers.
+        const fn too_many(rounds: usize) -> bool {
+            REGISTERS < 32 && rounds > 10
+        }
 
         #[target_feature(enable = $features)]
         pub(in super::super) fn cbc_decrypt(
@@ -68,13 +71,13 @@ macro_rules! loops {
         ) {
             assert!(input.len() == output.len(), "as many blocks come out as go in");
             let Some(&last) = input.last() else { return };
-            let wide = wide_keys::<ROUNDS>(keys);
             for step in Steps::<LANES>::of(input.len()) {
+                let keys = hidden(keys);
                 match step {
-                    Step::Eight { at } => cbc_decrypt_step::<ROUNDS, 8>(&wide, chain, at, input, output),
-                    Step::Four { at } => cbc_decrypt_step::<ROUNDS, 4>(&wide, chain, at, input, output),
-                    Step::Two { at } => cbc_decrypt_step::<ROUNDS, 2>(&wide, chain, at, input, output),
-                    Step::One { at } => cbc_decrypt_step::<ROUNDS, 1>(&wide, chain, at, input, output),
+                    Step::Eight { at } => cbc_decrypt_step::<ROUNDS, 8>(keys, chain, at, input, output),
+                    Step::Four { at } => cbc_decrypt_step::<ROUNDS, 4>(keys, chain, at, input, output),
+                    Step::Two { at } => cbc_decrypt_step::<ROUNDS, 2>(keys, chain, at, input, output),
+                    Step::One { at } => cbc_decrypt_step::<ROUNDS, 1>(keys, chain, at, input, output),
                     Step::Block { at } => {
                         let before = if at == 0 { &*chain } else { &input[at - 1] };
                         let block = one_block::decrypt::<ROUNDS>(keys, one_block::load(&input[at]));
@@ -89,7 +92,7 @@ macro_rules! loops {
         #[inline]
         #[target_feature(enable = $features)]
         fn cbc_decrypt_step<const ROUNDS: usize, const WIDTH: usize>(
-            keys: &Keys,
+            keys: &Schedule,
             chain: &Bytes,
             at: usize,
             input: &[Bytes],
@@ -97,13 +100,13 @@ macro_rules! loops {
         ) {
             let (all, input) = (input, &input[at..][..WIDTH * LANES]);
             let output = &mut output[at..][..WIDTH * LANES];
-            let mut states = [keys[0]; WIDTH];
+            let mut states = [of_round(keys, 0); WIDTH];
             for (state, input) in states.iter_mut().zip(input.as_chunks::<LANES>().0) {
                 *state = xor(*state, zerocopy::transmute!(*input));
             }
-            for key in &keys[1..ROUNDS] {
+            for key in &keys[1..hidden_if(too_many(ROUNDS), ROUNDS)] {
                 for state in &mut states {
-                    *state = decrypt_round(*state, *key);
+                    *state = decrypt_round(*state, spread(one_block::load(key)));
                 }
             }
             let mut before =
@@ -112,7 +115,8 @@ macro_rules! loops {
                 if index > 0 {
                     before = load(&input[index * LANES - 1..]);
                 }
-                *output = zerocopy::transmute!(xor(decrypt_last(states[index], keys[ROUNDS]), before));
+                let block = decrypt_last(states[index], of_round(keys, ROUNDS));
+                *output = zerocopy::transmute!(xor(block, before));
             }
         }
 
@@ -137,7 +141,6 @@ macro_rules! loops {
         ) {
             assert!(input.len() == output.len(), "as many blocks come out as go in");
             let mut first = count_on::<ROUNDS>(keys, counter, input.len(), next);
-            let wide = wide_keys::<ROUNDS>(keys);
             while !input.is_empty() {
                 // The lower half of the counter does not overflow within a turn: there are two turns at most.
                 let turn = usize::try_from(u64::MAX - first as u64).map_or(usize::MAX, |more| more.saturating_add(1));
@@ -146,7 +149,8 @@ macro_rules! loops {
                 let (now_out, later_out) = output.split_at_mut(turn);
                 let counters = count_up(spread(one_block::halves(first)), one_apart());
                 for step in Steps::<LANES>::of(turn) {
-                    ctr_step!(ROUNDS, step, keys, &wide, first, counters, now, now_out);
+                    let keys = hidden(keys);
+                    ctr_step!(ROUNDS, step, keys, first, counters, now, now_out);
                 }
                 (input, output) = (later, later_out);
                 first = first.wrapping_add(turn as u128);
@@ -179,7 +183,7 @@ macro_rules! loops {
         #[inline]
         #[target_feature(enable = $features)]
         fn ctr_step<const ROUNDS: usize, const WIDTH: usize>(
-            keys: &Keys,
+            keys: &Schedule,
             counters: Vector,
             at: usize,
             input: &[Bytes],
@@ -189,32 +193,30 @@ macro_rules! loops {
             let (input, output) = (&input[at..][..WIDTH * LANES], &mut output[..WIDTH * LANES]);
             let (order, register) = (spread(one_block::reversed()), spread(one_block::halves(LANES as u128)));
             let mut counters = count_up(counters, spread(one_block::halves(at as u128)));
-            let mut states = [keys[0]; WIDTH];
+            let mut states = [of_round(keys, 0); WIDTH];
             for state in &mut states {
                 *state = xor(*state, reverse(counters, order));
                 counters = count_up(counters, register);
             }
-            for (key, round) in keys[1..ROUNDS].iter().zip(1..) {
+            let rounds = hidden_if(too_many(ROUNDS) || REGISTERS < 32 && WIDTH == 8, ROUNDS);
+            for (key, round) in keys[1..rounds].iter().zip(1..) {
                 for state in &mut states {
-                    *state = encrypt_round(*state, *key);
+                    *state = encrypt_round(*state, spread(one_block::load(key)));
                 }
                 beside(round);
             }
             let texts = input.as_chunks::<LANES>().0.iter().zip(output.as_chunks_mut::<LANES>().0);
             for (state, (input, output)) in states.into_iter().zip(texts) {
-                let last = xor(keys[ROUNDS], zerocopy::transmute!(*input));
+                let last = xor(of_round(keys, ROUNDS), zerocopy::transmute!(*input));
                 *output = zerocopy::transmute!(encrypt_last(state, last));
             }
         }
 
+        /// A round key, in all lanes: as fast as it is read.
         #[inline]
         #[target_feature(enable = $features)]
-        fn wide_keys<const ROUNDS: usize>(keys: &Schedule) -> Keys {
-            let mut wide = [spread(one_block::load(&keys[0])); MOST_ROUNDS + 1];
-            for (wide, key) in wide[1..=ROUNDS].iter_mut().zip(&keys[1..]) {
-                *wide = spread(one_block::load(key));
-            }
-            wide
+        fn of_round(keys: &Schedule, round: usize) -> Vector {
+            spread(one_block::load(&keys[round]))
         }
 
         /// The first blocks of `blocks`.

@@ -3,6 +3,7 @@
 /// The functions, made of the primitives of the path whose registers have one block.
 macro_rules! one_block_loops {
     ($features:literal) => {
+        use super::hidden::hidden_if;
         use super::{Bytes, RoundKeys, Rounds, Schedule, narrow};
 
         /// A register with a block.
@@ -115,6 +116,7 @@ macro_rules! one_block_loops {
             let (output, end) = output.split_at_mut(following.len());
             for (text, output) in following.iter().zip(output) {
                 let turn = xor(turn, load(text));
+                let keys = hidden_if(ROUNDS > 10, keys);
                 let before_last = middle_rounds::<ROUNDS>(keys, state);
                 *output = bytes(narrow::encrypt_last(before_last, last));
                 state = narrow::encrypt_last(before_last, turn);

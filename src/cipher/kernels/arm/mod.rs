@@ -6,8 +6,8 @@ mod one_block;
 
 use std::arch::is_aarch64_feature_detected;
 
-use super::keys::{MOST_ROUNDS, Rounds, Schedule};
-use super::{Bytes, Hash, Hashed, RoundKeys, steps};
+use super::keys::{Rounds, Schedule};
+use super::{Bytes, Hash, Hashed, RoundKeys, hidden, steps};
 // Its registers have one block.
 use neon as narrow;
 

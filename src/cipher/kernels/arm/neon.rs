@@ -14,6 +14,8 @@ use super::Bytes;
 pub(super) type Vector = uint8x16_t;
 /// Blocks in a register.
 const LANES: usize = 1;
+/// Registers that there are.
+const REGISTERS: usize = 32;
 
 loops!("neon,aes");
 gcm_loops!("neon,aes");

@@ -8,8 +8,8 @@ pub(super) mod zmm;
 
 use std::arch::is_x86_feature_detected;
 
-use super::keys::{MOST_ROUNDS, Rounds, Schedule};
-use super::{Bytes, Hash, Hashed, RoundKeys, steps};
+use super::keys::{Rounds, Schedule};
+use super::{Bytes, Hash, Hashed, RoundKeys, hidden, steps};
 // Its registers have one block.
 use xmm as narrow;
 

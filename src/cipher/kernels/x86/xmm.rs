@@ -10,6 +10,8 @@ use super::Bytes;
 pub(super) type Vector = __m128i;
 /// Blocks in a register.
 const LANES: usize = 1;
+/// Registers that there are.
+const REGISTERS: usize = 16;
 
 loops!("aes,avx,pclmulqdq");
 gcm_loops!("aes,avx,pclmulqdq");

@@ -12,6 +12,8 @@ use super::Bytes;
 type Vector = __m256i;
 /// Blocks in a register.
 const LANES: usize = 2;
+/// Registers that there are.
+const REGISTERS: usize = 16;
 
 loops!("aes,avx,avx2,pclmulqdq,vaes,vpclmulqdq");
 gcm_loops!("aes,avx,avx2,pclmulqdq,vaes,vpclmulqdq");

@@ -13,6 +13,8 @@ use super::Bytes;
 type Vector = __m512i;
 /// Blocks in a register.
 const LANES: usize = 4;
+/// Registers that there are.
+const REGISTERS: usize = 32;
 
 loops!("aes,avx,avx2,pclmulqdq,vaes,vpclmulqdq,avx512f,avx512bw");
 gcm_loops!("aes,avx,avx2,pclmulqdq,vaes,vpclmulqdq,avx512f,avx512bw");
