@@ -7,6 +7,8 @@ extern crate portable_cipher as aws_key_management;
 
 #[path = "../cipher_crates.rs"]
 mod cipher_crates;
+#[path = "../cipher_guard_pages.rs"]
+mod cipher_guard_pages;
 #[path = "../cipher_oracle.rs"]
 mod cipher_oracle;
 #[path = "../cipher_properties.rs"]
