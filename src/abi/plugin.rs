@@ -204,7 +204,7 @@ fn who() -> String {
 #[cfg(feature = "mock")]
 fn connect(aws: AwsSettings, mock: bool) -> Result<Connected, String> {
     if mock {
-        // The benchmark measures paths that are not the fastest. A plugin without the feature asks for no such variable.
+        // The benchmark and the fuzzer take paths that are not the fastest. A plugin without the feature asks for no such variable.
         if let Ok(name) = std::env::var("AWS_KEY_MANAGEMENT_AES_PATH") {
             crate::cipher::Path::choose(&name)
                 .ok_or_else(|| format!("this CPU has no way of AES that is called {name}"))?;

@@ -43,8 +43,8 @@ use schedule::{DecryptSchedule, EncryptSchedule};
 /// One message on its way through the cipher.
 ///
 /// Lives where the caller puts it and owns no other memory. The key schedule, the IV and buffered text are wiped when
-/// it is dropped. Copies that the kernels and the `aes` crate keep in registers while they work, and on the stack where
-/// these run out, are out of reach.
+/// it is dropped. What the kernels and the `aes` crate leave in registers is out of reach, and so is what the crate, or the
+/// compiler, puts on the stack: see `docs/aes-performance.md`.
 pub struct Context {
     mode: Mode,
 }

@@ -3,6 +3,7 @@
 //!
 //! Buffers have exactly the length that the interface asks for and lie on the heap, where AddressSanitizer sees each
 //! access beyond. A panic in a callback ends the fuzzer by the hook of `libfuzzer_sys`, before the plugin catches it.
+//! `AWS_KEY_MANAGEMENT_AES_PATH` says on which path of AES this CPU works, if not on the fastest.
 
 #![no_main]
 
