@@ -103,6 +103,7 @@ impl KnownVersions {
         }
         if let Some(context) = context {
             known.contexts.insert(name, context.clone());
+            known.without_file.remove(&name);
         }
     }
 
@@ -115,7 +116,6 @@ impl KnownVersions {
     /// The file of a version was written, with a wrapped key that KMS has just made and unwrapped.
     pub(super) fn wrapped(&self, name: KeyName, context: &EncryptionContext) {
         self.checked(name, true, Some(context));
-        self.known().without_file.remove(&name);
     }
 
     /// All versions, in order.

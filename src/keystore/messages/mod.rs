@@ -285,8 +285,8 @@ impl Messages {
     pub fn rotated(&self, keys: usize, who: &str) {
         let what = if keys == 1 { "key" } else { "keys" };
         self.0.note(&format!(
-            "rotated {keys} {what}, asked for by {who}. InnoDB's background threads encrypt pages of older versions anew as \
-             innodb_encryption_rotate_key_age says"
+            "rotated {keys} {what}, asked for by {who}. InnoDB's background threads now encrypt pages anew whose version is more \
+             than innodb_encryption_rotate_key_age below the latest"
         ));
     }
 

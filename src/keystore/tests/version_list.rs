@@ -209,3 +209,16 @@ fn the_list_is_read_from_memory() {
     assert_eq!(states(&store), [((1, 1), VersionState::Ok)]);
     assert_eq!(setup.kms.calls(), []);
 }
+
+#[test]
+fn a_key_file_that_is_put_back_counts_as_soon_as_it_is_loaded() {
+    let setup = used();
+    let kept = read(&setup, "aws-kms-key.7.1");
+    remove(&setup, "aws-kms-key.7.1");
+    let store = setup.open().expect("open");
+    assert_eq!(list(&store)[&(7, 1)].wraps, 0);
+    setup.put("aws-kms-key.7.1", &kept);
+    store.forget_failures();
+    store.load(KeyName::new(7, 1).expect("a name")).expect("loaded");
+    assert_eq!(list(&store)[&(7, 1)].wraps, 1);
+}
