@@ -144,6 +144,15 @@ mod tests {
     }
 
     #[test]
+    fn a_name_takes_the_place_of_no_other() {
+        let set = VersionWords::new();
+        // Some of them would lie in the same place.
+        let names = || (1..=400).map(|id| name(id * 4099, 1));
+        names().for_each(|name| set.insert(name));
+        assert!(names().all(|name| set.contains(name) == Some(true)));
+    }
+
+    #[test]
     fn no_name_that_was_inserted_is_denied_however_full_the_set_is() {
         let set = VersionWords::new();
         let names = || (1..=100).flat_map(|id| (1..=100).map(move |version| name(id, version)));

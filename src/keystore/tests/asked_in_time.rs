@@ -1,5 +1,7 @@
 //! Which wrapped keys KMS is asked to unwrap, until when, and what its answer means where there are copies.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::super::background::Job;
 use super::super::extra_copies::MakeExtraCopies;
 use super::super::load::{self, NotFromFile};
@@ -101,10 +103,11 @@ fn a_start_waits_for_a_copy_that_gives_no_answer_yet_and_for_none_that_is_refuse
         let set = |class| [ONE, TWO].iter().for_each(|extra| setup.kms.set_failing(extra, class));
         set(Some(class));
         setup.log();
+        let is_open = AtomicBool::new(false);
         let store = std::thread::scope(|scope| {
             if waits {
                 scope.spawn(|| {
-                    while !setup.log.has("note: waiting for KMS") {
+                    while !setup.log.has("note: waiting for KMS") && !is_open.load(Ordering::Relaxed) {
                         std::thread::sleep(Duration::from_millis(10));
                     }
                     set(None);
@@ -112,7 +115,9 @@ fn a_start_waits_for_a_copy_that_gives_no_answer_yet_and_for_none_that_is_refuse
             }
             let startup_timeout = Duration::from_secs(if waits { 60 } else { 1 });
             let opening = Opening { startup_timeout, ..setup.opening(Role::Server, setup.kms.clone()) };
-            KeyStore::open(opening).expect("key 8 works")
+            let store = KeyStore::open(opening).expect("key 8 works");
+            is_open.store(true, Ordering::Relaxed);
+            store
         });
         assert_eq!(key(&store, 7, 1), before.clone().filter(|_| waits), "{class}");
         assert_eq!(setup.log.has("note: waiting for KMS"), waits, "{class}");
