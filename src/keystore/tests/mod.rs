@@ -27,6 +27,7 @@ mod memory;
 mod messages;
 mod obstacles;
 mod offline;
+mod offline_words;
 mod planted;
 mod power_failure;
 mod repair;
