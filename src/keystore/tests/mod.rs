@@ -32,6 +32,7 @@ mod planted;
 mod power_failure;
 mod repair;
 mod repair_files;
+mod repair_findings;
 mod repair_interrupted;
 mod retired;
 mod retry;

@@ -7,7 +7,7 @@ use super::repair::{NEW, contents, damage, exchange, name, put, trusting};
 use super::*;
 
 /// Keys 1.1, 7.1 and 7.2, all re-wrapped a moment ago.
-fn re_wrapped() -> Setup {
+pub(super) fn re_wrapped() -> Setup {
     let setup = used();
     let store = setup.restart();
     store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(NEW));

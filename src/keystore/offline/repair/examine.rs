@@ -187,7 +187,7 @@ impl Examining<'_> {
         let proofs = prove(&self.files, self.kms, &to_prove, self.deadline);
         for (stored, proof) in to_prove.iter().zip(proofs) {
             match proof {
-                Ok((entry, finding)) => self.proven(entry, finding, kept.contains(&stored.name), &mut sorted),
+                Ok((entry, finding)) => self.proven(entry, finding, &mut sorted),
                 Err(error) if is_gone_or_damaged(&error) => sorted.at_fault.push((stored.name, error)),
                 Err(error) => self.add_error(stored.name, &error),
             }
@@ -200,7 +200,7 @@ impl Examining<'_> {
         sorted
     }
 
-    fn proven(&mut self, entry: Entry, finding: files::Finding, has_copy: bool, sorted: &mut Sorted) {
+    fn proven(&mut self, entry: Entry, finding: files::Finding, sorted: &mut Sorted) {
         let name = entry.name;
         let is_named = self.statement.names(&entry);
         match self.files.is_trusted(name) {
@@ -210,8 +210,8 @@ impl Examining<'_> {
                 let found = "its file is another than the one that the manifest knows, and holds the same key";
                 self.add(Some(name), found, By::NextStart, "recorded");
             }
-            Some(true) if has_copy && self.statement.forgets_copies => sorted.with_copies.push(entry),
-            Some(true) => {}
+            // Of what is as the manifest says, KMS was asked only to forget the copy.
+            Some(true) => sorted.with_copies.push(entry),
             Some(false) => {
                 let mut entry = entry;
                 entry.is_trusted = true;

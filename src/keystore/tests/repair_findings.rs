@@ -1,0 +1,164 @@
+//! What a repair says that it has found, and of which keys; and that it does no more than that.
+
+use super::super::background::Job;
+use super::super::extra_copies::MakeExtraCopies;
+use super::super::offline::repair::{By, Outcome, Statement, examine};
+use super::super::offline::{OpenFolder, retire};
+use super::super::test_kms::{OTHER_MASTER_KEY, TEST_MASTER_KEY};
+use super::extra_master_keys::{ONE, set};
+use super::repair::{contents, damage, name, put, trusting};
+use super::repair_files::re_wrapped;
+use super::*;
+
+const KEPT: &str = "what key files held before a re-wrap is still kept:";
+
+/// What was found, and what is done about it.
+fn told(setup: &Setup, statement: &Statement) -> Vec<(By, String, String)> {
+    let examined = setup.examined(statement);
+    examined.findings().iter().map(|finding| (finding.by, finding.found.clone(), finding.remedy.clone())).collect()
+}
+
+#[test]
+fn a_copy_takes_the_place_of_a_file_that_is_at_fault_and_of_no_other() {
+    let setup = re_wrapped();
+    // One of a later version of the plugin may be read by that.
+    put(&setup, "aws-kms-key.7.2", b"{\"format\": 3}");
+    let before = contents(&setup);
+    assert_eq!(setup.found(&Statement::default())[0], (Some(name(7, 2)), By::Operator));
+    setup.repaired(&Statement::default());
+    assert_eq!(contents(&setup), before);
+}
+
+#[test]
+fn what_there_is_instead_of_a_file_at_fault_is_told_with_what_to_do() {
+    let setup = used();
+    let store = Arc::new(setup.restart());
+    set(&store, &[ONE]);
+    MakeExtraCopies::new(store.clone()).run(Instant::now());
+    store.latest_or_new(id(8)).expect("it has no copies");
+    drop(store);
+    remove(&setup, "aws-kms-key.8.1");
+    remove(&setup, "aws-kms-key.1.1");
+    let other = wrap(&[66; 16]);
+    put(&setup, "aws-kms-key.7.1", other.as_bytes());
+    let told = told(&setup, &Statement::default());
+    let begins = ["a start uses a copy", "move the file away: then a start", "it is left as it is"];
+    assert!(told.len() == 3 && told.iter().zip(begins).all(|((_, _, is), begins)| is.starts_with(begins)), "{told:?}");
+}
+
+#[test]
+fn why_a_copy_takes_no_place_is_told() {
+    let setup = re_wrapped();
+    remove(&setup, "aws-kms-key.7.2");
+    setup.kms.disable(TEST_MASTER_KEY, true);
+    let found = |setup: &Setup| told(setup, &Statement::default()).remove(0).1;
+    let of_copy = "Nor is it to be had from aws-kms-key.7.2.before-rewrap: key 7 version 2: KMS Decrypt failed";
+    assert!(found(&setup).contains(of_copy), "{}", found(&setup));
+    setup.kms.set_failing(TEST_MASTER_KEY, Some(Class::Transient));
+    assert!(
+        !found(&setup).contains("Nor is it") && found(&setup).contains("could not be reached"),
+        "{}",
+        found(&setup)
+    );
+}
+
+#[test]
+fn what_is_kept_is_told_by_who_removes_it() {
+    let setup = re_wrapped();
+    // Of key 7, neither file is what it was; of key 8, nothing else tells.
+    for file in ["aws-kms-key.7.1", "aws-kms-key.7.2"] {
+        put(&setup, &format!("{file}.before-rewrap"), b"rubbish");
+    }
+    put(&setup, "aws-kms-key.7.1", b"garbage");
+    remove(&setup, "aws-kms-key.7.2");
+    setup.put("aws-kms-key.8.1.before-rewrap", b"rubbish");
+    let forgets = Statement { forgets_copies: true, ..Statement::default() };
+    let told = told(&setup, &forgets);
+    let of = |by: By| -> Vec<&str> {
+        told.iter()
+            .filter(|(is, found, _)| *is == by && found.contains("kept"))
+            .map(|(_, found, _)| &found[..])
+            .collect()
+    };
+    assert_eq!(of(By::NextStart), [format!("{KEPT} key 7 version 1, key 7 version 2")]);
+    assert_eq!(of(By::Repair), [format!("{KEPT} key 1 version 1")]);
+    let unknown = "aws-kms-key.8.1.before-rewrap is kept, and neither a key file nor the manifest knows of it";
+    assert_eq!(of(By::Operator), [unknown]);
+}
+
+#[test]
+fn a_version_that_is_not_trusted_and_was_wrapped_anew_stays_so() {
+    let setup = used();
+    setup.put("aws-kms-key.1.5", &[b"other:", &[9; 16][..]].concat());
+    drop(setup.restart());
+    put(&setup, "aws-kms-key.1.5", [b"again:", &[9; 16][..]].concat());
+    let before = contents(&setup);
+    for statement in [Statement::default(), trusting(&[OTHER_MASTER_KEY])] {
+        let found = setup.examined(&statement);
+        let [finding] = found.findings() else { panic!("one finding") };
+        assert_eq!((finding.name, finding.by), (Some(name(1, 5)), By::Operator));
+        assert!(finding.found.contains("it turned up under a master key"), "{}", finding.found);
+        setup.repaired(&statement);
+        assert_eq!(contents(&setup), before);
+    }
+}
+
+#[test]
+fn what_the_next_start_does_is_told() {
+    let setup = used();
+    let again = [b"again:", &read(&setup, "aws-kms-key.7.1")[b"wrapped:".len()..]].concat();
+    put(&setup, "aws-kms-key.7.1", again);
+    setup.put_key("aws-kms-key.9.1", 9);
+    let told = told(&setup, &Statement::default());
+    assert!(told.iter().all(|(by, _, _)| *by == By::NextStart));
+    let found: Vec<&str> = told.iter().map(|(_, found, _)| &found[..]).collect();
+    assert_eq!(
+        found,
+        [
+            "its file is another than the one that the manifest knows, and holds the same key",
+            "the manifest does not know its file"
+        ]
+    );
+}
+
+#[test]
+fn of_a_damaged_manifest_it_is_told_how_many_entries_are_left() {
+    let setup = used();
+    remove(&setup, "aws-kms-key.7.1");
+    let folder = OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open");
+    retire(&folder, &[name(7, 1)]).expect("retired");
+    drop(folder);
+    damage(&setup);
+    let (_, _, remedy) = told(&setup, &Statement::default()).remove(0);
+    assert!(remedy.starts_with("made anew of 3 entries that can still be read, and of 0 key files."), "{remedy}");
+}
+
+#[test]
+fn what_was_left_behind_in_a_copy_stays_so_when_its_manifest_is_written() {
+    let setup = Setup::new();
+    let folder = setup.folder.path();
+    let open = |folder: &Path| {
+        let opening = Opening { datadir: folder, folder, ..setup.opening(Role::Server, setup.kms.clone()) };
+        KeyStore::open(opening).expect("open")
+    };
+    let store = open(folder);
+    store.latest_or_new(id(7)).expect("made");
+    setup.put("aws-kms-key.1.1", &[b"other:", &[9; 16][..]].concat());
+    let store = {
+        drop(store);
+        open(folder)
+    };
+    store.rotate(id(7)).expect("rotated");
+    let copy = tempfile::tempdir().expect("folder");
+    for file in setup.files().iter().filter(|file| *file != "aws-kms-key.7.2") {
+        fs::copy(folder.join(file), copy.path().join(file)).expect("copy");
+    }
+    let statement = trusting(&[OTHER_MASTER_KEY]);
+    let time = Duration::from_secs(5);
+    let examined = examine(copy.path(), copy.path(), &*setup.kms, &statement, time).expect("examined");
+    assert!(matches!(examined.repair()[..], [Outcome::Repaired(_)]), "the manifest is written");
+    setup.loud();
+    let store = open(copy.path());
+    assert_eq!(setup.loud(), Vec::<String>::new(), "nothing is missed");
+    assert_eq!((store.published.latest(id(1)), store.rotate(id(7)).expect("rotated")), (Some(version(1)), version(3)));
+}
