@@ -93,19 +93,6 @@ fn a_copy_that_is_of_no_use_any_more_is_found_by_a_check_told_once_and_does_not_
 }
 
 #[test]
-fn one_version_whose_copies_cannot_be_written_keeps_no_other_from_having_its_own() {
-    let setup = Setup::new();
-    let store = setup.open_extra(Role::Server);
-    for key_id in 7..10 {
-        store.latest_or_new(id(key_id)).expect("made");
-    }
-    setup.put(COPIES, br#"{"format": 2}"#);
-    MakeExtraCopies::new(store.clone()).run(Instant::now());
-    assert_eq!([8, 9].map(|id| setup.copies(&format!("aws-kms-key.{id}.1.extra")).len()), [2, 2]);
-    assert!(setup.log().iter().any(|line| line.starts_with("warning: key 7 version 1, and perhaps others")));
-}
-
-#[test]
 fn a_version_that_only_copies_tell_of_is_not_recorded_as_if_the_extra_master_key_wrapped_its_file() {
     let (setup, store, before) = used();
     drop(store);
@@ -149,75 +136,6 @@ fn a_copy_is_used_though_the_key_file_may_not_be_opened() {
     remove(&setup, "aws-kms-key.7.1");
     fs::create_dir(setup.folder.path().join("aws-kms-key.7.1")).expect("a folder in its place");
     assert_eq!(key(&setup.open_extra(Role::Server), 7, 1), before);
-}
-
-#[test]
-fn the_copies_of_many_keys_are_made_in_parts_between_which_other_jobs_have_their_turn() {
-    let setup = Setup::new();
-    let store = setup.open_extra(Role::Server);
-    for key_id in 1..=40 {
-        store.latest_or_new(id(key_id)).expect("made");
-    }
-    let mut job = MakeExtraCopies::with_runs_of(store.clone(), Duration::ZERO);
-    let copies = |arn: &str| {
-        let files = setup.files().into_iter().filter(|file| file.ends_with(".extra"));
-        files.filter(|file| setup.copies(file).contains(&arn.to_owned())).count()
-    };
-    let now = Instant::now();
-    let mut seen = Vec::new();
-    loop {
-        let next = job.run(now);
-        seen.push((copies(ONE), copies(TWO)));
-        assert_eq!(store.figures().readiness().is_fully_wrapped(), next.is_none());
-        match next {
-            Some(next) => assert!(next <= Instant::now(), "at once"),
-            None => break,
-        }
-    }
-    assert_eq!(seen, [(32, 0), (40, 32), (40, 40)]);
-    // Where there is time for all of them, they are made at once.
-    store.latest_or_new(id(41)).expect("made");
-    (1..=40).for_each(|key_id| remove(&setup, &format!("aws-kms-key.{key_id}.1.extra")));
-    let mut job = MakeExtraCopies::with_runs_of(store.clone(), Duration::from_secs(600));
-    assert_eq!((job.run(now), copies(ONE), copies(TWO)), (None, 41, 41));
-}
-
-/// A server with key 7, and a KMS that does this when it unwraps a key for the server.
-fn while_kms_is_asked(does: impl Fn(&Arc<KeyStore>) + Send + Sync + 'static) -> (Setup, Arc<KeyStore>) {
-    let setup = Setup::new();
-    let of_kms: Arc<Mutex<Option<Arc<KeyStore>>>> = Arc::default();
-    let during = of_kms.clone();
-    let meanwhile = move || {
-        let store = during.lock().expect("store").clone();
-        store.iter().for_each(&does);
-    };
-    let opening = setup.opening(Role::Server, Arc::new(Meanwhile(TestKms::default(), meanwhile)));
-    opening.new_keys.change(|settings| settings.extra_master_keys = list(&[ONE, TWO]));
-    let store = Arc::new(KeyStore::open(opening).expect("open"));
-    store.latest_or_new(id(7)).expect("made");
-    *of_kms.lock().expect("store") = Some(store.clone());
-    (setup, store)
-}
-
-#[test]
-fn a_copy_that_is_not_wanted_any_more_when_kms_has_made_it_is_not_written() {
-    let (setup, store) = while_kms_is_asked(|store| set(store, &["arn:aws:kms:eu-west-3:1:key/three"]));
-    MakeExtraCopies::new(store).run(Instant::now());
-    assert!(!setup.files().contains(&COPIES.to_owned()), "{:?}", setup.files());
-}
-
-#[test]
-fn while_copies_are_being_made_the_keys_are_not_called_fully_wrapped() {
-    let seen: Arc<Mutex<Vec<bool>>> = Arc::default();
-    let sees = seen.clone();
-    let (_setup, store) = while_kms_is_asked(move |store| {
-        sees.lock().expect("seen").push(store.figures().readiness().is_fully_wrapped());
-    });
-    assert_eq!(MakeExtraCopies::new(store.clone()).run(Instant::now()), None);
-    assert_eq!(
-        (&seen.lock().expect("seen")[..], store.figures().readiness().is_fully_wrapped()),
-        (&[false; 2][..], true)
-    );
 }
 
 #[test]

@@ -107,39 +107,6 @@ fn a_copy_that_holds_another_key_is_not_written() {
 }
 
 #[test]
-fn a_master_key_that_fails_is_told_of_once_and_asked_again_and_holds_up_no_other() {
-    let setup = Setup::new();
-    let store = setup.open_extra(Role::Server);
-    for number in 1..=9 {
-        store.latest_or_new(id(number)).expect("made");
-    }
-    setup.kms.disable(ONE, true);
-    let mut job = MakeExtraCopies::new(store.clone());
-    // Later than the clock says while the test runs.
-    let (mut now, mut pause) = (Instant::now() + Duration::from_secs(10_000), Duration::from_secs(1));
-    setup.kms.calls();
-    setup.log();
-    for round in 0..8 {
-        let next = job.run(now).expect("it is tried again");
-        assert!(!store.figures().readiness().is_fully_wrapped() && store.figures().readiness().restart_is_ready());
-        let encrypts = setup.kms.calls().iter().filter(|call| **call == Encrypt).count();
-        assert_eq!(encrypts, if round == 0 { 2 + 9 } else { 2 }, "two of nine say enough");
-        assert_eq!((job.run(now), setup.kms.calls()), (Some(next), vec![]), "it has a pause");
-        assert!((pause..=pause * 5 / 4).contains(&(next - now)), "{pause:?} {:?}", next - now);
-        (now, pause) = (next, pause * 2);
-    }
-    assert_eq!(setup.copies(COPIES), [TWO]);
-    let log = setup.log();
-    assert_eq!(log.len(), 1, "{log:?}");
-    assert!(log[0].starts_with("warning: key ") && log[0].contains("has no copy yet") && log[0].contains(ONE));
-    setup.kms.disable(ONE, false);
-    assert_eq!(job.run(now), None);
-    assert_eq!(setup.log(), [format!("note: all keys have their copies under the extra master key {ONE} now")]);
-    assert_eq!(setup.copies(COPIES), [TWO, ONE]);
-    assert!(store.figures().readiness().is_fully_wrapped());
-}
-
-#[test]
 fn when_the_master_key_is_gone_a_start_uses_the_copies_in_order_and_says_so() {
     let (setup, _, before) = used();
     setup.kms.disable(TEST_MASTER_KEY, true);

@@ -4,6 +4,7 @@ use super::super::findings::{Findings, Scope};
 use super::super::messages::Messages;
 use super::super::test_kms::OTHER_MASTER_KEY;
 use super::super::verify::{Verdict, Verified};
+use super::two_servers::Meanwhile;
 use super::*;
 
 fn lines(setup: &Setup) -> Vec<String> {
@@ -23,6 +24,18 @@ fn a_folder_is_called_empty_only_if_it_is_and_its_manifest_missing_only_if_there
     let missing = "warning: there is no manifest of the key files in ";
     assert!(told.iter().any(|line| line.starts_with(missing) && line.contains("made from the 1 that are")), "{told:?}");
     assert!(!told.iter().any(|line| line.contains("no key files in ")), "{told:?}");
+}
+
+#[test]
+fn a_manifest_that_another_server_makes_while_kms_is_asked_is_not_called_missing() {
+    let setup = used();
+    let [manifest, kept] = [MANIFEST, "kept"].map(|file| setup.folder.path().join(file));
+    fs::rename(&manifest, &kept).expect("rename");
+    lines(&setup);
+    let kms = Arc::new(Meanwhile(TestKms::default(), move || drop(fs::rename(&kept, &manifest))));
+    setup.open_as(Role::Server, kms).expect("open");
+    let told = lines(&setup);
+    assert!(told.iter().all(|line| line.starts_with("note: loaded ")), "{told:?}");
 }
 
 #[test]

@@ -2,21 +2,20 @@
 
 use super::super::offline;
 use super::super::rotation_period::RotateByAge;
-use super::super::test_kms::TEST_MASTER_KEY;
 use super::*;
 use crate::kms::{KmsError, PlainKey, WrappedKey};
 use crate::own_threads;
 
 /// A server whose time passes when the test says so.
-struct Server {
-    store: Arc<KeyStore>,
+pub(super) struct Server {
+    pub(super) store: Arc<KeyStore>,
     job: RotateByAge,
     now: Instant,
     wall: Arc<Mutex<SystemTime>>,
 }
 
 impl Server {
-    fn new(store: KeyStore, days: u32) -> Self {
+    pub(super) fn new(store: KeyStore, days: u32) -> Self {
         let store = Arc::new(store);
         store.set_rotation_period(days);
         let wall = Arc::new(Mutex::new(SystemTime::now()));
@@ -26,7 +25,7 @@ impl Server {
     }
 
     /// On the old keys of a folder.
-    fn on(setup: &Setup, days: u32) -> Self {
+    pub(super) fn on(setup: &Setup, days: u32) -> Self {
         Self::new(KeyStore::open(opening(setup)).expect("open"), days)
     }
 
@@ -37,13 +36,13 @@ impl Server {
     }
 
     /// The job is not run meanwhile.
-    fn sleep(&mut self, time: Duration) {
+    pub(super) fn sleep(&mut self, time: Duration) {
         self.now += time;
         self.set_clock(|wall| wall + time);
     }
 
     /// The job is run when it wants to. Answers when keys were rotated.
-    fn live(&mut self, time: Duration) -> Vec<Instant> {
+    pub(super) fn live(&mut self, time: Duration) -> Vec<Instant> {
         let end = self.now + time;
         let mut times = Vec::new();
         while self.now < end {
@@ -58,7 +57,7 @@ impl Server {
     }
 
     /// On a thread of the plugin's own, as in a server.
-    fn run(&mut self) -> Option<Instant> {
+    pub(super) fn run(&mut self) -> Option<Instant> {
         let (job, now) = (&mut self.job, self.now);
         std::thread::scope(|scope| {
             let run = || {
@@ -69,12 +68,12 @@ impl Server {
         })
     }
 
-    fn latest(&self, number: u32) -> u32 {
+    pub(super) fn latest(&self, number: u32) -> u32 {
         self.store.published.latest(id(number)).expect("a version").value()
     }
 }
 
-fn opening(setup: &Setup) -> Opening<'_> {
+pub(super) fn opening(setup: &Setup) -> Opening<'_> {
     let who = || if own_threads::is_current() { "rotation_period" } else { "dba@localhost" }.to_owned();
     Opening { who, ..setup.opening(Role::Server, setup.kms.clone()) }
 }
@@ -104,13 +103,13 @@ fn set_created(setup: &Setup, day: &str) {
     setup.put(MANIFEST, manifest.lines().map(created).collect::<Vec<_>>().join("\n").as_bytes());
 }
 
-fn old_keys(keys: u32) -> Setup {
+pub(super) fn old_keys(keys: u32) -> Setup {
     made_on("2001-09-09", keys)
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[test]
 fn keys_that_are_old_are_rotated_one_by_one_with_pauses_and_not_in_the_first_hour() {
@@ -195,43 +194,6 @@ fn nothing_is_rotated_while_the_server_is_starting_nor_in_a_backup() {
     }
     assert_eq!((setup.files(), setup.kms.calls()), (before, vec![Decrypt, Decrypt]));
     assert!(!setup.log.has("error"), "{:?}", setup.log.0);
-}
-
-#[test]
-fn failures_are_tried_again_after_pauses_up_to_a_day_counted_each_and_logged_once() {
-    let setup = old_keys(3);
-    let mut server = Server::on(&setup, 100);
-    setup.kms.calls();
-    setup.kms.disable(TEST_MASTER_KEY, true);
-    assert_eq!(server.live(8 * DAY).len(), 0);
-    let tries = setup.kms.calls().len();
-    // After 1, 2, 4, .. 1024 minutes, and then once a day.
-    assert!((3 * 13..=3 * 19).contains(&tries), "{tries}");
-    assert_eq!(server.store.figures().rotations_failed(), tries as u64);
-    let errors = || setup.log.0.lock().expect("log").iter().filter(|line| line.starts_with("error")).count();
-    assert!(setup.log.has("error: rotation failed: key "), "{:?}", setup.log.0);
-    assert_eq!(errors(), 1, "{:?}", setup.log.0);
-    server.live(DAY);
-    let tries = setup.kms.calls().len();
-    assert!((2..=4).contains(&tries), "each once a day: {tries}");
-    // The error is another one now.
-    setup.kms.disable(TEST_MASTER_KEY, false);
-    server.store.new_keys().change(|settings| settings.master_key = None);
-    server.store.forget_failures();
-    server.live(HOUR);
-    assert!(errors() > 1 && setup.log.has("no master key is set"), "{:?}", setup.log.0);
-    server.store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse("alias/test"));
-    server.store.forget_failures();
-    assert_eq!(server.live(HOUR).len(), 3);
-}
-
-#[test]
-fn a_key_that_fails_does_not_keep_others_from_being_rotated() {
-    let setup = old_keys(3);
-    let mut server = Server::on(&setup, 100);
-    setup.kms.fail_next(&[(Generate, Class::Throttled)]);
-    assert_eq!(server.live(3 * HOUR).len(), 3);
-    assert_eq!(server.store.figures().rotations_failed(), 1);
 }
 
 #[test]
@@ -372,57 +334,4 @@ fn a_period_that_is_short_for_so_many_keys_is_kept_all_the_same() {
     // All of them in a tenth of the period, on average.
     let longest = DAY / 10 / KEYS * 3 / 2;
     assert!(times.windows(2).all(|two| (longest / 3..=longest).contains(&(two[1] - two[0]))), "{times:?}");
-}
-
-#[test]
-fn after_a_change_of_settings_the_pauses_of_what_still_fails_begin_anew() {
-    let setup = old_keys(1);
-    let mut server = Server::on(&setup, 100);
-    setup.kms.disable(TEST_MASTER_KEY, true);
-    assert_eq!(server.live(DAY).len(), 0);
-    server.store.forget_failures();
-    let before = server.store.figures().rotations_failed();
-    // At once, after a minute, and after two more: no pause between two keys is longer than three minutes.
-    for tries in 1..=3 {
-        server.run();
-        assert_eq!(server.store.figures().rotations_failed() - before, tries);
-        server.sleep(Duration::from_secs(200));
-    }
-}
-
-/// A KMS that does not answer until the server ends.
-struct Ends(Arc<TestKms>);
-
-impl Kms for Ends {
-    fn generate_data_key(&self, _: &MasterKeyId, _: KeySpec, _: &EncryptionContext) -> Result<WrappedKey, KmsError> {
-        waits::tests::MUST_END.set(true);
-        Err(KmsError::new(Generate, Class::Transient, "as planned"))
-    }
-    fn check_can_generate(
-        &self,
-        name: &MasterKeyId,
-        spec: KeySpec,
-        context: &EncryptionContext,
-    ) -> Result<(), KmsError> {
-        self.0.check_can_generate(name, spec, context)
-    }
-    fn encrypt(&self, name: &MasterKeyId, key: &[u8], context: &EncryptionContext) -> Result<WrappedKey, KmsError> {
-        self.0.encrypt(name, key, context)
-    }
-    fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
-        self.0.decrypt(wrapped)
-    }
-    fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
-        self.0.decrypt_all(wrapped, until)
-    }
-}
-
-#[test]
-fn a_rotation_that_the_end_of_the_server_ends_is_no_failure() {
-    let setup = old_keys(1);
-    let kms = Arc::new(Ends(setup.kms.clone()));
-    let mut server = Server::new(KeyStore::open(Opening { kms, ..opening(&setup) }).expect("open"), 100);
-    assert_eq!(server.live(3 * HOUR).len(), 0);
-    assert!(!setup.log.has("error"), "{:?}", setup.log.0);
-    assert_eq!(server.store.figures().rotations_failed(), 0);
 }

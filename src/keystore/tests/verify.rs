@@ -10,13 +10,13 @@ use super::super::verify_job::VerifyJob;
 use super::two_servers::Meanwhile;
 use super::*;
 
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTES: Duration = Duration::from_secs(301);
 const MANY: u8 = 20;
 
 /// A server whose keys 1 to `keys` are loaded, and its job.
-fn running(keys: u8) -> (Setup, Arc<KeyStore>, VerifyJob, Instant) {
+pub(super) fn running(keys: u8) -> (Setup, Arc<KeyStore>, VerifyJob, Instant) {
     let setup = Setup::new();
     (1..=keys).for_each(|number| setup.put_key(&format!("aws-kms-key.{number}.1"), number));
     let store = Arc::new(setup.open().expect("open"));
@@ -28,7 +28,7 @@ fn running(keys: u8) -> (Setup, Arc<KeyStore>, VerifyJob, Instant) {
 }
 
 /// Runs what is due at `now` to its end, with its pauses. Answers how many steps it took, and when something is due again.
-fn run(job: &mut VerifyJob, mut now: Instant) -> (usize, Instant) {
+pub(super) fn run(job: &mut VerifyJob, mut now: Instant) -> (usize, Instant) {
     for steps in 1..1000 {
         let next = job.run(now).expect("it goes on");
         assert!(next > now, "other jobs have their turn");
@@ -40,7 +40,7 @@ fn run(job: &mut VerifyJob, mut now: Instant) -> (usize, Instant) {
     panic!("a check without an end");
 }
 
-fn lines(setup: &Setup) -> Vec<String> {
+pub(super) fn lines(setup: &Setup) -> Vec<String> {
     std::mem::take(&mut *setup.log.0.lock().expect("log"))
 }
 
@@ -48,12 +48,12 @@ fn decrypts(setup: &Setup) -> usize {
     setup.kms.calls().iter().filter(|call| **call == Decrypt).count()
 }
 
-fn is_ready(store: &KeyStore) -> bool {
+pub(super) fn is_ready(store: &KeyStore) -> bool {
     store.figures().readiness().restart_is_ready()
 }
 
 /// The one line of the log since the last time.
-fn only_line(setup: &Setup) -> String {
+pub(super) fn only_line(setup: &Setup) -> String {
     let mut lines = lines(setup);
     assert_eq!(lines.len(), 1, "{lines:?}");
     lines.remove(0)
@@ -483,38 +483,4 @@ fn after_a_folder_that_was_away_when_a_check_was_due_all_files_are_read() {
     assert_eq!(decrypts(&setup), usize::from(MANY) - 1);
     assert!(lines(&setup).iter().any(|line| line.starts_with("error: a restart would not find key 3 version 1")));
     assert!(!is_ready(&store));
-}
-
-#[test]
-fn a_version_of_another_server_that_is_lost_before_anybody_has_asked_for_it_is_told_by_the_check() {
-    let (setup, store, mut job, begun) = running(1);
-    let other = setup.open().expect("open");
-    other.latest_or_new(id(5)).expect("made");
-    remove(&setup, "aws-kms-key.5.1");
-    lines(&setup);
-    run(&mut job, begun + DAY);
-    assert!(only_line(&setup).starts_with("error: a restart would not find key 5 version 1. "));
-    assert!(!is_ready(&store));
-}
-
-#[test]
-fn of_a_master_key_that_fails_it_is_told_how_many_versions_it_wraps() {
-    let (setup, store, _, _) = running(3);
-    setup.put("aws-kms-key.30.1", &[&b"other:"[..], &[30; 16]].concat());
-    store.load(KeyName::new(30, 1).expect("a name")).expect("loaded");
-    // Of one of them it is not known which master key wraps it.
-    let mut manifest: serde_json::Value = serde_json::from_slice(&read(&setup, MANIFEST)).expect("JSON");
-    let entry = manifest["keys"][0].as_object_mut().expect("an entry");
-    assert_eq!(entry.remove("master_key"), Some(TEST_MASTER_KEY.into()));
-    setup.put(MANIFEST, manifest.to_string().as_bytes());
-    setup.kms.disable(TEST_MASTER_KEY, true);
-    lines(&setup);
-    store.verify(None).result.expect_err("three fail");
-    let told = lines(&setup);
-    for expected in [
-        format!("error: a restart would not find 2 key version(s): master key {TEST_MASTER_KEY} does not"),
-        "error: a restart would not find 1 key version(s): a master key that is not known does not".to_owned(),
-    ] {
-        assert_eq!(told.iter().filter(|line| line.starts_with(&expected)).count(), 1, "{told:?}");
-    }
 }
