@@ -108,3 +108,49 @@ fn problems_that_begin_or_end_together_are_told_in_ten_lines_and_one() {
         assert_eq!(rest[1], format!("note: {more} more problems like these are over"));
     }
 }
+
+#[test]
+fn many_keys_that_are_re_wrapped_or_used_from_copies_are_told_in_ten_lines_and_one() {
+    for (keys, more) in [(10, None), (12, Some(2))] {
+        let setup = Setup::new();
+        (1..=keys).for_each(|number| setup.put_key(&format!("aws-kms-key.{number}.1"), number));
+        let store = setup.open().expect("open");
+        store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(OTHER_MASTER_KEY));
+        lines(&setup);
+        assert_eq!(store.rewrap(None).expect("re-wrapped"), usize::from(keys));
+        let told = lines(&setup);
+        assert_eq!(told.iter().filter(|line| line.starts_with("note: re-wrapped key ")).count(), 10, "{told:?}");
+        let rest = told.iter().filter(|line| line.ends_with(" more key versions")).collect::<Vec<_>>();
+        let expected = more.map(|more: usize| format!("note: re-wrapped {more} more key versions"));
+        assert_eq!(rest, expected.iter().collect::<Vec<_>>());
+        setup.kms.disable(OTHER_MASTER_KEY, true);
+        setup.open().expect("open");
+        let told = lines(&setup);
+        let is_from_copy = |line: &&String| line.starts_with("warning: key ") && line.contains("is used from a copy");
+        assert_eq!(told.iter().filter(is_from_copy).count(), 10, "{told:?}");
+        let rest = told.iter().filter(|line| line.contains("more key versions")).collect::<Vec<_>>();
+        let expected = more.map(|more| format!("warning: {more} more key versions are used from copies"));
+        assert_eq!(rest, expected.iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn that_the_manifest_does_not_say_what_was_re_wrapped_is_told() {
+    let setup = used();
+    let store = setup.open().expect("open");
+    // Neither is it a file that can be replaced, nor is there a name left to put it aside under.
+    remove(&setup, MANIFEST);
+    fs::create_dir_all(setup.folder.path().join(MANIFEST).join("in the way")).expect("mkdir");
+    let numbered = (2..=99).map(|number| format!("aws-kms-key.manifest.damaged.{number}"));
+    for name in numbered.chain(["aws-kms-key.manifest.damaged".to_owned()]) {
+        fs::create_dir(setup.folder.path().join(name)).expect("mkdir");
+    }
+    store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(OTHER_MASTER_KEY));
+    lines(&setup);
+    assert_eq!(store.rewrap(Some(id(1))).expect("re-wrapped"), 1);
+    let told = lines(&setup);
+    assert!(
+        told.iter().any(|line| line.starts_with("warning: the manifest does not say yet what was re-wrapped: ")),
+        "{told:?}"
+    );
+}
