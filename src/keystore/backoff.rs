@@ -301,6 +301,16 @@ mod tests {
     }
 
     #[test]
+    fn it_is_answered_whether_any_of_what_is_to_be_forgotten_had_failed() {
+        let (backoff, now) = (Backoff::default(), Instant::now());
+        backoff.failed(name(1).id, Some(name(1).version), &failure(), now);
+        assert_eq!(
+            [[name(2), name(3)], [name(2), name(1)], [name(2), name(1)]].map(|names| backoff.forget(&names)),
+            [false, true, false]
+        );
+    }
+
+    #[test]
     fn a_failure_is_news_once_for_each_reason() {
         let (backoff, now) = (Backoff::default(), Instant::now());
         let other = KeyStoreError::NoVersionLeft(name(1).id);
