@@ -47,6 +47,7 @@ mod start;
 mod two_servers;
 mod verify;
 mod verify_others;
+mod verify_round;
 mod version_list;
 
 use std::fs;

@@ -1,9 +1,9 @@
 //! Key files that are gone or damaged, leftovers, and what ties the datadir to its keys: what a repair does about them.
 
 use super::super::offline::OpenFolder;
-use super::super::offline::repair::{By, Examination, Outcome, Statement, examine};
+use super::super::offline::repair::{By, Examination, Outcome, Statement};
 use super::super::test_kms::{OTHER_MASTER_KEY, TEST_MASTER_KEY};
-use super::repair::{NEW, contents, damage, exchange, name, put, trusting};
+use super::repair::{NEW, contents, damage, exchange, name, put};
 use super::*;
 
 /// Keys 1.1, 7.1 and 7.2, all re-wrapped a moment ago.
@@ -120,69 +120,6 @@ fn temporary_files_that_nobody_has_open_are_removed() {
         assert!(setup.examined(&Statement::default()).findings()[0].found.starts_with("1 temporary file(s)"));
         setup.repaired(&Statement::default());
         assert!(!folder.path().join(".aws-kms-key.new-abc").exists());
-    }
-}
-
-#[test]
-fn in_a_datadir_that_holds_its_own_keys_nothing_is_looked_at_twice() {
-    let setup = Setup::new();
-    let folder = setup.folder.path();
-    let open = || KeyStore::open(Opening { datadir: folder, ..setup.opening(Role::Server, setup.kms.clone()) });
-    open().expect("open").latest_or_new(id(1)).expect("made");
-    open().expect("open").rotate(id(1)).expect("rotated");
-    let found = |folder: &Path| -> Vec<String> {
-        let time = Duration::from_secs(5);
-        let examined = examine(folder, folder, &*setup.kms, &Statement::default(), time).expect("examined");
-        examined.findings().iter().map(|finding| finding.found.clone()).collect()
-    };
-    assert_eq!(found(folder), [] as [&str; 0], "no key file is a stray one");
-    setup.put(".aws-kms-key.new-abc", b"half");
-    assert!(found(folder).iter().all(|found| found.starts_with("1 temporary file(s)")), "{:?}", found(folder));
-    remove(&setup, ".aws-kms-key.new-abc");
-    // In a copy, one may be missing that was made too late for it; not where the keys lie by themselves.
-    let copy = tempfile::tempdir().expect("folder");
-    for file in setup.files().iter().filter(|file| *file != "aws-kms-key.1.2") {
-        fs::copy(folder.join(file), copy.path().join(file)).expect("copy");
-    }
-    assert_eq!(found(copy.path()), [] as [&str; 0]);
-    let elsewhere = tempfile::tempdir().expect("folder");
-    let examined = examine(copy.path(), elsewhere.path(), &*setup.kms, &Statement::default(), Duration::from_secs(5));
-    let examined = examined.expect("examined");
-    assert!(examined.findings().iter().any(|finding| finding.name == Some(name(1, 2))), "it is missed");
-}
-
-#[test]
-fn what_is_in_the_place_of_the_manifest_and_is_no_file_is_moved_aside() {
-    let setup = used();
-    remove(&setup, MANIFEST);
-    fs::create_dir(setup.folder.path().join(MANIFEST)).expect("create");
-    fs::write(setup.folder.path().join(MANIFEST).join("what"), b"somebody has put here").expect("write");
-    let kept = setup.repaired(&trusting(&[TEST_MASTER_KEY]));
-    assert_eq!(kept, ["aws-kms-key.manifest.damaged"]);
-    assert!(setup.folder.path().join("aws-kms-key.manifest.damaged/what").exists());
-    assert_eq!(setup.restart().published.latest(id(7)), Some(version(2)));
-    assert_eq!(setup.loud(), Vec::<String>::new());
-}
-
-#[test]
-fn which_master_key_wraps_what_is_kept_stays_known_as_long_as_the_key_file_is_the_same() {
-    for is_same_file in [true, false] {
-        let setup = re_wrapped();
-        let mut manifest: serde_json::Value = serde_json::from_slice(&read(&setup, MANIFEST)).expect("JSON");
-        for entry in manifest["keys"].as_array_mut().expect("entries") {
-            assert_eq!((&entry["master_key"], &entry["former_master_key"]), (&NEW.into(), &TEST_MASTER_KEY.into()));
-            entry["is_trusted"] = false.into();
-        }
-        put(&setup, MANIFEST, manifest.to_string());
-        if !is_same_file {
-            let again = [b"again:", &read(&setup, "aws-kms-key.7.2.before-rewrap")[b"wrapped:".len()..]].concat();
-            put(&setup, "aws-kms-key.7.2", again);
-        }
-        assert_eq!(setup.repaired(&trusting(&[NEW, TEST_MASTER_KEY])), [] as [&str; 0]);
-        let store = setup.open_as(Role::Backup, setup.kms.clone()).expect("open");
-        let entry = store.files.entry(name(7, 2)).expect("an entry");
-        assert!(entry.is_trusted);
-        assert_eq!(entry.former_master_key(), is_same_file.then_some(TEST_MASTER_KEY));
     }
 }
 

@@ -1,0 +1,69 @@
+//! What a check of many versions asks of KMS, and with what it compares the answers.
+
+use super::super::background::Job;
+use super::super::extra_copies::MakeExtraCopies;
+use super::super::verify as check;
+use super::extra_master_keys::{ONE, TWO};
+use super::verify::{DAY, MANY, decrypts, run, running};
+use super::*;
+
+#[test]
+fn what_a_file_says_that_its_key_encrypts_with_is_compared_with_the_key_in_memory() {
+    let (_setup, store, _, _) = running(1);
+    let name = KeyName::new(1, 1).expect("a name");
+    for algorithm in [Algorithm::AesCbc, Algorithm::AesCtr] {
+        let key = published::hide(&[(&[1; 16], algorithm)]).expect("memory").keys.remove(0);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let verified = check::verify(&store.files, &*store.kms, &|_| Some(key.clone()), &[name], deadline, &|_| true);
+        let is_good = matches!(verified[0].verdict, check::Verdict::Good);
+        assert_eq!(is_good, algorithm == Algorithm::AesCbc);
+        let is_other = matches!(verified[0].verdict, check::Verdict::Failed(KeyStoreError::OtherAlgorithm(..)));
+        assert_eq!(is_other, !is_good);
+    }
+}
+
+#[test]
+fn a_file_that_kms_was_not_asked_about_does_not_keep_the_others_from_being_left_out() {
+    let (setup, _store, mut job, begun) = running(MANY);
+    remove(&setup, "aws-kms-key.3.1");
+    setup.put("aws-kms-key.3.1", b"");
+    (1..=MANY).for_each(|key| setup.kms.refuse(key, Class::Transient));
+    run(&mut job, begun + DAY);
+    assert_eq!(decrypts(&setup), 7, "the others of the first eight");
+}
+
+#[test]
+fn copies_are_asked_of_an_extra_master_key_until_it_fails_and_not_only_a_copy_of_its() {
+    let setup = Setup::new();
+    let store = setup.open_extra(Role::Server);
+    for number in 1..=u32::from(MANY) {
+        store.latest_or_new(id(number)).expect("made");
+    }
+    MakeExtraCopies::new(store.clone()).run(Instant::now());
+    // Of key 1, the copy under TWO is another key's.
+    let file = "aws-kms-key.1.1.extra";
+    let of = |number: u32| -> serde_json::Value {
+        serde_json::from_slice(&read(&setup, &format!("aws-kms-key.{number}.1.extra"))).expect("JSON")
+    };
+    let mut copies = of(1);
+    copies["wraps"][1]["ciphertext"] = of(2)["wraps"][1]["ciphertext"].clone();
+    remove(&setup, file);
+    setup.put(file, copies.to_string().as_bytes());
+    setup.kms.disable(ONE, true);
+    let names = (1..=u32::from(MANY)).filter_map(|number| KeyName::new(number, 1)).collect();
+    let mut round = check::Round::new(names);
+    while round.step(&store.files, &*store.kms, &|_| None, Instant::now() + Duration::from_secs(5)) {}
+    for verified in round.into_verified() {
+        let copies = verified.copies.expect("checked");
+        let of = |arn: &str| &copies.iter().find(|copy| copy.master_key == arn).expect("a copy").failed;
+        let is_first = verified.name.id.value() <= 8;
+        assert!(
+            matches!(of(ONE), Some(check::CopyFailure::Kms(_)) if is_first)
+                || matches!(of(ONE), Some(check::CopyFailure::NotAsked) if !is_first)
+        );
+        match verified.name.id.value() {
+            1 => assert!(matches!(of(TWO), Some(check::CopyFailure::OtherKey))),
+            _ => assert!(of(TWO).is_none()),
+        }
+    }
+}
