@@ -232,7 +232,11 @@ impl Stand {
         }
         assert_eq!(plugin.latest_key_version(1), 1);
         plugin.deinit().unwrap();
-        assert_eq!(threads_named("aws-kms") + threads_named("aws-kms-jobs"), 0, "after deinit");
+        // Who has joined a thread may see it for a moment still: the kernel wakes him before it takes the thread off its list.
+        let soon = Instant::now() + Duration::from_secs(10);
+        while threads_named("aws-kms") + threads_named("aws-kms-jobs") > 0 {
+            assert!(Instant::now() < soon, "a thread is left after deinit");
+        }
     }
 }
 
