@@ -32,7 +32,7 @@ fn a_thousand_loads_and_unloads_leave_no_thread_no_descriptor_and_no_memory_behi
             (0..WARM_UP).for_each(|_| stand.load_and_unload());
             let (before, called) = (Left::now(), stand.emulator.count("Decrypt"));
             (0..LOADS).for_each(|_| stand.load_and_unload());
-            let after = Left::now();
+            let after = Left::when_threads_are(before.threads);
             assert_eq!(stand.emulator.count("Decrypt") - called, LOADS * KEYS, "each time each key was unwrapped");
             assert_eq!(after.threads, before.threads);
             assert_eq!(after.descriptors, before.descriptors);
@@ -62,9 +62,10 @@ fn an_init_that_fails_leaves_nothing_behind_and_the_next_one_works() {
                 }
                 let failed = plugin.init().err().unwrap_or_else(|| panic!("round {round}: {settings:?} did not fail"));
                 assert_eq!(failed.deinit, 0, "as the server calls it after a failed init");
-                assert_eq!(Left::now().threads, before.threads, "round {round}, after {settings:?}");
+                let after = Left::when_threads_are(before.threads);
+                assert_eq!(after.threads, before.threads, "round {round}, after {settings:?}");
                 stand.load_and_unload();
-                let after = Left::now();
+                let after = Left::when_threads_are(before.threads);
                 assert_eq!((after.threads, after.descriptors), (before.threads, before.descriptors), "round {round}");
             }
         }
@@ -232,7 +233,7 @@ impl Stand {
         }
         assert_eq!(plugin.latest_key_version(1), 1);
         plugin.deinit().unwrap();
-        // Who has joined a thread may see it for a moment still: the kernel wakes him before it takes the thread off its list.
+        // As in `Left::when_threads_are`.
         let soon = Instant::now() + Duration::from_secs(10);
         while threads_named("aws-kms") + threads_named("aws-kms-jobs") > 0 {
             assert!(Instant::now() < soon, "a thread is left after deinit");
@@ -254,6 +255,19 @@ struct Left {
 }
 
 impl Left {
+    /// As soon as there are no more threads than these, or after 10 s: who has joined a thread may see it for a moment still, since
+    /// the kernel wakes him before it takes the thread off its list.
+    fn when_threads_are(at_most: usize) -> Self {
+        let soon = Instant::now() + Duration::from_secs(10);
+        loop {
+            let left = Self::now();
+            if left.threads <= at_most || Instant::now() >= soon {
+                return left;
+            }
+            std::thread::yield_now();
+        }
+    }
+
     fn now() -> Self {
         let count = |folder: &str| fs::read_dir(folder).expect("list").count();
         let status = fs::read_to_string("/proc/self/status").expect("status");
