@@ -3,8 +3,8 @@
 #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::kms::{Call, Class, EncryptionContext, KeySpec, Kms, KmsError, MasterKeyId, PlainKey, WrappedKey};
@@ -183,6 +183,43 @@ impl Kms for TestKms {
                 ..KmsError::new(Call::Decrypt, Class::Corrupt, "")
             }),
         }
+    }
+}
+
+/// While KMS makes a key, something happens. If that fails, so does KMS.
+pub(super) struct WhileMaking<F>(pub(super) Arc<TestKms>, pub(super) F);
+
+impl<F: Fn() -> Result<(), KmsError> + Send + Sync> Kms for WhileMaking<F> {
+    fn generate_data_key(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
+        (self.1)()?;
+        self.0.generate_data_key(master_key, spec, context)
+    }
+    fn check_can_generate(
+        &self,
+        master_key: &MasterKeyId,
+        spec: KeySpec,
+        context: &EncryptionContext,
+    ) -> Result<(), KmsError> {
+        self.0.check_can_generate(master_key, spec, context)
+    }
+    fn encrypt(
+        &self,
+        master_key: &MasterKeyId,
+        key: &[u8],
+        context: &EncryptionContext,
+    ) -> Result<WrappedKey, KmsError> {
+        self.0.encrypt(master_key, key, context)
+    }
+    fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
+        self.0.decrypt_all(wrapped, until)
+    }
+    fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
+        self.0.decrypt(wrapped)
     }
 }
 

@@ -2,50 +2,8 @@
 
 use std::sync::mpsc;
 
+use super::super::test_kms::WhileMaking;
 use super::*;
-use crate::kms::{EncryptionContext, KmsError, PlainKey, WrappedKey};
-
-/// Answers only when it is told to.
-struct HangingKms {
-    kms: TestKms,
-    entered: mpsc::SyncSender<()>,
-    gate: Mutex<mpsc::Receiver<()>>,
-}
-
-impl Kms for HangingKms {
-    fn generate_data_key(
-        &self,
-        master_key: &MasterKeyId,
-        spec: KeySpec,
-        context: &EncryptionContext,
-    ) -> Result<WrappedKey, KmsError> {
-        self.entered.send(()).expect("the test listens");
-        self.gate.lock().expect("gate").recv().expect("the test opens the gate");
-        self.kms.generate_data_key(master_key, spec, context)
-    }
-    fn check_can_generate(
-        &self,
-        master_key: &MasterKeyId,
-        spec: KeySpec,
-        context: &EncryptionContext,
-    ) -> Result<(), KmsError> {
-        self.kms.check_can_generate(master_key, spec, context)
-    }
-    fn encrypt(
-        &self,
-        master_key: &MasterKeyId,
-        key: &[u8],
-        context: &EncryptionContext,
-    ) -> Result<WrappedKey, KmsError> {
-        self.kms.encrypt(master_key, key, context)
-    }
-    fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
-        self.kms.decrypt_all(wrapped, until)
-    }
-    fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
-        self.kms.decrypt(wrapped)
-    }
-}
 
 #[test]
 fn a_hanging_call_holds_up_no_look_up_and_no_other_key_and_is_made_once_for_all_who_wait() {
@@ -53,7 +11,13 @@ fn a_hanging_call_holds_up_no_look_up_and_no_other_key_and_is_made_once_for_all_
     setup.put_key("aws-kms-key.1.1", 1);
     let (entered, has_entered) = mpsc::sync_channel(10);
     let (open_gate, gate) = mpsc::channel();
-    let kms = Arc::new(HangingKms { kms: TestKms::default(), entered, gate: Mutex::new(gate) });
+    let gate = Mutex::new(gate);
+    // It answers only when it is told to.
+    let kms = Arc::new(WhileMaking(Arc::default(), move || {
+        entered.send(()).expect("the test listens");
+        gate.lock().expect("gate").recv().expect("the test opens the gate");
+        Ok(())
+    }));
     let store = &setup.open_as(Role::Server, kms.clone()).expect("open");
     std::thread::scope(|scope| {
         let waiting = [(); 3].map(|()| scope.spawn(move || store.latest_or_new(id(5)).expect("made")));
@@ -68,5 +32,5 @@ fn a_hanging_call_holds_up_no_look_up_and_no_other_key_and_is_made_once_for_all_
             assert_eq!(thread.join().expect("no panic"), version(1));
         }
     });
-    assert_eq!(kms.kms.calls().iter().filter(|call| **call == Generate).count(), 1);
+    assert_eq!(kms.0.calls().iter().filter(|call| **call == Generate).count(), 1);
 }

@@ -1,9 +1,9 @@
 //! Rotations by age that fail.
 
-use super::super::test_kms::TEST_MASTER_KEY;
+use super::super::test_kms::{TEST_MASTER_KEY, WhileMaking};
 use super::rotation_period::{DAY, HOUR, Server, old_keys, opening};
 use super::*;
-use crate::kms::{KmsError, PlainKey, WrappedKey};
+use crate::kms::KmsError;
 
 #[test]
 fn failures_are_tried_again_after_pauses_up_to_a_day_counted_each_and_logged_once() {
@@ -58,37 +58,14 @@ fn after_a_change_of_settings_the_pauses_of_what_still_fails_begin_anew() {
     }
 }
 
-/// A KMS that does not answer until the server ends.
-struct Ends(Arc<TestKms>);
-
-impl Kms for Ends {
-    fn generate_data_key(&self, _: &MasterKeyId, _: KeySpec, _: &EncryptionContext) -> Result<WrappedKey, KmsError> {
-        waits::tests::MUST_END.set(true);
-        Err(KmsError::new(Generate, Class::Transient, "as planned"))
-    }
-    fn check_can_generate(
-        &self,
-        name: &MasterKeyId,
-        spec: KeySpec,
-        context: &EncryptionContext,
-    ) -> Result<(), KmsError> {
-        self.0.check_can_generate(name, spec, context)
-    }
-    fn encrypt(&self, name: &MasterKeyId, key: &[u8], context: &EncryptionContext) -> Result<WrappedKey, KmsError> {
-        self.0.encrypt(name, key, context)
-    }
-    fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
-        self.0.decrypt(wrapped)
-    }
-    fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
-        self.0.decrypt_all(wrapped, until)
-    }
-}
-
 #[test]
 fn a_rotation_that_the_end_of_the_server_ends_is_no_failure() {
     let setup = old_keys(1);
-    let kms = Arc::new(Ends(setup.kms.clone()));
+    // It does not answer until the server ends.
+    let kms = Arc::new(WhileMaking(setup.kms.clone(), || {
+        waits::tests::MUST_END.set(true);
+        Err(KmsError::new(Generate, Class::Transient, "as planned"))
+    }));
     let mut server = Server::new(KeyStore::open(Opening { kms, ..opening(&setup) }).expect("open"), 100);
     assert_eq!(server.live(3 * HOUR).len(), 0);
     assert!(!setup.log.has("error"), "{:?}", setup.log.0);

@@ -2,8 +2,8 @@
 
 use super::super::offline;
 use super::super::rotation_period::RotateByAge;
+use super::super::test_kms::WhileMaking;
 use super::*;
-use crate::kms::{KmsError, PlainKey, WrappedKey};
 use crate::own_threads;
 
 /// A server whose time passes when the test says so.
@@ -269,43 +269,15 @@ fn of_two_servers_with_one_folder_one_rotates_and_the_other_loads() {
     assert!(!setup.log.has("error") && !setup.log.has("warning"), "{:?}", setup.log.0);
 }
 
-/// While this KMS makes a key, the other server rotates.
-struct Slow(Arc<TestKms>, Arc<KeyStore>);
-
-impl Kms for Slow {
-    fn generate_data_key(
-        &self,
-        name: &MasterKeyId,
-        spec: KeySpec,
-        context: &EncryptionContext,
-    ) -> Result<WrappedKey, KmsError> {
-        self.1.rotate(id(1)).expect("the other rotates");
-        self.0.generate_data_key(name, spec, context)
-    }
-    fn check_can_generate(
-        &self,
-        name: &MasterKeyId,
-        spec: KeySpec,
-        context: &EncryptionContext,
-    ) -> Result<(), KmsError> {
-        self.0.check_can_generate(name, spec, context)
-    }
-    fn encrypt(&self, name: &MasterKeyId, key: &[u8], context: &EncryptionContext) -> Result<WrappedKey, KmsError> {
-        self.0.encrypt(name, key, context)
-    }
-    fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
-        self.0.decrypt(wrapped)
-    }
-    fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>> {
-        self.0.decrypt_all(wrapped, until)
-    }
-}
-
 #[test]
 fn what_the_other_server_makes_while_kms_is_asked_is_loaded_and_nothing_is_made() {
     let setup = old_keys(1);
     let other = Arc::new(setup.open().expect("open"));
-    let kms = Arc::new(Slow(setup.kms.clone(), other.clone()));
+    let rotates = other.clone();
+    let kms = Arc::new(WhileMaking(setup.kms.clone(), move || {
+        rotates.rotate(id(1)).expect("the other rotates");
+        Ok(())
+    }));
     let mut server = Server::new(KeyStore::open(Opening { kms, ..opening(&setup) }).expect("open"), 100);
     assert_eq!(server.live(3 * HOUR).len(), 0);
     assert_eq!(server.latest(1), 2);
