@@ -191,14 +191,17 @@ impl KeyStore {
     /// Versions that somebody has retired meanwhile, and that have no file, are not tried any more.
     fn forget_retired(&self) {
         let retired = self.files.retired();
-        let Ok(present) = (if retired.is_empty() { Ok(Vec::new()) } else { self.files.present() }) else { return };
+        if retired.is_empty() {
+            return;
+        }
+        let Ok(present) = self.files.present() else { return };
         let gone: Vec<KeyName> = retired.into_iter().filter(|name| present.binary_search(name).is_err()).collect();
         if self.failures.forget(&gone) {
             self.figures.note_loaded();
         }
     }
 
-    /// Which versions have a key file, and other copies than the one in their key file may have changed. Lists the folder, and reads the copies.
+    /// Which versions have a key file, and which have other copies, may have changed. Lists the folder, and reads the copies.
     pub(super) fn note_copies(&self) {
         let (Ok(with_copies), Ok(kept), Ok(present)) =
             (self.files.with_copies(), self.files.kept_before_rewrap(), self.files.present())

@@ -95,6 +95,11 @@ impl KeyName {
         self.file_name() + EXTRA
     }
 
+    /// The name of the file that keeps what had the name of a file with copies, and was none.
+    pub fn file_name_extra_damaged(self) -> String {
+        self.file_name_extra() + DAMAGED
+    }
+
     /// The key of a file with copies of it; `None` for all other names.
     pub fn parse_extra(file_name: &str) -> Option<Self> {
         Self::parse(file_name.strip_suffix(EXTRA)?)

@@ -51,8 +51,8 @@ impl Adding<'_> {
     }
 
     /// Replaces a key file that holds `before`, or makes it if it is gone, which `before` says then. What can be no key file gets
-    /// another name. What a key file held is kept beside it until [`Adding::forget_before_rewrap`], unless something older is kept already, which is answered. Fails if
-    /// somebody else has changed it.
+    /// another name. What a key file held is kept beside it until [`Adding::forget_before_rewrap`], unless something older is kept
+    /// already, which is answered. Fails if somebody else has changed it.
     pub fn replace(&self, name: KeyName, before: &Held, contents: &[u8]) -> Result<bool, KeyStoreError> {
         let folder = &self.files.folder;
         if folder.held(name)? != *before {

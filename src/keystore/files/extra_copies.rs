@@ -125,9 +125,8 @@ impl KeyFolder {
     /// Keeps what has the name of a file with copies, and is none of this key, under another name: it may be all that is left of
     /// one. The caller holds the folder's lock.
     pub(super) fn keep_extra_copies(&self, name: KeyName) -> Result<(), KeyStoreError> {
-        let file_name = name.file_name_extra();
-        match repairing::read(self, &file_name)? {
-            Some(contents) if !contents.is_empty() => self.keep(&format!("{file_name}.damaged"), &contents).map(drop),
+        match repairing::read(self, &name.file_name_extra())? {
+            Some(contents) if !contents.is_empty() => self.keep(&name.file_name_extra_damaged(), &contents).map(drop),
             _ => Ok(()),
         }
     }

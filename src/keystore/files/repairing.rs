@@ -215,16 +215,16 @@ impl Adding<'_> {
     pub fn put_back(&self, copy: &StoredKey, held: &Held) -> Result<Option<String>, KeyStoreError> {
         let (name, folder) = (copy.name, &self.files.folder);
         let kept = match held {
-            Held::Contents(held) if held.is_empty() => None,
-            Held::Contents(held) => Some(folder.keep(&name.file_name_damaged(), held)?),
-            Held::Obstacle => Some(folder.move_obstacle_aside(name)?),
             Held::Nothing => None,
+            Held::Obstacle => Some(folder.move_obstacle_aside(name)?),
+            Held::Contents(held) => {
+                let is_empty = held.is_empty();
+                let kept = if is_empty { None } else { Some(folder.keep(&name.file_name_damaged(), held)?) };
+                folder.replace_document(&name.file_name(), |_| Ok(copy.contents.clone()))?;
+                return Ok(kept);
+            }
         };
-        match held {
-            Held::Contents(_) => folder.replace_document(&name.file_name(), |_| Ok(copy.contents.clone()))?,
-            Held::Obstacle | Held::Nothing => self.write(name, &copy.contents)?,
-        }
-        Ok(kept)
+        self.write(name, &copy.contents).map(|()| kept)
     }
 }
 

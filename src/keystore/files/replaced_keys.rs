@@ -51,13 +51,10 @@ impl KeyFolder {
     /// the disk before the key file is touched: whenever the machine stops, the key file is whole, the old or the new one. If
     /// something is kept already, no start has proven what is there now: so that is what stays. Answers whether it does.
     pub fn replace_key(&self, name: KeyName, before: &[u8], contents: &[u8]) -> Result<bool, KeyStoreError> {
-        let kept_name = name.file_name_before_rewrap();
         // One that cannot be read is not written over: nothing else may hold the key.
-        let kept = self.open_document(&kept_name, LONGEST_FILE);
-        let kept = kept.map_err(|error| failed("read", &self.path.join(&kept_name), error))?;
-        let is_kept = kept.is_some_and(|(contents, _)| !contents.is_empty());
+        let is_kept = self.kept_before(name)?.is_some();
         if !is_kept {
-            self.replace_document(&kept_name, |_| Ok(before.to_vec()))?;
+            self.replace_document(&name.file_name_before_rewrap(), |_| Ok(before.to_vec()))?;
         }
         failpoint!("after_old_copy");
         self.replace_document(&name.file_name(), |_| Ok(contents.to_vec()))?;
@@ -71,8 +68,15 @@ impl KeyFolder {
 
     /// What a key file held before it was re-wrapped, if that is kept.
     pub fn read_before_rewrap(&self, name: KeyName) -> Option<Vec<u8>> {
-        let (contents, _) = self.open_document(&name.file_name_before_rewrap(), LONGEST_FILE).ok()??;
-        (!contents.is_empty()).then_some(contents)
+        self.kept_before(name).ok().flatten()
+    }
+
+    /// The same. Fails if it cannot be read.
+    fn kept_before(&self, name: KeyName) -> Result<Option<Vec<u8>>, KeyStoreError> {
+        let file_name = name.file_name_before_rewrap();
+        let kept = self.open_document(&file_name, LONGEST_FILE);
+        let kept = kept.map_err(|error| failed("read", &self.path.join(&file_name), error))?;
+        Ok(kept.map(|(contents, _)| contents).filter(|contents| !contents.is_empty()))
     }
 
     /// Removes old key files that were kept. The caller holds the folder's lock.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Messages;
+use crate::keystore::folder_errors::remedy;
 use crate::keystore::published::Exposure;
 
 /// What has been told, and is not told again.
@@ -35,23 +36,19 @@ impl Messages {
 
     /// Says of `folder` that no key can be made there, if that is sure. What else goes wrong shows when one is made.
     pub fn writable(&self, folder: &Path, checked: io::Result<()>) {
-        let remedy = match checked.as_ref().map_err(io::Error::kind) {
-            Err(io::ErrorKind::ReadOnlyFilesystem) => {
-                "Make the file system writable, or, if it is so for other programs, the folder by ReadWritePaths= of the \
-                 service"
-            }
-            Err(io::ErrorKind::PermissionDenied) => {
-                "Give the server's user write access to it; if it has that, see what SELinux or AppArmor deny"
+        let Err(error) = checked else { return };
+        let remedy = match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => remedy(&error),
+            io::ErrorKind::PermissionDenied => {
+                " Give the server's user write access to it; if it has that, see what SELinux or AppArmor deny"
             }
             _ => return,
         };
-        if let Err(error) = checked {
-            self.0.warning(&format!(
-                "nothing can be written to the folder of the key files, {} ({error}): keys that exist are used, but none can \
-                 be made or rotated. {remedy}",
-                folder.display()
-            ));
-        }
+        self.0.warning(&format!(
+            "nothing can be written to the folder of the key files, {} ({error}): keys that exist are used, but none can be \
+             made or rotated.{remedy}",
+            folder.display()
+        ));
     }
 
     fn once(&self, told: &AtomicBool, error: Option<&io::Error>, text: impl FnOnce(&io::Error) -> String) {
