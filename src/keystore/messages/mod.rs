@@ -294,7 +294,7 @@ impl Messages {
     pub fn too_old_and_left_alone(&self, latest: KeyName) {
         self.0.warning(&format!(
             "{latest} is older than aws_key_management_rotation_period, but is not rotated by itself: there is a higher version \
-             which is not loaded, or not trusted, and nobody knows why (see the function aws_key_management_keys). SET GLOBAL \
+             which is not loaded, or not trusted (see STATE and ERROR of the function aws_key_management_keys). SET GLOBAL \
              aws_key_management_rotate_key = {} rotates it all the same",
             latest.id
         ));
