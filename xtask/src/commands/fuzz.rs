@@ -20,11 +20,6 @@ pub struct Options {
     seconds: u64,
 }
 
-impl Options {
-    /// Enough among many other tests: faults that were made on purpose were found within seconds.
-    pub const SHORT: Self = Self { seconds: 10 };
-}
-
 /// Installs what is missing, builds the fuzzer, and lets it look. What it has learnt lies in target/fuzz-corpus, for the
 /// next run. An error if it finds something, with the last lines that it printed.
 pub fn run(options: &Options, tally: &mut Tally) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `cargo xtask miri`: tests of the boundary to the server and of the cipher in Miri, an interpreter that finds undefined
 //! behaviour. It has no AES instructions, so of the cipher it sees the portable code, and no kernel: those are seen
-//! by AddressSanitizer, in the fuzzer, and by the tests with guard pages.
+//! by AddressSanitizer, in the fuzzer (`cargo xtask fuzz`), and by the tests with guard pages.
 
 use anyhow::Result;
 

@@ -39,7 +39,9 @@ pub fn documentation() -> Result<()> {
 
 /// Unit and integration tests.
 pub fn tests(tally: &mut Tally) -> Result<()> {
-    let command = test_command(&["--workspace", "--no-fail-fast"]);
+    // Those of this program as it is built already.
+    cargo_test::run("cargo test --package xtask", &toolchain::cargo(["test", "--package", "xtask"]), tally)?;
+    let command = test_command(OPTIMIZED, &["--workspace", "--exclude", "xtask", "--no-fail-fast"]);
     cargo_test::run("cargo test", &command.env("KMS_EMULATOR_PYTHON", kms_emulator::python()), tally)
 }
 
@@ -67,16 +69,16 @@ pub fn portable_cipher(tally: &mut Tally) -> Result<()> {
 }
 
 fn library_tests(feature: &str, tests: &str, tally: &mut Tally) -> Result<()> {
-    let command = test_command(&[PLUGIN, "--lib", "--features", feature, tests]);
+    let command = test_command(QUICKLY_BUILT, &[PLUGIN, "--lib", "--features", feature, tests]);
     cargo_test::run_some(&format!("cargo test --features {feature} --lib {tests}"), &command, tally)
 }
 
 /// In the release profile, which the plugin to be installed is built in too: the AWS client is compiled only once. Our
-/// own crate gets the checks of the dev profile for it.
-fn test_command(words: &[&str]) -> Expression {
-    let checks = ["overflow-checks", "debug-assertions"]
-        .map(|check| format!("--config=profile.release.package.aws_key_management.{check}=true"));
-    let first = ["test", "--release"].into_iter().chain(checks.iter().map(String::as_str));
+/// own crate gets the checks of the dev profile for it, and several codegen units, which compile side by side.
+fn test_command(level: &str, words: &[&str]) -> Expression {
+    let settings = [level, "codegen-units=16", "overflow-checks=true", "debug-assertions=true"]
+        .map(|setting| format!("--config=profile.release.package.aws_key_management.{setting}"));
+    let first = ["test", "--release"].into_iter().chain(settings.iter().map(String::as_str));
     let command = toolchain::cargo(first.chain(words.iter().copied()));
     // Tests say for themselves what AWS settings they want.
     let settings = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_"));
@@ -84,3 +86,8 @@ fn test_command(words: &[&str]) -> Expression {
 }
 
 const PLUGIN: &str = "--package=aws_key_management";
+
+/// As the plugin is built: for the kernels of AES, whose tests encrypt millions of messages.
+const OPTIMIZED: &str = "opt-level=3";
+/// For a few tests of the key store.
+const QUICKLY_BUILT: &str = "opt-level=1";

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use console::style;
 
-use super::{bench, cmake, crash, fuzz, galera, memory, miri, sandbox, setup, soak, start_time, suite, versions};
+use super::{bench, cmake, crash, galera, memory, miri, sandbox, setup, soak, start_time, suite, versions};
 use crate::machine::toolchain;
 use crate::tally::Tally;
 use crate::terminal::{self, Steps};
@@ -35,7 +35,7 @@ pub fn run(tally: &mut Tally) -> Result<()> {
 
 type Work = fn(&mut Tally) -> Result<()>;
 
-const STEPS: [(&str, Work); 22] = [
+const STEPS: [(&str, Work); 21] = [
     ("what the tests need", |_| setup::run()),
     ("format", |_| cargo::format()),
     ("lints", |_| cargo::lints()),
@@ -55,7 +55,6 @@ const STEPS: [(&str, Work); 22] = [
     ("a Galera cluster of two nodes", galera::run),
     ("server suite", |tally| suite::run(&suite::Options::default(), tally)),
     ("callbacks in Miri", miri::run),
-    ("callbacks under a fuzzer", |tally| fuzz::run(&fuzz::Options::SHORT, tally)),
     ("other versions of MariaDB", versions::smoke),
     ("a build from MariaDB's source tree", cmake::run_if_there),
 ];
