@@ -1,7 +1,6 @@
 //! `cargo xtask bench`: how fast the plugin is, beside the server, what a rotation costs, and what encryption costs a whole server.
 
 mod server;
-mod server_docs;
 
 use std::ffi::OsString;
 use std::path::Path;

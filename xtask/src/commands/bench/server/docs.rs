@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::server::{Figure, Row, Variant};
+use super::figures::{Figure, Row};
+use super::kinds::Variant;
 
 /// Writes both into `folder`.
 pub fn write(folder: &Path, rows: &[Row], rounds: usize, server: &str) -> Result<()> {
@@ -36,11 +37,12 @@ fn document(rows: &[Row], rounds: usize, machine: &str) -> String {
         "# What encryption costs a server\n\nMade by `cargo xtask bench server --write-docs`; do not edit. Measured on: \
          {machine}; {rounds} rounds.\n{HOW}"
     );
-    for Row { workload, figures } in rows {
+    for Row { pool, workload, figures, plain } in rows {
         let _ = write!(
             text,
-            "\n## {}\n\n| | CPU time, µs | over no encryption | quarters |\n|---|---:|---:|---|\n",
-            workload.name()
+            "\n## {}, {}\n\nWithout encryption, {plain}.\n\n| | CPU time, µs | over no encryption | quarters |\n|---|---:|---:|---|\n",
+            workload.name(),
+            pool.name()
         );
         for (variant, Figure { micros, ratio }) in Variant::ALL.iter().zip(figures) {
             let [below, above] = ratio.quarters().map(percent);
@@ -79,8 +81,13 @@ fn chart(rows: &[Row]) -> String {
         height - 20.0
     );
     for (row, top) in rows.iter().zip((0..).map(|group| TOP + f64::from(group) * GROUP)) {
-        let _ =
-            writeln!(svg, "<text x=\"12\" y=\"{:.1}\" font-weight=\"bold\">{}</text>", top + 16.0, row.workload.name());
+        let _ = writeln!(
+            svg,
+            "<text x=\"12\" y=\"{:.1}\" font-weight=\"bold\">{}, {}</text>",
+            top + 16.0,
+            row.workload.name(),
+            row.pool.name()
+        );
         let bars = Variant::ALL.iter().zip(&row.figures).skip(1);
         for ((variant, figure), place) in bars.zip((0..).map(|bar| top + 24.0 + f64::from(bar) * BAR)) {
             let color = match variant {
@@ -114,7 +121,7 @@ fn chart(rows: &[Row]) -> String {
 const TITLE: &str = "CPU time of the server for a transaction, over no encryption";
 
 const HOW: &str = "
-Five servers are up together, each in a folder in memory, and take turns of 3 s: sysbench with one thread and evenly spread rows on a table that is four times as large as the buffer pool, so that pages come in and go out all the time. Tables and redo log are encrypted. *CPU time* is what the server's process took for a transaction, user and system together, the median over the rounds. What counts is the ratio to the server without encryption in the same round: its median, and between which values half of the rounds lie. Pages and redo log are encrypted with AES-128 whatever the keys are.
+Five servers are up together, each in a folder in memory, and take turns of 3 s: sysbench with one thread and evenly spread rows on a table of 64 MB that the buffer pool holds, or that is four times as large as the buffer pool, so that pages come in and go out all the time: the worst that can be. Tables and redo log are encrypted. *CPU time* is what the server's process took for a transaction, user and system together, with what it wrote while it was the turn of others; the median over the rounds. What counts is the ratio to the server without encryption in the same round: its median, and between which values half of the rounds lie. The keys have 128 bits. What a page costs to encrypt and to decrypt: [aes-benchmark.md](aes-benchmark.md).
 
 ![CPU time over no encryption](server-benchmark.svg)
 ";
