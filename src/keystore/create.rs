@@ -42,11 +42,13 @@ pub fn create_first(maker: &Maker<'_>, new: &NewKeys, id: KeyId) -> Result<NewVe
 }
 
 fn first_version(files: &KeyFiles, id: KeyId) -> Result<KeyVersion, KeyStoreError> {
+    // Asked first: what another server adds after that is among the files.
+    let used = files.highest_recorded(id).max(files.highest_in_folder(id)?);
     if let Some(version) = files.versions(id)?.first() {
         return Err(KeyStoreError::Exists(files.path_of(KeyName { id, version: *version })));
     }
     // A key that was here once and has no files now is lost, until they are restored.
-    match files.highest_recorded(id).max(files.highest_in_folder(id)?).map(|version| KeyName { id, version }) {
+    match used.map(|version| KeyName { id, version }) {
         Some(lost) => Err(KeyStoreError::Gone(lost, files.path_of(lost))),
         None => Ok(KeyVersion::FIRST),
     }

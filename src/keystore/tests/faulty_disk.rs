@@ -9,7 +9,10 @@ use crate::keystore::files::{Disk, Kind, Listed, LockFile, NewFile, SystemDisk};
 
 /// Clones have the same faults.
 #[derive(Clone, Default)]
-pub(super) struct FaultyDisk(Arc<Mutex<Vec<Fault>>>);
+pub(super) struct FaultyDisk(Arc<Mutex<Vec<Fault>>>, Arc<Mutex<Option<Meanwhile>>>);
+
+/// How many folders are listed before, and what happens then.
+type Meanwhile = (usize, Box<dyn FnOnce() + Send>);
 
 /// What fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,29 @@ impl FaultyDisk {
     /// The same, but so many go well before.
     pub(super) fn plant_after(&self, good: usize, fails: Fails, of: &str, code: i32, times: usize) {
         self.0.lock().expect("faults").push(Fault { fails, of: of.to_owned(), code, good, times });
+    }
+
+    /// This happens once, when so many folders have been listed, and right before the next one is.
+    pub(super) fn before_a_list(&self, after: usize, happens: impl FnOnce() + Send + 'static) {
+        *self.1.lock().expect("meanwhile") = Some((after, Box::new(happens)));
+    }
+
+    /// Whether that has happened.
+    pub(super) fn has_happened(&self) -> bool {
+        self.1.lock().expect("meanwhile").is_none()
+    }
+
+    fn count_a_list(&self) {
+        let due = self.1.lock().expect("meanwhile").take_if(|(after, _)| match after.checked_sub(1) {
+            Some(left) => {
+                *after = left;
+                false
+            }
+            None => true,
+        });
+        if let Some((_, happens)) = due {
+            happens();
+        }
     }
 
     /// How many of the planted errors nobody has met.
@@ -81,6 +107,7 @@ impl Disk for FaultyDisk {
     }
 
     fn list(&self, folder: &Path) -> Result<Vec<Listed>> {
+        self.count_a_list();
         self.meet(Fails::List, folder)?;
         SystemDisk.list(folder)
     }

@@ -30,7 +30,7 @@ fn keys_whose_memory_cannot_be_protected_are_used_and_that_is_told_once() {
 }
 
 impl Setup {
-    fn open_on_faulty(&self, disk: &FaultyDisk, role: Role) -> KeyStore {
+    pub(super) fn open_on_faulty(&self, disk: &FaultyDisk, role: Role) -> KeyStore {
         KeyStore::open_on(Arc::new(disk.clone()), self.opening(role, self.kms.clone())).expect("open")
     }
 }

@@ -3,8 +3,10 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
+use super::faulty_disk::FaultyDisk;
 use super::lossy_disk::LossyDisk;
 use super::*;
+use crate::keystore::files::{Disk, SystemDisk};
 use crate::kms::{EncryptionContext, KmsError, PlainKey, WrappedKey};
 
 #[test]
@@ -50,6 +52,33 @@ fn a_first_key_that_both_make_at_the_same_time_is_the_same_for_both() {
         });
         assert_eq!(key(&one, 1, 1), key(&two, 1, 1));
     }
+}
+
+#[test]
+fn a_first_key_that_the_other_makes_before_any_look_into_the_folder_is_the_same_for_both() {
+    let mut times = 0;
+    for looks in 0.. {
+        let (setup, disk) = (Setup::new(), FaultyDisk::default());
+        let one = Arc::new(setup.open().expect("open"));
+        let two = setup.open_on_faulty(&disk, Role::Server);
+        let (other, lock) = (one.clone(), setup.folder.path().join(".aws-kms-key.lock"));
+        disk.before_a_list(looks, move || {
+            // While this one has the lock, the other waits for it.
+            if !SystemDisk.is_locked(&lock).unwrap_or(false) {
+                other.latest_or_new(id(1)).expect("made");
+            }
+        });
+        let made = two.latest_or_new(id(1));
+        if !disk.has_happened() {
+            break;
+        }
+        assert!(made.is_ok(), "after {looks} looks: {made:?}");
+        if let Some(others) = key(&one, 1, 1) {
+            assert_eq!(Some(others), key(&two, 1, 1), "after {looks} looks");
+            times += 1;
+        }
+    }
+    assert!(times > 2, "{times}");
 }
 
 #[test]
