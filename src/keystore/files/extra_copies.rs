@@ -177,6 +177,7 @@ mod tests {
     #![allow(clippy::expect_used)] // clippy sees no tests in the helpers
 
     use super::*;
+    use crate::keystore::files::system_disk::SystemDisk;
 
     fn name() -> KeyName {
         KeyName::new(7, 3).expect("a name")
@@ -201,6 +202,19 @@ mod tests {
             wrapped.map(|key| (key.as_bytes(), key.master_key().and_then(MasterKeyId::region))).collect();
         assert_eq!(wrapped, [(&[3][..], Some("x")), (&[2], Some("y"))]);
         assert!(read.iter().all(|copy| copy.algorithm == Algorithm::AesCtr));
+    }
+
+    #[test]
+    fn a_hundred_of_the_longest_wrapped_keys_are_read_back() {
+        let dir = tempfile::tempdir().expect("dir");
+        let folder = KeyFolder::open(std::sync::Arc::new(SystemDisk), dir.path(), None).expect("folder");
+        let longest = |number: u8| copy(&format!("arn:aws:kms:x:1:key/{number}"), &[number; 6144]);
+        let copies = ExtraCopies::none(name(), Algorithm::AesCbc).with(&(0..100).map(longest).collect::<Vec<_>>());
+        let path = dir.path().join(name().file_name_extra());
+        std::fs::write(path, copies.to_bytes().expect("bytes")).expect("write");
+        let read = folder.read_extra_copies(name()).expect("read").expect("copies");
+        assert!(read.all().zip(0..100).all(|(copy, number)| copy.wrapped.as_bytes() == [number; 6144]));
+        assert_eq!(read.all().count(), 100);
     }
 
     #[test]

@@ -136,7 +136,7 @@ const LONGEST_LINK: u64 = 8192;
 #[cfg(test)]
 pub fn first_page(flags: u32, at: usize, key_id: u32, lowest_version: u32) -> Vec<u8> {
     let mut file = vec![0; 80_000];
-    file[FLAGS..FLAGS + 4].copy_from_slice(&flags.to_be_bytes());
+    file[54..58].copy_from_slice(&flags.to_be_bytes());
     let crypt_data = [CRYPT_DATA, &[7; IV], &lowest_version.to_be_bytes(), &key_id.to_be_bytes(), &[1]].concat();
     file[at..at + crypt_data.len()].copy_from_slice(&crypt_data);
     file

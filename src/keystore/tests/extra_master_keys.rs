@@ -340,3 +340,24 @@ fn how_often_the_folder_and_the_manifest_are_looked_at_does_not_depend_on_the_nu
     assert_eq!(looks[0], looks[1]);
     assert!(looks[0] < 100, "{looks:?}");
 }
+
+#[test]
+fn a_version_that_nobody_missed_is_missed_again_after_it_was_used_from_a_copy() {
+    // What is retired and has no file, nobody looks for.
+    for (mark, has_file) in [("is_left_behind", false), ("is_retired", true)] {
+        let (setup, store, before) = used();
+        drop(store);
+        match has_file {
+            true => setup.put("aws-kms-key.7.1", b"damaged"),
+            false => remove(&setup, "aws-kms-key.7.1"),
+        }
+        let mut manifest: serde_json::Value = serde_json::from_slice(&read(&setup, MANIFEST)).expect("JSON");
+        manifest["keys"][0][mark] = true.into();
+        setup.put(MANIFEST, manifest.to_string().as_bytes());
+        let store = setup.open_extra(Role::Server);
+        assert_eq!(key(&store, 7, 1), before, "{mark}");
+        let manifest: serde_json::Value = serde_json::from_slice(&read(&setup, MANIFEST)).expect("JSON");
+        let row = &manifest["keys"][0];
+        assert!(row["key_check"].is_string() && row[mark].is_null(), "{mark}: {row}");
+    }
+}
