@@ -240,7 +240,6 @@ impl KeyStore {
         let settings = NewKeySettings {
             master_key: Some(configured.clone()),
             master_keys: MasterKeysOfIds::default(),
-            extra_master_keys: ExtraMasterKeys::default(),
             ..self.new_keys.settings()
         };
         let mut refused = self.load_found_under(&settings, &names, LONGEST_LOAD)?;

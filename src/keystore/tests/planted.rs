@@ -177,21 +177,26 @@ fn whoever_names_the_master_key_accepts_what_it_wraps() {
 
 #[test]
 fn a_version_under_the_master_key_that_an_alias_stands_for_is_accepted_when_the_key_is_first_used() {
-    let setup = used();
-    let store = setup.open().expect("open");
-    setup.plant("aws-kms-key.5.1", 51);
-    setup.put("aws-kms-key.5.2", b"other:0123456789abcdef");
-    // Since then the alias has been pointed at the master key that wraps them.
-    setup.kms.has_other_master_key.store(true, Ordering::Relaxed);
-    assert_eq!(store.latest_or_new(id(5)).expect("accepted"), version(2));
-    assert!(!setup.files().contains(&"aws-kms-key.5.3".to_owned()), "no version is made");
-    assert_eq!(key(&store, 5, 2), Some(b"0123456789abcdef".to_vec()));
-    assert!(setup.log.has("note: key 5 version 2 is accepted"), "{:?}", setup.log.0);
-    setup.warns_of("key 5 version 1");
-    // That lasts.
-    let store = setup.open().expect("open");
-    assert_eq!(store.published.latest(id(5)), Some(version(2)));
-    assert!(!setup.log.has("has turned up"), "{:?}", setup.log.0);
+    // Also the alias of this key id alone.
+    for of_ids in ["", "5=alias/of-5"] {
+        let setup = used();
+        let store = setup.open().expect("open");
+        let of_ids = MasterKeysOfIds::parse(of_ids).expect("a list");
+        store.new_keys().change(|settings| settings.master_keys = of_ids);
+        setup.plant("aws-kms-key.5.1", 51);
+        setup.put("aws-kms-key.5.2", b"other:0123456789abcdef");
+        // Since then the alias has been pointed at the master key that wraps them.
+        setup.kms.has_other_master_key.store(true, Ordering::Relaxed);
+        assert_eq!(store.latest_or_new(id(5)).expect("accepted"), version(2));
+        assert!(!setup.files().contains(&"aws-kms-key.5.3".to_owned()), "no version is made");
+        assert_eq!(key(&store, 5, 2), Some(b"0123456789abcdef".to_vec()));
+        assert!(setup.log.has("note: key 5 version 2 is accepted"), "{:?}", setup.log.0);
+        setup.warns_of("key 5 version 1");
+        // That lasts.
+        let store = setup.open().expect("open");
+        assert_eq!(store.published.latest(id(5)), Some(version(2)));
+        assert!(!setup.log.has("has turned up"), "{:?}", setup.log.0);
+    }
 }
 
 #[test]
