@@ -14,9 +14,11 @@ macro_rules! gcm_loops {
         /// Blocks that are hashed with one reduction.
         const TURN: usize = 8 * LANES;
 
-        /// The powers of the hash key, so many as there are blocks in a turn, the highest first in each register: the
-        /// register at `n` has the powers from `n * LANES + 1` to `(n + 1) * LANES`.
-        type Powers = [Bytes; TURN];
+        /// Blocks in a [`Factor`].
+        const FACTOR: usize = 2 * LANES;
+
+        /// The powers of the hash key as factors, so many as there are blocks in a turn, the highest first.
+        type Powers = [Bytes; 2 * TURN];
 
         /// As `ctr`, and hashes the ciphertext. The lower 32 bits of the counter must not overflow.
         #[target_feature(enable = $features)]
@@ -45,29 +47,35 @@ macro_rules! gcm_loops {
             assert!(input.len() == output.len(), "as many blocks come out as go in");
             let len = input.len();
             let first = count_on::<ROUNDS>(keys, counter, len, next);
-            let counters = count_up(spread(one_block::halves(first)), one_apart());
-            let mut powers = Wiped::new([[0; 16]; TURN]);
+            let counters = Counters::of(first);
+            let mut powers = Wiped::new([[0; 16]; 2 * TURN]);
             make_powers(&mut powers, one_block::load(&hash.key), len);
-            let mut value = one_block::load(&hash.value);
-            let mut done = 0;
-            for step in Steps::<LANES>::of(len) {
-                let keys = hidden(keys);
-                match step {
-                    Step::Eight { at } if at - done >= TURN => {
-                        let (before, output) = output.split_at_mut(at);
-                        let text = if hashed == Hashed::Input { input } else { before };
-                        let mut turn = Turn::of(value, &powers, &text[done..]);
-                        ctr_step::<ROUNDS, 8>(keys, counters, at, input, output, |round| turn.register(round));
-                        value = turn.hash();
-                        done += TURN;
-                    }
-                    _ => ctr_step!(ROUNDS, step, keys, first, counters, input, output),
+            let mut turns = input.as_chunks::<TURN>().0.iter().zip(output.as_chunks_mut::<TURN>().0);
+            let (mut at, mut hashed_to) = (0, 0);
+            if let Some((input, output)) = turns.next() {
+                ctr_step::<ROUNDS, 8>(hidden(keys), counters, 0, input, output);
+                at = TURN;
+                let mut text: &[Bytes; TURN] = if hashed == Hashed::Input { input } else { output };
+                for (input, output) in turns {
+                    let (keys, value) = (hidden(keys), hidden(&mut *hash.value));
+                    let states = counters.states(keys, at);
+                    gcm_step::<ROUNDS>(keys, states, input, output, value, &powers, text);
+                    text = if hashed == Hashed::Input { input } else { output };
+                    at += TURN;
+                }
+                hashed_to = at - TURN;
+            }
+            for step in Steps::<LANES>::rest_of(len, at) {
+                {
+                    let keys = hidden(keys);
+                    ctr_step!(ROUNDS, step, keys, counters, input, output);
                 }
             }
-            let mut text = if hashed == Hashed::Input { &input[done..] } else { &output[done..] };
+            let mut text = if hashed == Hashed::Input { &input[hashed_to..] } else { &output[hashed_to..] };
+            let mut value = one_block::load(&hash.value);
             while !text.is_empty() {
                 let (now, later) = text.split_at(text.len().min(TURN));
-                value = hash_rest(value, &powers, now);
+                value = hash_rest(value, hidden(&powers), now);
                 text = later;
             }
             *hash.value = one_block::bytes(value);
@@ -78,64 +86,65 @@ macro_rules! gcm_loops {
         pub(in super::super) fn hash_block(hash: &mut Hash, block: &Bytes) {
             let block = one_block::reverse(one_block::load(block));
             let value = one_block::xor(one_block::load(&hash.value), block);
-            *hash.value = one_block::bytes(narrow::times(value, one_block::load(&hash.key)));
+            *hash.value = one_block::bytes(narrow::times(value, narrow::factor(one_block::load(&hash.key))));
+        }
+
+        /// Encrypts `input` from `states` on into `output`, and hashes `text`: a register after each of the last rounds. In the
+        /// first, the blocks of the turn before, if that is the text, are still on their way.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn gcm_step<const ROUNDS: usize>(
+            keys: &Schedule,
+            mut states: [Vector; 8],
+            input: &[Bytes; TURN],
+            output: &mut [Bytes; TURN],
+            value: &mut Bytes,
+            powers: &Powers,
+            text: &[Bytes; TURN],
+        ) {
+            let (registers, factors) = (text.as_chunks::<LANES>().0, powers.as_chunks::<FACTOR>().0);
+            let order = spread(one_block::reversed());
+            let mut sum = nothing();
+            for key in &keys[1..ROUNDS - 8] {
+                encrypt_rounds(&mut states, key);
+            }
+            // All registers but the first, which waits for the hash of the turn before.
+            let rounds = &keys[ROUNDS - 8..hidden_if(REGISTERS < 32, ROUNDS - 1)];
+            for (key, (register, factor)) in rounds.iter().zip(registers[1..].iter().zip(&factors[1..])) {
+                encrypt_rounds(&mut states, key);
+                sum = plus_product(sum, reverse(zerocopy::transmute!(*register), order), factor_at(factor));
+            }
+            encrypt_rounds(&mut states, &keys[ROUNDS - 1]);
+            let first = xor(reverse(zerocopy::transmute!(registers[0]), order), first_lane(one_block::load(value)));
+            sum = plus_product(sum, first, factor_at(&factors[0]));
+            xor_last(states, of_round(keys, ROUNDS), input, output);
+            *value = one_block::bytes(added_lanes(reduced(sum)));
         }
 
         /// Makes the powers for so many blocks, or all if there are more.
         #[inline]
         #[target_feature(enable = $features)]
         fn make_powers(powers: &mut Powers, key: OneBlock, blocks: usize) {
-            let mut power = key;
-            for lane in (0..LANES).rev() {
-                powers[lane] = one_block::bytes(power);
-                power = if lane > 0 { narrow::times(power, key) } else { power };
+            let by_key = narrow::factor(key);
+            let (mut power, mut lanes) = (key, first_lane(key));
+            for _ in (0..LANES).skip(1) {
+                power = narrow::times(power, by_key);
+                lanes = shifted_in(power, lanes);
             }
-            let mut made = LANES;
-            while made < blocks.min(TURN) {
-                let highest = spread(one_block::load(&powers[made - LANES]));
-                let (low, high) = powers.split_at_mut(made);
-                for (high, low) in high.as_chunks_mut::<LANES>().0.iter_mut().zip(low.as_chunks::<LANES>().0) {
-                    *high = zerocopy::transmute!(times(zerocopy::transmute!(*low), highest));
+            let factors = powers.as_chunks_mut::<FACTOR>().0;
+            put_factor(&mut factors[7], factor(lanes));
+            let mut made = 1;
+            while made * LANES < blocks.min(TURN) {
+                let (high, low) = factors.split_at_mut(8 - made);
+                let highest = &low[0];
+                let highest = Factor {
+                    low: spread(one_block::load(&highest[0])),
+                    high: spread(one_block::load(&highest[LANES])),
+                };
+                for (high, low) in high.iter_mut().rev().zip(low.iter().rev()) {
+                    put_factor(high, factor(times(power_of(factor_at(low)), highest)));
                 }
                 made *= 2;
-            }
-        }
-
-        /// Blocks of a turn on their way into the hash, a register at a time.
-        struct Turn<'a> {
-            value: OneBlock,
-            powers: &'a [[Bytes; LANES]],
-            registers: &'a [[Bytes; LANES]],
-            order: Vector,
-            sum: Sum,
-        }
-
-        impl<'a> Turn<'a> {
-            /// The hash `value`, and the first blocks of `blocks`.
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn of(value: OneBlock, powers: &'a Powers, blocks: &'a [Bytes]) -> Self {
-                let (powers, registers) = (powers.as_chunks::<LANES>().0, blocks[..TURN].as_chunks::<LANES>().0);
-                Self { value, powers, registers, order: spread(one_block::reversed()), sum: nothing() }
-            }
-
-            /// The first of 8 calls takes the last register, and the last one the first: the others need not wait for the
-            /// hash of the turn before. Later calls do nothing.
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn register(&mut self, number: usize) {
-                let (Some(index), Some(power)) = (8usize.checked_sub(number), self.powers.get(number - 1)) else {
-                    return;
-                };
-                let register = reverse(zerocopy::transmute!(self.registers[index]), self.order);
-                let register = if index == 0 { xor(register, first_lane(self.value)) } else { register };
-                self.sum = plus_product(self.sum, register, zerocopy::transmute!(*power));
-            }
-
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn hash(self) -> OneBlock {
-                added_lanes(reduced(self.sum))
             }
         }
 
@@ -144,15 +153,16 @@ macro_rules! gcm_loops {
         #[target_feature(enable = $features)]
         fn hash_rest(value: OneBlock, powers: &Powers, blocks: &[Bytes]) -> OneBlock {
             let order = spread(one_block::reversed());
+            let factors = powers.as_chunks::<FACTOR>().0;
             let power = |number: usize| {
-                let register = (number - 1) / LANES * LANES;
-                one_block::load(&powers[register + LANES - (number - register)])
+                let register = (TURN - number) / LANES;
+                let (factor, lane) = (&factors[register], TURN - number - register * LANES);
+                narrow::Factor { low: one_block::load(&factor[lane]), high: one_block::load(&factor[LANES + lane]) }
             };
             let (first, registers) = blocks.as_rchunks::<LANES>();
             let mut sum = nothing();
-            for (power, register) in powers.as_chunks::<LANES>().0.iter().zip(registers.iter().rev()) {
-                let register = reverse(zerocopy::transmute!(*register), order);
-                sum = plus_product(sum, register, zerocopy::transmute!(*power));
+            for (factor, register) in factors.iter().rev().zip(registers.iter().rev()) {
+                sum = plus_product(sum, reverse(zerocopy::transmute!(*register), order), factor_at(factor));
             }
             let mut single = narrow::plus_product(narrow::nothing(), value, power(blocks.len()));
             for (index, block) in first.iter().enumerate() {
@@ -162,11 +172,45 @@ macro_rules! gcm_loops {
             one_block::xor(added_lanes(reduced(sum)), narrow::reduced(single))
         }
 
-        /// Products that are added up, in three parts of which each weighs 64 bits more than the one before.
+        /// What is multiplied by: the lower halves of `b`, divided by x^64 in the field, and of `b` itself, and the upper
+        /// halves. A product divided by x^64 is the sum of the half below of the other factor times the one, and the half
+        /// above times the other: two parts are added up, not three.
+        #[derive(Clone, Copy)]
+        pub(super) struct Factor {
+            pub(super) low: Vector,
+            pub(super) high: Vector,
+        }
+
+        #[inline]
+        #[target_feature(enable = $features)]
+        pub(super) fn factor(b: Vector) -> Factor {
+            let below = folded(b);
+            Factor { low: low_halves(below, b), high: high_halves(below, b) }
+        }
+
+        /// What the factor was made of.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn power_of(factor: Factor) -> Vector {
+            high_halves(factor.low, factor.high)
+        }
+
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn factor_at(place: &[Bytes; FACTOR]) -> Factor {
+            Factor { low: load(&place[..LANES]), high: load(&place[LANES..]) }
+        }
+
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn put_factor(place: &mut [Bytes; FACTOR], factor: Factor) {
+            *place = zerocopy::transmute!([factor.low, factor.high]);
+        }
+
+        /// Products divided by x^64 that are added up, in two parts of which one weighs 64 bits more.
         #[derive(Clone, Copy)]
         pub(super) struct Sum {
             low: Vector,
-            middle: Vector,
             high: Vector,
         }
 
@@ -174,25 +218,23 @@ macro_rules! gcm_loops {
         #[target_feature(enable = $features)]
         pub(super) fn nothing() -> Sum {
             let zero = spread(one_block::halves(0));
-            Sum { low: zero, middle: zero, high: zero }
+            Sum { low: zero, high: zero }
         }
 
         #[inline]
         #[target_feature(enable = $features)]
-        pub(super) fn plus_product(sum: Sum, a: Vector, b: Vector) -> Sum {
+        pub(super) fn plus_product(sum: Sum, a: Vector, b: Factor) -> Sum {
             Sum {
-                low: xor(sum.low, low_by_low(a, b)),
-                middle: xor(sum.middle, xor(low_by_high(a, b), high_by_low(a, b))),
-                high: xor(sum.high, high_by_high(a, b)),
+                low: xor(sum.low, xor(low_by_low(a, b.low), high_by_high(a, b.low))),
+                high: xor(sum.high, xor(low_by_low(a, b.high), high_by_high(a, b.high))),
             }
         }
 
-        /// The sum, divided by x^128 in the field.
+        /// The sum, divided by x^64 once more.
         #[inline]
         #[target_feature(enable = $features)]
         pub(super) fn reduced(sum: Sum) -> Vector {
-            let middle = xor(sum.middle, folded(sum.low));
-            xor(sum.high, folded(middle))
+            xor(sum.high, folded(sum.low))
         }
 
         /// `part`, divided by x^64 in the field.
@@ -206,7 +248,7 @@ macro_rules! gcm_loops {
 
         #[inline]
         #[target_feature(enable = $features)]
-        pub(super) fn times(a: Vector, b: Vector) -> Vector {
+        pub(super) fn times(a: Vector, b: Factor) -> Vector {
             reduced(plus_product(nothing(), a, b))
         }
     };

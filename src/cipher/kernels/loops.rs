@@ -11,25 +11,16 @@ macro_rules! by_rounds {
     };
 }
 
-/// A step of a message whose first counter is `first`, and whose first register has `counters`. As a function it would be
-/// one that is called.
+/// A step of a message with these counters. As a function it would be one that is called.
 macro_rules! ctr_step {
-    ($rounds:ident, $step:expr, $keys:expr, $first:expr, $counters:expr, $input:expr, $output:expr) => {
+    ($rounds:ident, $step:expr, $keys:expr, $counters:expr, $input:expr, $output:expr) => {
         match $step {
-            Step::Eight { at } => {
-                ctr_step::<$rounds, 8>($keys, $counters, at, $input, &mut $output[at..], |_| {});
-            }
-            Step::Four { at } => {
-                ctr_step::<$rounds, 4>($keys, $counters, at, $input, &mut $output[at..], |_| {});
-            }
-            Step::Two { at } => {
-                ctr_step::<$rounds, 2>($keys, $counters, at, $input, &mut $output[at..], |_| {});
-            }
-            Step::One { at } => {
-                ctr_step::<$rounds, 1>($keys, $counters, at, $input, &mut $output[at..], |_| {});
-            }
+            Step::Eight { at } => ctr_step::<$rounds, 8>($keys, $counters, at, $input, $output),
+            Step::Four { at } => ctr_step::<$rounds, 4>($keys, $counters, at, $input, $output),
+            Step::Two { at } => ctr_step::<$rounds, 2>($keys, $counters, at, $input, $output),
+            Step::One { at } => ctr_step::<$rounds, 1>($keys, $counters, at, $input, $output),
             Step::Block { at } => {
-                let stream = one_block::encrypt_counter::<$rounds>($keys, $first + at as u128);
+                let stream = one_block::encrypt_counter::<$rounds>($keys, $counters.first + at as u128);
                 $output[at] = one_block::bytes(one_block::xor(stream, one_block::load(&$input[at])));
             }
         }
@@ -147,10 +138,10 @@ macro_rules! loops {
                 let turn = turn.min(input.len());
                 let (now, later) = input.split_at(turn);
                 let (now_out, later_out) = output.split_at_mut(turn);
-                let counters = count_up(spread(one_block::halves(first)), one_apart());
+                let counters = Counters::of(first);
                 for step in Steps::<LANES>::of(turn) {
                     let keys = hidden(keys);
-                    ctr_step!(ROUNDS, step, keys, first, counters, now, now_out);
+                    ctr_step!(ROUNDS, step, keys, counters, now, now_out);
                 }
                 (input, output) = (later, later_out);
                 first = first.wrapping_add(turn as u128);
@@ -177,38 +168,81 @@ macro_rules! loops {
             first
         }
 
-        /// So many registers of blocks from `at` on, of which the first has the lowest of `counters`. `output` begins
-        /// there. After each round but the last, `beside` is called with its number: what is no part of AES can be done
-        /// meanwhile.
+        /// The counters of a message.
+        #[derive(Clone, Copy)]
+        struct Counters {
+            first: u128,
+            /// Those of the first register, with the lower half of each first.
+            lanes: Vector,
+        }
+
+        impl Counters {
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn of(first: u128) -> Self {
+                Self { first, lanes: count_up(spread(one_block::halves(first)), one_apart()) }
+            }
+
+            /// So many registers of counters from `at` on, XORed with the first round key.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn states<const WIDTH: usize>(self, keys: &Schedule, at: usize) -> [Vector; WIDTH] {
+                let order = spread(one_block::reversed());
+                let mut lanes = count_up(self.lanes, spread(one_block::halves(at as u128)));
+                let mut states = [of_round(keys, 0); WIDTH];
+                let last_byte = (self.first as u8).wrapping_add(at as u8);
+                if REGISTERS < 32 && usize::from(last_byte) + WIDTH * LANES <= 256 {
+                    // No last byte overflows: they are added to where they are, and their bytes reversed once.
+                    let register = spread(one_block::halves((LANES as u128) << 120));
+                    lanes = reverse(lanes, order);
+                    for state in &mut states {
+                        *state = xor(*state, lanes);
+                        lanes = count_up(lanes, register);
+                    }
+                } else {
+                    let register = spread(one_block::halves(LANES as u128));
+                    for state in &mut states {
+                        *state = xor(*state, reverse(lanes, order));
+                        lanes = count_up(lanes, register);
+                    }
+                }
+                states
+            }
+        }
+
+        /// So many registers of blocks from `at` on.
         #[inline]
         #[target_feature(enable = $features)]
         fn ctr_step<const ROUNDS: usize, const WIDTH: usize>(
             keys: &Schedule,
-            counters: Vector,
+            counters: Counters,
             at: usize,
             input: &[Bytes],
             output: &mut [Bytes],
-            mut beside: impl FnMut(usize),
         ) {
-            let (input, output) = (&input[at..][..WIDTH * LANES], &mut output[..WIDTH * LANES]);
-            let (order, register) = (spread(one_block::reversed()), spread(one_block::halves(LANES as u128)));
-            let mut counters = count_up(counters, spread(one_block::halves(at as u128)));
-            let mut states = [of_round(keys, 0); WIDTH];
-            for state in &mut states {
-                *state = xor(*state, reverse(counters, order));
-                counters = count_up(counters, register);
+            let (input, output) = (&input[at..][..WIDTH * LANES], &mut output[at..][..WIDTH * LANES]);
+            let mut states: [Vector; WIDTH] = counters.states(keys, at);
+            for key in &keys[1..hidden_if(too_many(ROUNDS) || REGISTERS < 32 && WIDTH == 8, ROUNDS)] {
+                encrypt_rounds(&mut states, key);
             }
-            let rounds = hidden_if(too_many(ROUNDS) || REGISTERS < 32 && WIDTH == 8, ROUNDS);
-            for (key, round) in keys[1..rounds].iter().zip(1..) {
-                for state in &mut states {
-                    *state = encrypt_round(*state, spread(one_block::load(key)));
-                }
-                beside(round);
+            xor_last(states, of_round(keys, ROUNDS), input, output);
+        }
+
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn encrypt_rounds(states: &mut [Vector], key: &Bytes) {
+            for state in states {
+                *state = encrypt_round(*state, spread(one_block::load(key)));
             }
+        }
+
+        /// The last round, and the XOR of the key stream with the text.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn xor_last<const WIDTH: usize>(states: [Vector; WIDTH], key: Vector, input: &[Bytes], output: &mut [Bytes]) {
             let texts = input.as_chunks::<LANES>().0.iter().zip(output.as_chunks_mut::<LANES>().0);
             for (state, (input, output)) in states.into_iter().zip(texts) {
-                let last = xor(of_round(keys, ROUNDS), zerocopy::transmute!(*input));
-                *output = zerocopy::transmute!(encrypt_last(state, last));
+                *output = zerocopy::transmute!(encrypt_last(state, xor(key, zerocopy::transmute!(*input))));
             }
         }
 

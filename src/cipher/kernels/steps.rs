@@ -22,7 +22,13 @@ impl<const LANES: usize> Steps<LANES> {
     /// For `len` blocks.
     #[inline(always)]
     pub(super) fn of(len: usize) -> Self {
-        Self { len, done: 0 }
+        Self::rest_of(len, 0)
+    }
+
+    /// For what follows the first `done` of `len` blocks.
+    #[inline(always)]
+    pub(super) fn rest_of(len: usize, done: usize) -> Self {
+        Self { len, done }
     }
 
     /// Where a step of so many blocks begins, if it is worth one.

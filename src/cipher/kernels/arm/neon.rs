@@ -6,7 +6,7 @@
 use std::arch::aarch64::{
     uint8x16_t, vaddq_u64, vaesdq_u8, vaeseq_u8, vaesimcq_u8, vaesmcq_u8, vdupq_n_u8, veorq_u8, vextq_u8,
     vgetq_lane_u64, vmull_high_p64, vmull_p64, vqtbl1q_u8, vreinterpretq_p64_u8, vreinterpretq_u8_p128,
-    vreinterpretq_u8_u64, vreinterpretq_u64_u8,
+    vreinterpretq_u8_u64, vreinterpretq_u64_u8, vzip1q_u64, vzip2q_u64,
 };
 
 use super::Bytes;
@@ -35,10 +35,14 @@ primitives! {
     fn reverse(counters: Vector, order: Vector) -> Vector { vqtbl1q_u8(counters, order) }
     fn one_apart() -> Vector { zero() }
     fn low_by_low(a: Vector, b: Vector) -> Vector { product(vmull_p64(low(a), low(b))) }
-    fn high_by_low(a: Vector, b: Vector) -> Vector { low_by_low(halves_swapped(a), b) }
-    fn low_by_high(a: Vector, b: Vector) -> Vector { high_by_high(halves_swapped(a), b) }
     fn high_by_high(a: Vector, b: Vector) -> Vector {
         product(vmull_high_p64(vreinterpretq_p64_u8(a), vreinterpretq_p64_u8(b)))
+    }
+    fn low_halves(a: Vector, b: Vector) -> Vector {
+        vreinterpretq_u8_u64(vzip1q_u64(vreinterpretq_u64_u8(a), vreinterpretq_u64_u8(b)))
+    }
+    fn high_halves(a: Vector, b: Vector) -> Vector {
+        vreinterpretq_u8_u64(vzip2q_u64(vreinterpretq_u64_u8(a), vreinterpretq_u64_u8(b)))
     }
     fn halves_swapped(part: Vector) -> Vector { vextq_u8::<8>(part, part) }
     fn first_lane(block: Vector) -> Vector { block }

@@ -4,8 +4,8 @@ use std::arch::x86_64::{
     __m128i, __m512i, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_xor_si256, _mm512_add_epi64,
     _mm512_aesdec_epi128, _mm512_aesdeclast_epi128, _mm512_aesenc_epi128, _mm512_aesenclast_epi128,
     _mm512_alignr_epi64, _mm512_broadcast_i32x4, _mm512_castsi512_si256, _mm512_clmulepi64_epi128,
-    _mm512_extracti64x4_epi64, _mm512_set_epi64, _mm512_shuffle_epi8, _mm512_shuffle_epi32, _mm512_xor_si512,
-    _mm512_zextsi128_si512,
+    _mm512_extracti64x4_epi64, _mm512_set_epi64, _mm512_shuffle_epi8, _mm512_shuffle_epi32, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi64, _mm512_xor_si512, _mm512_zextsi128_si512,
 };
 
 use super::Bytes;
@@ -32,9 +32,9 @@ primitives! {
     fn reverse(counters: Vector, order: Vector) -> Vector { _mm512_shuffle_epi8(counters, order) }
     fn one_apart() -> Vector { _mm512_set_epi64(0, 3, 0, 2, 0, 1, 0, 0) }
     fn low_by_low(a: Vector, b: Vector) -> Vector { _mm512_clmulepi64_epi128::<0x00>(a, b) }
-    fn high_by_low(a: Vector, b: Vector) -> Vector { _mm512_clmulepi64_epi128::<0x01>(a, b) }
-    fn low_by_high(a: Vector, b: Vector) -> Vector { _mm512_clmulepi64_epi128::<0x10>(a, b) }
     fn high_by_high(a: Vector, b: Vector) -> Vector { _mm512_clmulepi64_epi128::<0x11>(a, b) }
+    fn low_halves(a: Vector, b: Vector) -> Vector { _mm512_unpacklo_epi64(a, b) }
+    fn high_halves(a: Vector, b: Vector) -> Vector { _mm512_unpackhi_epi64(a, b) }
     fn halves_swapped(part: Vector) -> Vector { _mm512_shuffle_epi32::<0x4e>(part) }
     fn first_lane(block: __m128i) -> Vector { _mm512_zextsi128_si512(block) }
     fn added_lanes(sum: Vector) -> __m128i {
