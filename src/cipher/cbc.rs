@@ -14,6 +14,7 @@ use super::{BLOCK_LEN, CipherError, Padding};
 pub(super) struct Cbc<D> {
     direction: D,
     padding: Padding,
+    /// As it is, or encrypted, as the direction has left it.
     iv: Wiped<Block>,
     /// The ciphertext block before the next one.
     chain: Wiped<Block>,
@@ -29,7 +30,7 @@ impl<D: Direction> Cbc<D> {
     /// Makes what there is only room for, of the key that the schedule is for.
     #[inline(always)]
     pub(super) fn complete(&mut self, key: &[u8]) {
-        self.direction.complete(key);
+        self.direction.complete(key, &mut self.iv);
     }
 
     #[inline(always)]
@@ -70,7 +71,7 @@ impl<D: Direction> Cbc<D> {
     #[inline(never)]
     fn masked_tail(&self) -> Result<MessageEnd, CipherError> {
         let mut mask = Wiped::new(*self.iv);
-        self.direction.encrypt(&mut mask)?;
+        self.direction.encrypt_iv(&mut mask)?;
         Ok(MessageEnd::first(self.pending.xor(&mask), self.pending.len()))
     }
 
@@ -87,8 +88,8 @@ pub(super) trait Direction: Sized {
     /// With padding, so many bytes of a message are not taken in before the next ones come: they may be the last.
     const HELD_BACK: usize;
 
-    /// Makes what there is only room for, of the key that the schedule is for.
-    fn complete(&mut self, key: &[u8]);
+    /// Makes what there is only room for, of the key that the schedule is for. May encrypt the IV, too.
+    fn complete(&mut self, key: &[u8], iv: &mut Block);
 
     /// Encrypts, or decrypts.
     fn run(&self, blocks: ChainedBlocks<'_>);
@@ -96,8 +97,8 @@ pub(super) trait Direction: Sized {
     /// Ends a message with padding.
     fn last_block(cbc: &mut Cbc<Self>) -> Result<MessageEnd, CipherError>;
 
-    /// Encrypts a block for itself, in both directions.
-    fn encrypt(&self, block: &mut Block) -> Result<(), CipherError>;
+    /// Encrypts the IV, in both directions, if [`complete`](Self::complete) has not done it.
+    fn encrypt_iv(&self, iv: &mut Block) -> Result<(), CipherError>;
 }
 
 /// Plaintext to ciphertext.
@@ -116,7 +117,7 @@ impl Direction for Encryption {
     const HELD_BACK: usize = 0;
 
     #[inline(always)]
-    fn complete(&mut self, key: &[u8]) {
+    fn complete(&mut self, key: &[u8], _: &mut Block) {
         self.schedule.complete(key);
     }
 
@@ -134,8 +135,8 @@ impl Direction for Encryption {
     }
 
     #[inline(always)]
-    fn encrypt(&self, block: &mut Block) -> Result<(), CipherError> {
-        self.schedule.encrypt_blocks(std::slice::from_mut(block));
+    fn encrypt_iv(&self, iv: &mut Block) -> Result<(), CipherError> {
+        self.schedule.encrypt_blocks(std::slice::from_mut(iv));
         Ok(())
     }
 }
@@ -143,17 +144,17 @@ impl Direction for Encryption {
 /// Ciphertext to plaintext.
 pub(super) struct Decryption {
     schedule: DecryptSchedule,
-    path: Path,
-    /// A tail is *encrypted* again, and most messages do not need the schedule for that.
+    /// For a tail the IV is *encrypted*. If the making of the schedule did not do it, as a kernel's does, it takes another
+    /// schedule, which most messages do not need. Else empty.
     key: Wiped<[u8; MAX_KEY_LEN]>,
     key_len: usize,
 }
 
 impl Decryption {
-    /// `schedule` is on `path`. The key has to follow, with [`complete`](Direction::complete).
+    /// The key has to follow, with [`complete`](Direction::complete).
     #[inline(always)]
-    pub(super) fn new(schedule: DecryptSchedule, path: Path) -> Self {
-        Self { schedule, path, key: Wiped::new([0; MAX_KEY_LEN]), key_len: 0 }
+    pub(super) fn new(schedule: DecryptSchedule) -> Self {
+        Self { schedule, key: Wiped::new([0; MAX_KEY_LEN]), key_len: 0 }
     }
 }
 
@@ -161,10 +162,11 @@ impl Direction for Decryption {
     const HELD_BACK: usize = 1;
 
     #[inline(always)]
-    fn complete(&mut self, key: &[u8]) {
-        self.schedule.complete(key);
-        self.key[..key.len()].copy_from_slice(key);
-        self.key_len = key.len();
+    fn complete(&mut self, key: &[u8], iv: &mut Block) {
+        if !self.schedule.complete(key, iv) {
+            self.key[..key.len()].copy_from_slice(key);
+            self.key_len = key.len();
+        }
     }
 
     #[inline(always)]
@@ -186,9 +188,14 @@ impl Direction for Decryption {
     }
 
     #[inline(always)]
-    fn encrypt(&self, block: &mut Block) -> Result<(), CipherError> {
-        let block = std::slice::from_mut(block);
-        EncryptSchedule::make(self.path, &self.key[..self.key_len], |schedule| schedule.encrypt_blocks(block))
+    fn encrypt_iv(&self, iv: &mut Block) -> Result<(), CipherError> {
+        match &self.key[..self.key_len] {
+            [] => Ok(()),
+            key => {
+                let iv = std::slice::from_mut(iv);
+                EncryptSchedule::make(Path::PORTABLE, key, |schedule| schedule.encrypt_blocks(iv))
+            }
+        }
     }
 }
 

@@ -130,7 +130,7 @@ impl Context {
             (Algorithm::AesCbc, _, Direction::Decrypt) => {
                 let iv = block(iv)?;
                 DecryptSchedule::begin(path, key, |schedule| {
-                    place(Mode::CbcDecrypt(Cbc::new(Decryption::new(schedule, path), padding, iv)))
+                    place(Mode::CbcDecrypt(Cbc::new(Decryption::new(schedule), padding, iv)))
                 })
             }
             (Algorithm::AesCtr, Padding::None, _) => {

@@ -105,12 +105,12 @@ impl DecryptSchedule {
         }
     }
 
-    /// Makes what there is only room for.
+    /// Makes what there is only room for. Where that is a kernel's, `block` is encrypted meanwhile: whether it was.
     #[inline(always)]
-    pub(super) fn complete(&mut self, key: &[u8]) {
-        if let Self::Kernel(keys) = self {
-            keys.make_decrypting(key);
-        }
+    pub(super) fn complete(&mut self, key: &[u8], block: &mut Block) -> bool {
+        let Self::Kernel(keys) = self else { return false };
+        keys.make_decrypting(key, &mut block.0);
+        true
     }
 
     /// Runs `work` with the kernel, or with the fastest backend of the `aes` crate, compiled for its instructions.

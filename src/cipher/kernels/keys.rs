@@ -60,10 +60,13 @@ impl RoundKeys {
         call!(self.kernel.narrow(), make_encrypting(keys: &mut Schedule = &mut self.keys, key: &[u8] = key));
     }
 
-    /// Makes the round keys for decryption.
+    /// Makes the round keys for decryption, and encrypts a block with those for encryption, which are not kept.
     #[inline(always)]
-    pub(in super::super) fn make_decrypting(&mut self, key: &[u8]) {
-        call!(self.kernel.narrow(), make_decrypting(keys: &mut Schedule = &mut self.keys, key: &[u8] = key));
+    pub(in super::super) fn make_decrypting(&mut self, key: &[u8], block: &mut Bytes) {
+        call!(
+            self.kernel.narrow(),
+            make_decrypting(keys: &mut Schedule = &mut self.keys, key: &[u8] = key, block: &mut Bytes = block)
+        );
     }
 
     /// Encrypts `input` into `output` in CBC. `chain` is the block before, and becomes the last of `output`.

@@ -29,7 +29,7 @@ impl RoundKeys {
         match self.0 {}
     }
 
-    pub(in super::super) fn make_decrypting(&mut self, _: &[u8]) {
+    pub(in super::super) fn make_decrypting(&mut self, _: &[u8], _: &mut Bytes) {
         match self.0 {}
     }
 

@@ -5,8 +5,8 @@ use std::arch::aarch64::{
     vaeseq_u8, vaesimcq_u8, vdupq_n_u8, vdupq_n_u32, vgetq_lane_u32, vreinterpretq_u8_u32, vreinterpretq_u32_u8,
 };
 
-use super::Schedule;
-use super::one_block::{bytes, load};
+use super::one_block::{bytes, load, xor};
+use super::{Bytes, Schedule, narrow};
 
 /// Makes the round keys for encryption. `key` has 16, 24 or 32 bytes.
 #[target_feature(enable = "neon,aes")]
@@ -19,11 +19,17 @@ pub(in super::super) fn make_encrypting(keys: &mut Schedule, key: &[u8]) {
     }
 }
 
-/// Makes the round keys for decryption, as the instructions for that take them. `key` has 16, 24 or 32 bytes.
+/// Makes the round keys for decryption, as the instructions for that take them, and encrypts a block with those for
+/// encryption. `key` has 16, 24 or 32 bytes.
 #[target_feature(enable = "neon,aes")]
-pub(in super::super) fn make_decrypting(keys: &mut Schedule, key: &[u8]) {
+pub(in super::super) fn make_decrypting(keys: &mut Schedule, key: &[u8], block: &mut Bytes) {
     make_encrypting(keys, key);
     let last = key.len() / 4 + 6;
+    let mut state = xor(load(block), load(&keys[0]));
+    for key in &keys[1..last] {
+        state = narrow::encrypt_round(state, load(key));
+    }
+    *block = bytes(narrow::encrypt_last(state, load(&keys[last])));
     keys[..=last].reverse();
     for key in &mut keys[1..last] {
         *key = bytes(vaesimcq_u8(load(key)));

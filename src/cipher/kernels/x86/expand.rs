@@ -2,12 +2,12 @@
 //! where all columns are the same: faster than the instruction for key schedules, `aeskeygenassist`.
 
 use std::arch::x86_64::{
-    __m128i, _mm_aesenclast_si128, _mm_aesimc_si128, _mm_alignr_epi8, _mm_set_epi64x, _mm_set1_epi32, _mm_shuffle_epi8,
-    _mm_shuffle_epi32, _mm_slli_si128, _mm_unpacklo_epi64, _mm_xor_si128,
+    __m128i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aesimc_si128, _mm_alignr_epi8, _mm_set_epi64x, _mm_set1_epi32,
+    _mm_shuffle_epi8, _mm_shuffle_epi32, _mm_slli_si128, _mm_unpacklo_epi64, _mm_xor_si128,
 };
 
-use super::Schedule;
 use super::one_block::{bytes, load};
+use super::{Bytes, Schedule};
 
 /// Makes the round keys for encryption. `key` has 16, 24 or 32 bytes.
 #[target_feature(enable = "aes,avx,pclmulqdq")]
@@ -15,13 +15,23 @@ pub(in super::super) fn make_encrypting(keys: &mut Schedule, key: &[u8]) {
     expand(key, |round, _, key| keys[round] = bytes(key));
 }
 
-/// Makes the round keys for decryption, as the instructions for that take them. `key` has 16, 24 or 32 bytes.
+/// Makes the round keys for decryption, as the instructions for that take them, and encrypts a block with those for
+/// encryption, which costs next to nothing: a round takes less than its key. `key` has 16, 24 or 32 bytes.
 #[target_feature(enable = "aes,avx,pclmulqdq")]
-pub(in super::super) fn make_decrypting(keys: &mut Schedule, key: &[u8]) {
+pub(in super::super) fn make_decrypting(keys: &mut Schedule, key: &[u8], block: &mut Bytes) {
+    let mut state = load(block);
     expand(key, |round, last, key| {
-        let middle = 0 < round && round < last;
-        keys[last - round] = bytes(if middle { _mm_aesimc_si128(key) } else { key });
+        let (encrypted, decrypting) = if round == 0 {
+            (_mm_xor_si128(state, key), key)
+        } else if round < last {
+            (_mm_aesenc_si128(state, key), _mm_aesimc_si128(key))
+        } else {
+            (_mm_aesenclast_si128(state, key), key)
+        };
+        keys[last - round] = bytes(decrypting);
+        state = encrypted;
     });
+    *block = bytes(state);
 }
 
 /// Gives `put` each round, the last one and the key of that round.
