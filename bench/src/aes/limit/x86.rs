@@ -7,9 +7,12 @@ use std::arch::x86_64::{
 };
 use std::hint::black_box;
 
-/// The instructions of so many blocks. `None` if the CPU does not have this path.
+use super::short;
+
+/// The instructions of so many blocks, and `with_key` of the key schedule before. `None` if the CPU does not have this path.
 pub fn instructions(
     path: &str,
+    with_key: bool,
     chained: bool,
     decrypting: bool,
     key_bits: usize,
@@ -26,6 +29,15 @@ pub fn instructions(
         ("AES-NI", false, true) => (has_aes, xmm::<true>),
         _ => return None,
     };
+    let short: unsafe fn(usize, usize) = match (key_bits, chained, decrypting) {
+        (128, true, _) => short::chain::<10>,
+        (128, false, false) => short::independent::<10, false>,
+        (128, false, true) => short::independent::<10, true>,
+        (_, true, _) => short::chain::<14>,
+        (_, false, false) => short::independent::<14, false>,
+        (_, false, true) => short::independent::<14, true>,
+    };
+    let (has_it, function) = if with_key { (has_aes, short) } else { (has_it, function) };
     let rounds = if key_bits == 128 { 10 } else { 14 };
     // SAFETY: all that is unsafe about a function with target features is that the CPU may not have them. Each stands
     // above beside what asks for its features, and without those there is no call.
