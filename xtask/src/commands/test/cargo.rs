@@ -55,8 +55,11 @@ pub fn model_tests(tally: &mut Tally) -> Result<()> {
     library_tests("model", "keystore::published::model", tally)
 }
 
-/// The cipher's tests where there are no AES instructions.
+/// The cipher's tests where there are no AES instructions; and that it compiles for a CPU for which there is no kernel.
 pub fn portable_cipher(tally: &mut Tally) -> Result<()> {
+    toolchain::ensure_target(WITHOUT_KERNEL)?;
+    let words = ["check", "--release", "--package=portable_cipher", "--lib", "--target", WITHOUT_KERNEL];
+    run::visibly(&format!("cargo check --package portable_cipher --target {WITHOUT_KERNEL}"), &toolchain::cargo(words))?;
     let checks = ["overflow-checks", "debug-assertions"]
         .map(|check| format!("--config=profile.release.package.portable_cipher.{check}=true"));
     let words =
@@ -86,6 +89,7 @@ fn test_command(level: &str, words: &[&str]) -> Expression {
 }
 
 const PLUGIN: &str = "--package=aws_key_management";
+const WITHOUT_KERNEL: &str = "riscv64gc-unknown-linux-gnu";
 
 /// As the plugin is built: for the kernels of AES, whose tests encrypt millions of messages.
 const OPTIMIZED: &str = "opt-level=3";
