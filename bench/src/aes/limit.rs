@@ -63,17 +63,6 @@ mod tests {
         assert!(of(case(Mode::Ctr, PAGE, 1), "portable").is_none());
     }
 
-    /// 4 blocks and the schedule, beside 4 blocks that wait for each other.
-    #[test]
-    fn a_short_message_in_a_chain_takes_longer_than_one_side_by_side() {
-        let Some(path) = fastest() else { return };
-        let case = |mode| Case { mode, key_bits: 128, shape: SMALL, threads: 1 };
-        let plan = Plan { rounds: 31, turn: Duration::from_micros(500), threads: 1 };
-        let limit = |mode| of(case(mode), path).unwrap();
-        let pair = alternate(plan, || (limit(Mode::CbcEncrypt), limit(Mode::Ctr))).unwrap();
-        assert!((1.2..3.5).contains(&pair.ratio), "{pair:?}");
-    }
-
     #[test]
     fn four_times_the_blocks_take_four_times_as_long() {
         let Some(path) = fastest() else { return };
