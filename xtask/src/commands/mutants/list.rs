@@ -52,12 +52,22 @@ pub enum Genre {
     StructField,
 }
 
-/// All mutants of `files`, which are patterns of cargo-mutants, in a package.
+/// All mutants of `files`, which are patterns of cargo-mutants, in a package, but for those of code that is for other CPUs.
 pub fn mutants(program: &Path, package: &str, files: &[String]) -> Result<Vec<Mutant>> {
     let mut words = vec!["mutants".to_owned(), "--list".into(), "--json".into(), format!("--package={package}")];
     words.extend(files.iter().map(|file| format!("--file={file}")));
     let said = run::output("cargo mutants --list", &cmd(program, words).dir(paths::repository()))?;
-    parse(&said)
+    let mut mutants = parse(&said)?;
+    mutants.retain(|mutant| is_compiled_on(std::env::consts::ARCH, &mutant.below_checkout()));
+    Ok(mutants)
+}
+
+/// Whether a file is compiled for a CPU. Of the kernels, each is for one.
+fn is_compiled_on(cpu: &str, file: &Path) -> bool {
+    let kernels = [("x86_64", "src/cipher/kernels/x86"), ("aarch64", "src/cipher/kernels/arm")];
+    let has_kernel = kernels.iter().any(|(of, _)| *of == cpu);
+    let of_others = kernels.iter().filter(|(of, _)| *of != cpu).any(|(_, folder)| file.starts_with(folder));
+    !of_others && !(has_kernel && file == Path::new("src/cipher/kernels/none.rs"))
 }
 
 fn parse(said: &str) -> Result<Vec<Mutant>> {
@@ -122,5 +132,16 @@ mod tests {
         assert_eq!(byte_of("ab\nä == b\n", (2, 3))?, 6);
         assert!(byte_of("ab\n", (7, 1)).is_err());
         Ok(())
+    }
+
+    #[test]
+    fn what_is_for_another_cpu_is_left_out() {
+        let kernels = |cpu| {
+            let files = ["x86/expand.rs", "arm/expand.rs", "none.rs", "loops.rs"];
+            files.map(|file| is_compiled_on(cpu, &Path::new("src/cipher/kernels").join(file)))
+        };
+        assert_eq!(kernels("x86_64"), [true, false, false, true]);
+        assert_eq!(kernels("aarch64"), [false, true, false, true]);
+        assert_eq!(kernels("riscv64"), [false, false, true, true]);
     }
 }

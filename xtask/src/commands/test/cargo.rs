@@ -59,7 +59,10 @@ pub fn model_tests(tally: &mut Tally) -> Result<()> {
 pub fn portable_cipher(tally: &mut Tally) -> Result<()> {
     toolchain::ensure_target(WITHOUT_KERNEL)?;
     let words = ["check", "--release", "--package=portable_cipher", "--lib", "--target", WITHOUT_KERNEL];
-    run::visibly(&format!("cargo check --package portable_cipher --target {WITHOUT_KERNEL}"), &toolchain::cargo(words))?;
+    run::visibly(
+        &format!("cargo check --package portable_cipher --target {WITHOUT_KERNEL}"),
+        &toolchain::cargo(words),
+    )?;
     let checks = ["overflow-checks", "debug-assertions"]
         .map(|check| format!("--config=profile.release.package.portable_cipher.{check}=true"));
     let words =
