@@ -138,6 +138,23 @@ mod tests {
     }
 
     #[test]
+    fn sockets_that_are_refused_are_an_obstacle_and_others_none() {
+        assert_eq!(of_every_socket(), None);
+        // A thread that is refused them never gets them back.
+        let told = std::thread::spawn(|| {
+            let refused = seccompiler::SeccompAction::Errno(libc::EACCES as u32);
+            let all = std::collections::BTreeMap::from([(libc::SYS_socket, Vec::new())]);
+            let cpu = std::env::consts::ARCH.try_into().expect("a CPU with filters");
+            let filter = seccompiler::SeccompFilter::new(all, seccompiler::SeccompAction::Allow, refused, cpu);
+            let filter: seccompiler::BpfProgram = filter.and_then(TryInto::try_into).expect("a filter");
+            seccompiler::apply_filter(&filter).expect("applied");
+            of_every_socket()
+        });
+        let told = told.join().expect("no panic").unwrap_or_default();
+        assert!(told.contains("Permission denied") && told.contains("SELinux"), "{told}");
+    }
+
+    #[test]
     fn a_network_without_a_default_route_is_one() {
         const LOCAL: &str = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 \
             00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo\n";
