@@ -1,10 +1,29 @@
 //! Whether InnoDB has encrypted anything in a datadir, as the heads of its files say. A datadir with such data has, or had,
 //! keys, also if nothing remembers them.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk::Disk;
+use super::durable_files::failed;
 use super::tablespaces::{SYSTEM_TABLESPACE, encryption_of, tables};
+use super::{KeyFiles, KeyName, KeyStoreError};
+
+impl KeyFiles {
+    /// The redo log, and which of these versions it is encrypted with: InnoDB starts without none of them. Fails if it cannot be
+    /// read. Only that of MariaDB 10.8 and later tells; earlier ones keep no version.
+    pub fn redo_log_with(&self, names: &[KeyName]) -> Result<Option<(PathBuf, KeyName)>, KeyStoreError> {
+        let Some(memory) = &self.memory else { return Ok(None) };
+        let path = memory.datadir().path().join(REDO_LOG);
+        let head = match self.folder.disk.read(&path, HEAD) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            head => head.map_err(|error| failed("read the head of", &path, error))?.0,
+        };
+        let key = key_of_redo_log(&head);
+        let is_used = |name: &&KeyName| key == Some((name.id.value(), name.version.value()));
+        Ok(names.iter().find(is_used).map(|name| (path, *name)))
+    }
+}
 
 /// A file of the datadir with encrypted data: the redo log, or one of the first tablespaces. `None` if there is none, or if
 /// that cannot be told.
@@ -27,7 +46,20 @@ fn is_encrypted_redo_log(head: &[u8]) -> bool {
     head.first().is_some_and(|first| first & 0x80 != 0)
 }
 
+/// Key id and version in the head of a redo log of MariaDB 10.8 or later (`log_crypt_write_header`,
+/// storage/innobase/log/log0crypt.cc).
+fn key_of_redo_log(head: &[u8]) -> Option<(u32, u32)> {
+    let is_older = head.first() == Some(&0x80) || head.starts_with(b"\xD0HYS");
+    if !is_encrypted_redo_log(head) || is_older {
+        return None;
+    }
+    let number = |at: usize| Some(u32::from_be_bytes(head.get(at..at + 4)?.try_into().ok()?));
+    Some((number(48)?, number(52)?))
+}
+
 const REDO_LOG: &str = "ib_logfile0";
+/// Bytes.
+const HEAD: u64 = 512;
 /// There may be 100000, and where all of these are in the clear, so are, as a rule, the others.
 const MOST_TABLESPACES: usize = 1000;
 
@@ -50,6 +82,21 @@ mod tests {
             assert!(is_encrypted_redo_log(&encrypted) && !is_encrypted_redo_log(&plain));
         }
         assert!(!is_encrypted_redo_log(b""));
+    }
+
+    #[test]
+    fn a_redo_log_says_with_which_version_of_which_key_it_is_encrypted_if_it_keeps_it() {
+        let head = |format: &[u8]| {
+            let mut head = vec![0; 512];
+            head[..4].copy_from_slice(format);
+            head[48..56].copy_from_slice(&[0, 0, 0, 1, 0, 0, 0, 3]);
+            head
+        };
+        assert_eq!(key_of_redo_log(&head(&[0xF0, 0x9F, 0x97, 0x9D])), Some((1, 3)));
+        for other in [&[0x80, 0, 0, 104], b"\xD0HYS", b"Phys"] {
+            assert_eq!(key_of_redo_log(&head(other)), None);
+        }
+        assert_eq!(key_of_redo_log(&[0xF0; 50]), None);
     }
 
     #[test]

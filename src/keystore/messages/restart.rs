@@ -51,7 +51,8 @@ impl Messages {
             Problem::MasterKey(arn) => self.0.error(&format!(
                 "a restart would not find {} key version(s): {} does not unwrap them any more. Those that are loaded are in \
                  memory: do not restart the server before the master key works again, or they are wrapped by another one: SET \
-                 GLOBAL aws_key_management_master_key_id to it, and aws_key_management_rewrap_key = -1. {why}",
+                 GLOBAL aws_key_management_master_key_id to it (or its entry in aws_key_management_master_keys), and \
+                 aws_key_management_rewrap_key = -1. {why}",
                 wraps(arn.as_deref()),
                 master_key(arn.as_deref())
             )),

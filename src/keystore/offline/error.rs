@@ -61,6 +61,12 @@ pub enum OfflineError {
         /// How many more there are.
         others: usize,
     },
+    /// A version that was to be retired is what the redo log is encrypted with.
+    #[error(
+        "{0}: the redo log {path} is encrypted with it, and the server would not start without. Have the redo log made anew first: \
+         change innodb_log_file_size in the option file, and restart the server. Nothing was retired", path = .1.display()
+    )]
+    InRedoLog(KeyName, PathBuf),
     /// A key that was to be imported has a length that AES does not know. In bytes.
     #[error("{name}: its key has {bytes} bytes; an AES key has 16, 24 or 32. Nothing was imported")]
     NoAesKey {

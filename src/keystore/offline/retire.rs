@@ -5,8 +5,8 @@ use crate::keystore::{KeyName, KeyStoreError};
 
 /// Retires key versions: all or none. Their absence is no error from then on, and their numbers are never used again. None may
 /// have a file: one that somebody still has on the disk is better not forgotten. None may be of use to a tablespace of the
-/// datadir. Whether other data needs a version cannot be told from here: redo log, binary logs, Aria tables, temporary files and
-/// backups are encrypted too.
+/// datadir, or to its redo log. Whether other data needs a version cannot be told from here: binary logs, Aria tables, temporary
+/// files and backups are encrypted too.
 pub fn retire(folder: &OpenFolder, names: &[KeyName]) -> Result<(), KeyStoreError> {
     let files = &folder.files;
     // What the manifest on the disk says is known from here on.
@@ -25,6 +25,9 @@ pub fn retire(folder: &OpenFolder, names: &[KeyName]) -> Result<(), KeyStoreErro
     if let [first, others @ ..] = &files.tablespaces_with(names)?[..] {
         let (tablespace, name) = first.clone();
         return Err(OfflineError::InUse { name, tablespace, others: others.len() }.into());
+    }
+    if let Some((path, name)) = files.redo_log_with(names)? {
+        return Err(OfflineError::InRedoLog(name, path).into());
     }
     for name in names.iter().copied() {
         let mut of_key = files.recorded();

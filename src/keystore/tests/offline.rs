@@ -422,6 +422,12 @@ fn a_retired_version_is_missed_by_nobody_and_its_number_is_not_used_again() {
         }
     }
     fs::remove_file(&table).expect("dropped");
+    let redo_log = setup.datadir.path().join("ib_logfile0");
+    let head = [&[0xF0, 0x9F, 0x97, 0x9D][..], &[0; 44], &[0, 0, 0, 7, 0, 0, 0, 1]].concat();
+    fs::write(&redo_log, head).expect("write");
+    let error = refused(&[name(1, 1), name(7, 1)]).to_string();
+    assert!(error.starts_with("key 7 version 1: the redo log ") && error.contains("ib_logfile0"), "{error}");
+    fs::remove_file(&redo_log).expect("made anew");
     let running = setup.open().expect("open");
     setup.log.0.lock().expect("log").clear();
     retire(&setup.to_write(), &[name(1, 1), name(7, 1)]).expect("retired");
