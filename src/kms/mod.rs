@@ -55,6 +55,12 @@ pub trait Kms: Send + Sync {
     /// counts as [`Class::Transient`].
     fn decrypt_all(&self, wrapped: &[WrappedKey], until: Instant) -> Vec<Result<PlainKey, KmsError>>;
 
+    /// What a restart would make different of where KMS is asked, if this master key were then the one of new keys: what an
+    /// operator has to write down before.
+    fn after_restart(&self, _master_key: &MasterKeyId) -> Option<String> {
+        None
+    }
+
     /// Unwraps one data key, in the time that one call may take.
     fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError>;
 }

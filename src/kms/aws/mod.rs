@@ -124,6 +124,10 @@ impl Kms for AwsKms {
         self.runtime.wait(until, task).unwrap_or_else(|| Err(self.regions.no_answer(Call::Encrypt)))
     }
 
+    fn after_restart(&self, master_key: &MasterKeyId) -> Option<String> {
+        self.regions.settings().after_restart(master_key, &self.regions.figures.region())
+    }
+
     fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {
         let (regions, until, wrapped) = (self.regions.clone(), self.deadline(), wrapped.clone());
         let task = async move {

@@ -54,7 +54,7 @@ pub fn parse_regions(list: &str) -> Result<Vec<String>, String> {
 }
 
 /// Whether it has the form of `eu-west-1`, `us-gov-east-1` or `eusc-de-east-1`. New regions are no error.
-fn is_region(name: &str) -> bool {
+pub(super) fn is_region(name: &str) -> bool {
     let parts: Vec<&str> = name.split('-').collect();
     let Some((number, words)) = parts.split_last() else { return false };
     let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());

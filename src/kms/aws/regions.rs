@@ -72,6 +72,10 @@ impl Regions {
         }
     }
 
+    pub(super) fn settings(&self) -> &AwsSettings {
+        &self.settings
+    }
+
     /// Of a call that was given up, of which nothing else is known.
     pub(super) fn no_answer(&self, call: Call) -> KmsError {
         self.default.connection.no_answer(call)
