@@ -18,6 +18,8 @@ pub struct MakeExtraCopies {
     /// Versions that are known to have all their copies, as long as `under` is as it is.
     complete: BTreeSet<KeyName>,
     under: Under,
+    /// Versions that get none, though the settings say so: see [`KeyStore::extra_master_keys_of`]. These have been told of.
+    kept_apart: Vec<KeyName>,
     /// Master keys under which copies could not be made, or not be written.
     failing: BTreeMap<MasterKeyId, Failing>,
     longest_run: Duration,
@@ -46,7 +48,7 @@ impl MakeExtraCopies {
 
     pub fn with_runs_of(store: Arc<KeyStore>, longest_run: Duration) -> Self {
         let (complete, under, failing) = (BTreeSet::new(), Under::default(), BTreeMap::new());
-        Self { store, complete, under, failing, longest_run }
+        Self { store, complete, under, kept_apart: Vec::new(), failing, longest_run }
     }
 }
 
@@ -73,6 +75,7 @@ impl Job for MakeExtraCopies {
             self.failing.values_mut().for_each(|failing| failing.next_try = now);
             self.under = under;
         }
+        self.tell_of_kept_apart();
         let missing = self.missing();
         if !missing.is_empty() {
             store.figures.readiness().set_has_all_copies(false);
@@ -106,6 +109,20 @@ enum Made {
 }
 
 impl MakeExtraCopies {
+    /// Once, until it is over.
+    fn tell_of_kept_apart(&mut self) {
+        let store = &self.store;
+        let is_any = !self.under.extra_master_keys.all().is_empty();
+        let recorded = if is_any { store.files.recorded() } else { Vec::new() };
+        let is_kept_apart =
+            |name: &KeyName| self.under.master_keys.of(name.id).is_none() && store.files.has_own_master_key(*name);
+        let kept_apart: Vec<KeyName> = recorded.into_iter().filter(is_kept_apart).collect();
+        if !kept_apart.iter().all(|name| self.kept_apart.contains(name)) {
+            store.messages.kept_apart(&kept_apart);
+        }
+        self.kept_apart = kept_apart;
+    }
+
     /// Those of keys that may encrypt: what has turned up here is not wrapped by a master key of this server.
     fn missing(&mut self) -> Vec<Missing> {
         let store = &self.store;
@@ -118,7 +135,7 @@ impl MakeExtraCopies {
             if self.complete.contains(&name) || store.files.is_trusted(name) != Some(true) || !is_usable() {
                 continue;
             }
-            let wanted = store.new_keys.extra_master_keys_of(name.id);
+            let wanted = store.extra_master_keys_of(name);
             let wraps_the_file = store.files.master_key(name);
             // One of a later version of the plugin is left alone; what cannot be read fails when it is written.
             let copies = store.files.extra_copies(name);
@@ -220,6 +237,16 @@ impl KeyStore {
         Box::new(MakeExtraCopies::new(self.clone()))
     }
 
+    /// The master keys that are to wrap copies of a version. None, as long as its file is wrapped by a master key that its key
+    /// id had of its own, even if the id has none any more: whose master key is to open his data alone must not lose that with a
+    /// line of an option file.
+    pub(super) fn extra_master_keys_of(&self, name: KeyName) -> Vec<MasterKeyId> {
+        match self.files.has_own_master_key(name) {
+            true => Vec::new(),
+            false => self.new_keys.extra_master_keys_of(name.id),
+        }
+    }
+
     /// What there are copies of may have changed, other than by the job: it looks again.
     pub(super) fn copies_may_have_changed(&self) {
         self.copies_changed.fetch_add(1, Ordering::Relaxed);
@@ -254,7 +281,7 @@ impl KeyStore {
     ) -> Result<(), KeyStoreError> {
         // The manifest on the disk was asked anew: it may know another key, or one that is not to be trusted.
         self.files.check(entry)?;
-        let wanted = self.new_keys.extra_master_keys_of(name.id);
+        let wanted = self.extra_master_keys_of(name);
         let is_wanted = wanted.iter().any(|key| Some(key) == wrapped.master_key());
         if is_wanted && self.files.is_trusted(name) != Some(false) {
             adding.add_extra_copies(name, entry.algorithm(), std::slice::from_ref(wrapped))?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::files::{Entry, Finding, KeyFiles};
 use super::load::NotFromFile;
 use super::published::Exposure;
-use super::trust::KnownMasterKeys;
+use super::trust::{self, KnownMasterKeys};
 use super::{DataKey, KeyId, KeyName, KeyStoreError, NewKeySettings};
 use crate::kms::EncryptionContext;
 
@@ -64,8 +64,20 @@ impl LoadReport {
         for accepted in &mut self.accepted {
             accepted.entry.is_trusted = known.trust(files, accepted);
             let name = accepted.entry.name;
-            let is_judged_anew = files.is_trusted(name).is_some_and(|before| before != accepted.entry.is_trusted);
-            accepted.has_new_marks = is_judged_anew || files.is_left_behind(name) || files.is_retired(name);
+            let before = files.entry(name);
+            let had_own_master_key = before.as_ref().is_some_and(|before| before.has_own_master_key);
+            let has_own_master_key = match accepted.entry.master_key() {
+                Some(arn) if configured.master_key.as_ref().is_some_and(|of_all| trust::names(of_all, arn)) => false,
+                // What has lost its entry is still wrapped by its own.
+                _ => had_own_master_key || configured.has_own_master_key(name.id),
+            };
+            accepted.entry.has_own_master_key = has_own_master_key;
+            let is_judged_anew = |before: Entry| {
+                let marks = |entry: &Entry| (entry.is_trusted, entry.has_own_master_key);
+                marks(&before) != marks(&accepted.entry)
+            };
+            accepted.has_new_marks =
+                before.is_some_and(is_judged_anew) || files.is_left_behind(name) || files.is_retired(name);
         }
     }
 

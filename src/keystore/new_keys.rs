@@ -36,6 +36,8 @@ pub struct Recipe {
     pub master_key: Option<MasterKeyId>,
     /// Wrap copies of it. `None`: it is not known here which do.
     pub extra_master_keys: Option<Vec<MasterKeyId>>,
+    /// Whether the key id has that master key of its own.
+    pub has_own_master_key: bool,
     /// Is bound into the wrapped keys.
     pub encryption_context: EncryptionContext,
     /// Its length.
@@ -56,6 +58,11 @@ impl NewKeySettings {
         if self.master_keys.of(id).is_some() { &[] } else { self.extra_master_keys.all() }
     }
 
+    /// Whether an id has a master key of its own, which is not that of all others as well, as far as the names tell.
+    pub fn has_own_master_key(&self, id: KeyId) -> bool {
+        self.master_keys.of(id).is_some_and(|own| self.master_key.as_ref() != Some(own))
+    }
+
     /// Whether keys can be made, of some ids at least.
     pub(super) fn has_master_key(&self) -> bool {
         self.master_key.is_some() || self.master_keys.all().next().is_some()
@@ -65,6 +72,7 @@ impl NewKeySettings {
         Recipe {
             master_key: self.master_key_of(id).cloned(),
             extra_master_keys: Some(self.extra_master_keys_of(id).to_vec()),
+            has_own_master_key: self.has_own_master_key(id),
             encryption_context: self.encryption_context.with_key_id(id.value()),
             spec: self.spec,
             algorithm: self.algorithm,

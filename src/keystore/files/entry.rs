@@ -35,6 +35,9 @@ pub struct Entry {
     pub is_left_behind: bool,
     /// Whether somebody has said that nothing needs it any more: its file may be gone.
     pub is_retired: bool,
+    /// Whether the master key that wraps it is one that its key id had of its own, in `master_keys`: then none that others have may
+    /// wrap copies of it.
+    pub has_own_master_key: bool,
     /// What a later version of the plugin has written of it.
     pub(super) other: Map<String, Value>,
 }
@@ -72,6 +75,7 @@ impl Entry {
             is_trusted: true,
             is_left_behind: false,
             is_retired: false,
+            has_own_master_key: false,
             other: Map::new(),
         }
     }
@@ -80,6 +84,11 @@ impl Entry {
     pub fn with_former_master_key(mut self, arn: Option<String>) -> Self {
         self.former_master_key = arn;
         self
+    }
+
+    /// The same, wrapped by a master key that its key id has of its own, or not.
+    pub fn with_own_master_key(self, has_own_master_key: bool) -> Self {
+        Self { has_own_master_key, ..self }
     }
 
     /// The same, but neither left behind nor retired.

@@ -55,6 +55,9 @@ pub(super) struct Row {
     /// Only there if it is true.
     #[serde(default, skip_serializing_if = "no")]
     is_retired: bool,
+    /// Only there if it is true.
+    #[serde(default, skip_serializing_if = "no")]
+    has_own_master_key: bool,
     #[serde(flatten)]
     other: Map<String, Value>,
 }
@@ -82,6 +85,7 @@ impl From<&Entry> for Row {
             is_trusted: entry.is_trusted,
             is_left_behind: entry.is_left_behind,
             is_retired: entry.is_retired,
+            has_own_master_key: entry.has_own_master_key,
             other: entry.other.clone(),
         }
     }
@@ -100,6 +104,7 @@ impl Row {
             is_trusted,
             is_left_behind,
             is_retired,
+            has_own_master_key,
             other,
             ..
         } = self;
@@ -115,6 +120,7 @@ impl Row {
             is_trusted,
             is_left_behind,
             is_retired,
+            has_own_master_key,
             other,
         }
     }

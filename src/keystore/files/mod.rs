@@ -180,6 +180,11 @@ impl KeyFiles {
         self.inventory.master_key(name)
     }
 
+    /// Whether a key version is wrapped by a master key that its key id has, or had, of its own, as far as the manifest knows.
+    pub fn has_own_master_key(&self, name: KeyName) -> bool {
+        self.inventory.entry(name).is_some_and(|entry| entry.has_own_master_key)
+    }
+
     /// The highest version of a key that was ever here, as far as the manifest knows.
     pub fn highest_recorded(&self, id: KeyId) -> Option<KeyVersion> {
         self.inventory.highest(id)

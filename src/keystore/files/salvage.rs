@@ -134,7 +134,7 @@ fn is_digest(text: &str, digits: usize) -> bool {
 }
 
 /// Those of an entry: see [`Row`].
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "key_id",
     "key_version",
     "created",
@@ -147,6 +147,7 @@ const FIELDS: [&str; 12] = [
     "is_trusted",
     "is_left_behind",
     "is_retired",
+    "has_own_master_key",
 ];
 
 #[cfg(test)]

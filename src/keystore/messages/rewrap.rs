@@ -44,6 +44,21 @@ impl Messages {
         }
     }
 
+    /// Versions that get no copies under the extra master keys, though their key ids have no master key of their own any more.
+    pub fn kept_apart(&self, names: &[KeyName]) {
+        let Some(first) = names.first() else { return };
+        let more = match names.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more key version(s)"),
+        };
+        self.0.warning(&format!(
+            "no copies under the extra master keys are made of {first}{more}: wrapped by a master key that the key id had of its own \
+             in aws_key_management_master_keys, where it has none any more. To keep it apart, write the entry again; to make the key \
+             one like all others, SET GLOBAL aws_key_management_rewrap_key = {}",
+            first.id
+        ));
+    }
+
     /// Copies under an extra master key cannot be made: once, until they can.
     pub fn extra_copies_not_made(&self, name: KeyName, master_key: &MasterKeyId, error: &KeyStoreError) {
         self.0.warning(&format!(

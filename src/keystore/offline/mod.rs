@@ -123,11 +123,17 @@ fn no_settings() -> super::NewKeySettings {
     }
 }
 
-/// What wraps a key version that exists: its length and its algorithm are its own.
-fn recipe(master_key: &MasterKeyId, encryption_context: EncryptionContext) -> super::new_keys::Recipe {
+/// What wraps a key version that exists: its length and its algorithm are its own. Whether the master key is that of its key id
+/// alone, the settings of a server would tell: so this stays as it was.
+fn recipe(
+    master_key: &MasterKeyId,
+    has_own_master_key: bool,
+    encryption_context: EncryptionContext,
+) -> super::new_keys::Recipe {
     super::new_keys::Recipe {
         master_key: Some(master_key.clone()),
         extra_master_keys: None,
+        has_own_master_key,
         encryption_context,
         spec: KeySpec::Aes256,
         algorithm: Algorithm::AesCbc,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{ManifestState, OfflineError, OpenFolder, no_settings, recipe};
 use crate::keystore::adopt::adopt;
-use crate::keystore::files::KeyFiles;
+use crate::keystore::files::{Entry, KeyFiles};
 use crate::keystore::in_groups::groups;
 use crate::keystore::load_report::AcceptedKey;
 use crate::keystore::rewrap::{self, Rewrapped};
@@ -111,9 +111,10 @@ fn rewrap_one(
     master_key: &MasterKeyId,
     accepted: &AcceptedKey,
 ) -> Result<Rewrapped, KeyStoreError> {
-    let name = accepted.entry.name;
-    if !accepted.entry.is_trusted {
+    let Entry { name, is_trusted, has_own_master_key, .. } = accepted.entry;
+    if !is_trusted {
         return Err(KeyStoreError::NotAccepted(name));
     }
-    rewrap::rewrap(files, kms, &recipe(master_key, accepted.encryption_context.clone()), name, &accepted.key)
+    let recipe = recipe(master_key, has_own_master_key, accepted.encryption_context.clone());
+    rewrap::rewrap(files, kms, &recipe, name, &accepted.key)
 }

@@ -273,6 +273,66 @@ fn a_key_id_with_a_master_key_of_its_own_gets_no_copies_and_loses_those_that_it_
 }
 
 #[test]
+fn a_key_whose_id_has_lost_its_own_master_key_gets_no_copies_before_it_is_re_wrapped() {
+    let own = |settings: &mut NewKeySettings| {
+        settings.extra_master_keys = list(&[ONE]);
+        settings.master_keys = MasterKeysOfIds::parse(&format!("7={OTHER_MASTER_KEY}")).expect("a list");
+    };
+    let open = |setup: &Setup, is_own: bool| {
+        let opening = setup.opening(Role::Server, setup.kms.clone());
+        opening.new_keys.change(|settings| settings.extra_master_keys = list(&[ONE]));
+        if is_own {
+            opening.new_keys.change(own);
+        }
+        Arc::new(KeyStore::open(opening).expect("open"))
+    };
+    // Of a version of the plugin that did not write it down.
+    let forget_mark = |setup: &Setup| {
+        let manifest = String::from_utf8(read(setup, MANIFEST)).expect("text");
+        assert!(manifest.contains("has_own_master_key"), "{manifest}");
+        let lines = manifest.lines().filter(|line| !line.contains("has_own_master_key"));
+        let text = lines.collect::<Vec<_>>().join("\n").replace(",\n    }", "\n    }");
+        setup.put(MANIFEST, text.as_bytes());
+    };
+    for was_marked_at_start in [false, true] {
+        let setup = Setup::new();
+        let store = open(&setup, true);
+        store.latest_or_new(id(7)).expect("made");
+        store.latest_or_new(id(9)).expect("made");
+        if was_marked_at_start {
+            drop(store);
+            forget_mark(&setup);
+            drop(open(&setup, true));
+        }
+        // The entry is gone: at a start, and while the server runs.
+        let started = open(&setup, false);
+        let running = open(&setup, true);
+        running.new_keys().change(|settings| settings.master_keys = MasterKeysOfIds::default());
+        for store in [started, running] {
+            setup.log();
+            let mut job = MakeExtraCopies::new(store.clone());
+            job.run(Instant::now());
+            store.forget_failures();
+            job.run(Instant::now());
+            let has = |file: &str| setup.files().contains(&file.to_owned());
+            assert!(!has(COPIES) && has("aws-kms-key.9.1.extra"), "{:?}", setup.files());
+            let log = setup.log();
+            let told =
+                log.iter().filter(|line| line.contains("no copies under the extra master keys are made of key 7"));
+            assert_eq!(told.count(), 1, "{log:?}");
+        }
+        // Who wants it says so.
+        let store = open(&setup, false);
+        store.rewrap(Some(id(7))).expect("re-wrapped");
+        MakeExtraCopies::new(store.clone()).run(Instant::now());
+        assert_eq!(setup.copies(COPIES), [ONE]);
+        setup.log();
+        MakeExtraCopies::new(open(&setup, false)).run(Instant::now());
+        assert!(!setup.log.has("no copies"), "{:?}", setup.log());
+    }
+}
+
+#[test]
 fn a_re_wrap_makes_all_copies_anew_at_once_and_drops_others_only_when_all_are_proven() {
     const THREE: &str = "arn:aws:kms:eu-west-1:1:key/three";
     let (setup, store, before) = used();
@@ -334,7 +394,7 @@ fn how_often_the_folder_and_the_manifest_are_looked_at_does_not_depend_on_the_nu
         let store = KeyStore::open_on(Arc::new(disk.clone()), opening).expect("open");
         disk.set_faults(Faults::default());
         let longest = Duration::from_secs(600);
-        assert_eq!(store.rewrap_holding(None, longest).expect("all"), keys as usize);
+        assert_eq!(store.rewrap_holding(None, longest).expect("all").count, keys as usize);
         disk.looks()
     });
     assert_eq!(looks[0], looks[1]);
