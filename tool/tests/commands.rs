@@ -308,7 +308,7 @@ fn after_a_re_wrap_the_old_master_key_is_not_needed() {
 #[test]
 fn a_version_is_retired_when_its_file_is_gone_and_somebody_has_checked() {
     let setup = Setup::with_keys();
-    setup.run(&["retire", DATADIR, "7.1"]).check(2, &["of InnoDB's tablespaces only", "--yes-i-checked"]);
+    setup.run(&["retire", DATADIR, "7.1"]).check(2, &["of InnoDB's tablespaces, and", "--yes-i-checked"]);
     let retire = |name: &str| setup.run(&["retire", DATADIR, name, "--yes-i-checked"]);
     retire("7.1").check(1, &["key 7 version 1: its key file", "is there", "move the file to a safe place first"]);
     retire("7").check(2, &["such as 7.2"]);

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::disk::Disk;
+use super::disk::{Disk, Kind};
 use super::durable_files::failed;
 use super::tablespaces::{SYSTEM_TABLESPACE, encryption_of, tables};
 use super::{KeyFiles, KeyName, KeyStoreError};
@@ -12,17 +12,68 @@ use super::{KeyFiles, KeyName, KeyStoreError};
 impl KeyFiles {
     /// The redo log, and which of these versions it is encrypted with: InnoDB starts without none of them. Fails if it cannot be
     /// read. Only that of MariaDB 10.8 and later tells; earlier ones keep no version.
-    pub fn redo_log_with(&self, names: &[KeyName]) -> Result<Option<(PathBuf, KeyName)>, KeyStoreError> {
-        let Some(memory) = &self.memory else { return Ok(None) };
-        let path = memory.datadir().path().join(REDO_LOG);
-        let head = match self.folder.disk.read(&path, HEAD) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            head => head.map_err(|error| failed("read the head of", &path, error))?.0,
-        };
-        let key = key_of_redo_log(&head);
-        let is_used = |name: &&KeyName| key == Some((name.id.value(), name.version.value()));
-        Ok(names.iter().find(is_used).map(|name| (path, *name)))
+    pub fn redo_log_with(
+        &self,
+        names: &[KeyName],
+        elsewhere: &Elsewhere,
+    ) -> Result<Option<(PathBuf, KeyName)>, KeyStoreError> {
+        for path in self.of_innodb(REDO_LOG, elsewhere) {
+            let head = match self.folder.disk.read(&path, HEAD) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                head => head.map_err(|error| failed("read the head of", &path, error))?.0,
+            };
+            let key = key_of_redo_log(&head);
+            let is_used = |name: &&KeyName| key == Some((name.id.value(), name.version.value()));
+            if let Some(name) = names.iter().find(is_used) {
+                return Ok(Some((path, *name)));
+            }
+        }
+        Ok(None)
     }
+
+    /// What InnoDB has besides the tablespaces of tables, if there are any of these, and is nowhere to be seen: then it lies in a
+    /// folder that nobody has named. Fails if the datadir cannot be listed. An undo log that lies elsewhere is not noticed.
+    pub fn missed_of_innodb(&self, elsewhere: &Elsewhere) -> Result<Vec<&'static str>, KeyStoreError> {
+        let Some(memory) = &self.memory else { return Ok(Vec::new()) };
+        let (disk, datadir) = (&*self.folder.disk, memory.datadir().path());
+        if tables(disk, datadir).next().is_none() {
+            return Ok(Vec::new());
+        }
+        let is_there = |name| self.of_innodb(name, elsewhere).iter().any(|path| disk.read(path, 1).is_ok());
+        let mut missed = Vec::new();
+        if !is_there(REDO_LOG) {
+            missed.push("the redo log (ib_logfile0)");
+        }
+        if !is_there(SYSTEM_TABLESPACE) && elsewhere.files.is_empty() {
+            missed.push("the system tablespace (ibdata1)");
+        }
+        Ok(missed)
+    }
+
+    /// These folders and files. Fails with one that is not there.
+    pub fn innodb_elsewhere(&self, paths: &[PathBuf]) -> Result<Elsewhere, KeyStoreError> {
+        let mut elsewhere = Elsewhere::default();
+        for path in paths {
+            let kind = self.folder.disk.kind(path).map_err(|error| failed("find", path, error))?;
+            let alike = if matches!(kind, Kind::File { .. }) { &mut elsewhere.files } else { &mut elsewhere.folders };
+            alike.push(path.clone());
+        }
+        Ok(elsewhere)
+    }
+
+    fn of_innodb(&self, name: &str, elsewhere: &Elsewhere) -> Vec<PathBuf> {
+        let datadir = self.memory.iter().map(|memory| memory.datadir().path());
+        datadir.chain(elsewhere.folders.iter().map(PathBuf::as_path)).map(|folder| folder.join(name)).collect()
+    }
+}
+
+/// Where InnoDB has files outside of the datadir, as somebody says.
+#[derive(Clone, Debug, Default)]
+pub struct Elsewhere {
+    /// Folders with a redo log, a system tablespace or undo tablespaces, by the names that InnoDB gives them.
+    pub(super) folders: Vec<PathBuf>,
+    /// Tablespaces, by whatever name.
+    pub(super) files: Vec<PathBuf>,
 }
 
 /// A file of the datadir with encrypted data: the redo log, or one of the first tablespaces. `None` if there is none, or if

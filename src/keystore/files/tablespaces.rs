@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::KeyFiles;
 use super::disk::{Disk, Listed};
 use super::durable_files::failed;
+use super::encrypted_data::Elsewhere;
 use crate::keystore::{KeyName, KeyStoreError};
 
 /// How the pages of a tablespace are encrypted.
@@ -22,10 +23,20 @@ impl KeyFiles {
     /// The tablespaces of the datadir that may have a page which is encrypted with one of these versions, each with the one that it may
     /// be, as their first pages say: they tell the lowest version of all pages, and not which others there are. In one whose pages are
     /// being encrypted, it may be any of the key. Fails if that cannot be told of a tablespace.
-    pub fn tablespaces_with(&self, names: &[KeyName]) -> Result<Vec<(PathBuf, KeyName)>, KeyStoreError> {
+    pub fn tablespaces_with(
+        &self,
+        names: &[KeyName],
+        elsewhere: &Elsewhere,
+    ) -> Result<Vec<(PathBuf, KeyName)>, KeyStoreError> {
         let Some(memory) = &self.memory else { return Ok(Vec::new()) };
         let (disk, datadir) = (&*self.folder.disk, memory.datadir().path());
-        let listed = all(disk, datadir).map_err(|error| failed("list the tablespaces in", datadir, error))?;
+        let mut listed = all(disk, datadir).map_err(|error| failed("list the tablespaces in", datadir, error))?;
+        for folder in &elsewhere.folders {
+            let there =
+                of_all_tables(disk, folder).map_err(|error| failed("list the tablespaces in", folder, error))?;
+            listed.extend(there);
+        }
+        listed.extend(elsewhere.files.iter().cloned());
         let mut found = Vec::new();
         for path in listed {
             let encryption = match encryption_of(disk, &path) {
@@ -56,18 +67,23 @@ pub fn tables<'disk>(disk: &'disk dyn Disk, datadir: &Path) -> impl Iterator<Ite
     })
 }
 
+/// The system tablespace's first file and the undo logs that lie in a folder.
+fn of_all_tables(disk: &dyn Disk, folder: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(named_as_of_all_tables(&disk.list(folder)?, folder))
+}
+
+fn named_as_of_all_tables(listed: &[Listed], folder: &Path) -> Vec<PathBuf> {
+    let is_undo = |name: &str| name.strip_prefix("undo").is_some_and(|number| number.parse::<u32>().is_ok());
+    let is_tablespace = |name: &&str| *name == SYSTEM_TABLESPACE || is_undo(name);
+    let names = listed.iter().filter_map(|listed| listed.name.to_str()).filter(is_tablespace);
+    names.map(|name| folder.join(name)).collect()
+}
+
 /// All tablespaces of a datadir: those of tables, also where `DATA DIRECTORY` has put them, the system tablespace's first file, and
 /// those of undo logs that lie in the datadir. Fails if a folder cannot be listed.
 pub fn all(disk: &dyn Disk, datadir: &Path) -> io::Result<Vec<PathBuf>> {
     let listed = disk.list(datadir)?;
-    let is_undo = |name: &str| name.strip_prefix("undo").is_some_and(|number| number.parse::<u32>().is_ok());
-    let is_tablespace = |name: &&str| *name == SYSTEM_TABLESPACE || is_undo(name);
-    let mut found: Vec<PathBuf> = listed
-        .iter()
-        .filter_map(|listed| listed.name.to_str())
-        .filter(is_tablespace)
-        .map(|name| datadir.join(name))
-        .collect();
+    let mut found = named_as_of_all_tables(&listed, datadir);
     for database in folders_of(listed, datadir) {
         // A name that leads nowhere, or to a file, has none.
         let files = match disk.list(&database) {

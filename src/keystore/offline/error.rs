@@ -61,6 +61,12 @@ pub enum OfflineError {
         /// How many more there are.
         others: usize,
     },
+    /// Something of InnoDB's, which may need a version, does not lie in the datadir.
+    #[error(
+        "{0} of InnoDB is not in the datadir, so that it cannot be asked which key versions it needs. Name its folder with --innodb \
+         (see innodb_log_group_home_dir, innodb_data_home_dir, innodb_undo_directory and innodb_data_file_path). Nothing was retired"
+    )]
+    NotSeen(String),
     /// A version that was to be retired is what the redo log is encrypted with.
     #[error(
         "{0}: the redo log {path} is encrypted with it, and the server would not start without. Have the redo log made anew first: \

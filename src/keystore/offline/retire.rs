@@ -1,14 +1,18 @@
 //! Takes key versions off the list of those that have to be in the folder: their data is gone, and their files are, too.
 
+use std::path::PathBuf;
+
 use super::{OfflineError, OpenFolder};
 use crate::keystore::{KeyName, KeyStoreError};
 
 /// Retires key versions: all or none. Their absence is no error from then on, and their numbers are never used again. None may
 /// have a file: one that somebody still has on the disk is better not forgotten. None may be of use to a tablespace of the
-/// datadir, or to its redo log. Whether other data needs a version cannot be told from here: binary logs, Aria tables, temporary
+/// datadir, or to its redo log, nor to what InnoDB has `elsewhere`: folders with a redo log, a system tablespace or undo tablespaces,
+/// or tablespaces. Whether other data needs a version cannot be told from here: binary logs, Aria tables, temporary
 /// files and backups are encrypted too.
-pub fn retire(folder: &OpenFolder, names: &[KeyName]) -> Result<(), KeyStoreError> {
+pub fn retire(folder: &OpenFolder, names: &[KeyName], elsewhere: &[PathBuf]) -> Result<(), KeyStoreError> {
     let files = &folder.files;
+    let elsewhere = files.innodb_elsewhere(elsewhere)?;
     // What the manifest on the disk says is known from here on.
     let adding = files.begin_adding()?;
     for name in names.iter().copied() {
@@ -22,11 +26,15 @@ pub fn retire(folder: &OpenFolder, names: &[KeyName]) -> Result<(), KeyStoreErro
             return Err(OfflineError::NothingToRetire(name).into());
         }
     }
-    if let [first, others @ ..] = &files.tablespaces_with(names)?[..] {
+    let missed = files.missed_of_innodb(&elsewhere)?;
+    if !missed.is_empty() {
+        return Err(OfflineError::NotSeen(missed.join(" and ")).into());
+    }
+    if let [first, others @ ..] = &files.tablespaces_with(names, &elsewhere)?[..] {
         let (tablespace, name) = first.clone();
         return Err(OfflineError::InUse { name, tablespace, others: others.len() }.into());
     }
-    if let Some((path, name)) = files.redo_log_with(names)? {
+    if let Some((path, name)) = files.redo_log_with(names, &elsewhere)? {
         return Err(OfflineError::InRedoLog(name, path).into());
     }
     for name in names.iter().copied() {

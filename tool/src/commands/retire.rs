@@ -1,5 +1,7 @@
 //! `retire`: versions that nothing needs any more.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use aws_key_management::keystore::KeyName;
 use aws_key_management::keystore::offline;
@@ -17,7 +19,11 @@ pub struct Options {
     /// The versions, whose key files must be gone
     #[arg(value_name = "ID.VERSION", required = true, value_parser = key_name)]
     names: Vec<KeyName>,
-    /// Tablespaces of InnoDB are asked. That no log, other table or backup needs them cannot be told: says that you have checked
+    /// A folder outside of the datadir with a redo log, a system tablespace or undo tablespaces of InnoDB, or the file of a
+    /// tablespace. May be given more than once
+    #[arg(long, value_name = "PATH")]
+    innodb: Vec<PathBuf>,
+    /// InnoDB's tablespaces and redo log are asked. That no log, other table or backup needs them cannot be told: says that you have checked
     #[arg(long)]
     yes_i_checked: bool,
     /// As JSON
@@ -31,7 +37,7 @@ pub fn run(options: &Options) -> Result<Ending> {
         return Err(WrongUsage(CHECK.to_owned()).into());
     }
     let folder = options.folders.open_to_write()?;
-    offline::retire(&folder, &options.names)?;
+    offline::retire(&folder, &options.names, &options.innodb)?;
     if options.json {
         let versions: Vec<_> = options
             .names
@@ -52,6 +58,6 @@ fn key_name(text: &str) -> Result<KeyName, &'static str> {
 }
 
 const CHECK: &str = "\
-whether data needs a key version can be told of InnoDB's tablespaces only: redo log, binary logs, Aria tables, temporary files \
-and backups may be encrypted with it, too. docs/operation.md says how to find out (\"Before the old master key is disabled\"). When \
+whether data needs a key version can be told of InnoDB's tablespaces, and of its redo log from MariaDB 10.8 on: binary logs, Aria \
+tables, temporary files and backups may be encrypted with it, too. docs/operation.md says how to find out (\"Before the old master key is disabled\"). When \
 you have, add --yes-i-checked";
