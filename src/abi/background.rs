@@ -23,8 +23,9 @@ pub(super) fn start(store: &Arc<KeyStore>, server: &Server) {
             signals::set_raised_again(raises_again);
         }
         Err(error) => ErrorLog.warning(&format!(
-            "no thread could be started for work in the background ({error}): keys that failed are tried again only when \
-             they are asked for, and none is rotated because of its age"
+            "no thread could be started for work in the background ({error}): until the server is restarted, keys that failed are \
+             tried again only when they are asked for, none is rotated because of its age, no copies are made under extra master \
+             keys, and nobody looks whether a restart would work but who sets verify_keys. See TasksMax= of the server's service"
         )),
     }
 }

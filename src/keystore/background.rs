@@ -114,7 +114,11 @@ fn work(bell: &Bell, jobs: Vec<Box<dyn Job>>, reporter: &'static dyn Reporter) {
                 }
                 Err(_) => {
                     // It may leave things half done, so it is not run again.
-                    reporter.error(&format!("internal error in the job '{}'. Please report this", job.name()));
+                    reporter.error(&format!(
+                        "internal error in the job '{}', which is not done any more until the server is restarted: what the status \
+                         variables say of it is of the past. Please report this",
+                        job.name()
+                    ));
                     false
                 }
             }
@@ -223,7 +227,13 @@ mod tests {
         }
         drop(background);
         assert_eq!(bad_ran.iter().count(), 1);
-        assert_eq!(*errors.0.lock().expect("errors"), ["internal error in the job 'tick'. Please report this"]);
+        assert_eq!(
+            *errors.0.lock().expect("errors"),
+            [
+                "internal error in the job 'tick', which is not done any more until the server is restarted: what the status variables \
+             say of it is of the past. Please report this"
+            ]
+        );
     }
 
     #[test]

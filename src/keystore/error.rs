@@ -85,6 +85,12 @@ pub enum KeyStoreError {
     /// The key file that is asked for, or that was here once, is not there.
     #[error("{}: key file {} is gone. {RESTORE}", .0, .1.display())]
     Gone(KeyName, PathBuf),
+    /// Data asks for a version that somebody has taken off the list of those that are needed.
+    #[error(
+        "{}: it was retired, and data still needs it: put its key file {} back from where it was kept, with its owner and mode. Do not \
+         drop the tables that use the key", .0, .1.display()
+    )]
+    Retired(KeyName, PathBuf),
     /// The key file is of a format that a later version of the plugin writes.
     #[error("{name}: its file has format {format}. Install the version of the plugin that wrote it")]
     NewerKeyFile {
@@ -337,6 +343,7 @@ impl KeyStoreError {
             Self::NotAllowed(_)
                 | Self::NoSuchKey(_)
                 | Self::Gone(..)
+                | Self::Retired(..)
                 | Self::Exists(_)
                 | Self::NoVersionLeft(_)
                 | Self::BackupCreatesNothing(_)

@@ -192,10 +192,15 @@ impl KeyStore {
     fn forget_retired(&self) {
         let retired = self.files.retired();
         if retired.is_empty() {
+            self.figures.known_versions.set_retired(Vec::new());
             return;
         }
         let Ok(present) = self.files.present() else { return };
         let gone: Vec<KeyName> = retired.into_iter().filter(|name| present.binary_search(name).is_err()).collect();
+        self.figures.known_versions.set_retired(gone.iter().filter_map(|name| self.files.entry(*name)).collect());
+        let latest: Vec<KeyName> =
+            gone.iter().copied().filter(|name| self.published.latest(name.id) == Some(name.version)).collect();
+        self.messages.encrypts_with_retired(&latest);
         if self.failures.forget(&gone) {
             self.figures.note_loaded();
         }

@@ -82,6 +82,7 @@ pub use new_keys::{NewKeySettings, NewKeys};
 pub use opening::{Opening, Role};
 pub use published::{DataKey, PublishedKeys};
 pub use readiness::Readiness;
+pub use rewrap::AllRewrapped;
 pub use verify_now::VerifiedNow;
 pub use version_list::{ListedVersion, VersionState};
 
@@ -139,7 +140,7 @@ impl KeyStore {
         self.failures.check(id, None)?;
         let some_are_usable = || self.published.ids().into_iter().any(|id| self.published.latest(id).is_some());
         let found = self.first_keys.wait_for(&self.messages, some_are_usable, || self.load_or_create(id));
-        found.map_err(|error| given_up(id, error)).inspect_err(|error| self.failed(id, None, error))
+        found.map_err(|error| self.or_retired(given_up(id, error))).inspect_err(|error| self.failed(id, None, error))
     }
 
     /// Makes sure that a version is published, if its key file is there. For versions that were published already see
@@ -154,8 +155,16 @@ impl KeyStore {
         match self.load_and_publish(&[name]).map(|mut refused| refused.pop()) {
             Ok(None) => Ok(()),
             // It has been noted as a failure of this version.
-            Ok(Some(refused)) => Err(given_up(name.id, refused.error)),
+            Ok(Some(refused)) => Err(self.or_retired(given_up(name.id, refused.error))),
             Err(error) => Err(error).inspect_err(|error| self.failed(name.id, Some(name.version), error)),
+        }
+    }
+
+    /// The same error; of a version that is gone because somebody has retired it, one that says so.
+    fn or_retired(&self, error: KeyStoreError) -> KeyStoreError {
+        match error {
+            KeyStoreError::Gone(name, path) if self.files.is_retired(name) => KeyStoreError::Retired(name, path),
+            error => error,
         }
     }
 
@@ -179,6 +188,11 @@ impl KeyStore {
         self.rotation_period.end_pauses();
         self.figures.readiness().set_master_key(self.new_keys.settings().has_master_key());
         self.bell.ring();
+    }
+
+    /// What a restart with the master key of now would make different of where KMS is asked, if anything.
+    pub fn after_restart(&self) -> Option<String> {
+        self.kms.after_restart(&self.new_keys.settings().master_key?)
     }
 
     /// What there is to know of it in numbers.

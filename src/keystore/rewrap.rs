@@ -4,7 +4,7 @@
 //! So are its copies under the extra master keys. One that cannot be made is a warning. Copies under other master keys, which are
 //! no longer configured, are dropped, but only after the key file and all copies that are to be there have been proven.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::extra_copies::MOST_IN_A_ROW;
@@ -29,6 +29,17 @@ pub struct Rewrapped {
     pub copies_not_written: Option<KeyStoreError>,
     /// Whether it has all copies that there are to be, each of them proven.
     pub has_all_copies: bool,
+}
+
+/// What came of a re-wrap in which nothing has failed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct AllRewrapped {
+    /// How many versions there are.
+    pub count: usize,
+    /// The ARNs of the master keys that wrap them now.
+    pub master_keys: BTreeSet<String>,
+    /// Versions that are in memory and were left out, since somebody has retired them.
+    pub retired: Vec<KeyName>,
 }
 
 /// A key version that KMS has wrapped anew, and proven. Nothing is written yet.
@@ -101,6 +112,7 @@ impl Wrapped {
         let now = SystemTime::now();
         let contents = KeyFile { algorithm: key.algorithm(), wrapped }.to_bytes(name, now)?;
         let entry = Entry::new(name, &contents, key.algorithm(), traits, now);
+        let entry = entry.with_own_master_key(recipe.has_own_master_key);
         Ok(Self { name, held, contents, entry, encryption_context, copies, has_all_copies, without_copy })
     }
 
@@ -249,17 +261,23 @@ impl Rewrap<'_> {
 
 impl KeyStore {
     /// Wraps all versions of a key anew, or of all keys, under the master keys that are configured now; those that fail do not
-    /// keep the others from being tried, unless these would fail like it. The data keys stay as they are. Answers how many
-    /// versions there are.
-    pub fn rewrap(&self, only: Option<KeyId>) -> Result<usize, KeyStoreError> {
+    /// keep the others from being tried, unless these would fail like it. The data keys stay as they are.
+    ///
+    /// Versions that were retired are left out of a re-wrap of all keys. Who names a key gets them back, if they are still in memory:
+    /// nobody else could make their files.
+    pub fn rewrap(&self, only: Option<KeyId>) -> Result<AllRewrapped, KeyStoreError> {
         self.rewrap_holding(only, LONGEST_HOLD)
     }
 
-    pub(super) fn rewrap_holding(&self, only: Option<KeyId>, longest_hold: Duration) -> Result<usize, KeyStoreError> {
+    pub(super) fn rewrap_holding(
+        &self,
+        only: Option<KeyId>,
+        longest_hold: Duration,
+    ) -> Result<AllRewrapped, KeyStoreError> {
         if !self.role.writes() {
             return Err(KeyStoreError::BackupRewrapsNothing);
         }
-        let names = verify::needed(&self.files, only)?;
+        let (names, retired) = self.to_rewrap(only)?;
         let told = |error: &KeyStoreError| self.messages.not_rewrapped(error);
         let mut rewrap = Rewrap {
             store: self,
@@ -286,8 +304,8 @@ impl KeyStore {
             self.figures.readiness().set_fully_wrapped(true);
         }
         self.copies_may_have_changed();
-        let count = names.len();
-        result.map(|()| count).map_err(|error| match error {
+        let master_keys = done.iter().filter_map(|done| done.entry.master_key().map(str::to_owned)).collect();
+        result.map(|()| AllRewrapped { count: names.len(), master_keys, retired }).map_err(|error| match error {
             KeyStoreError::Several { of, skipped, first, .. } => {
                 let is_done = |name| done.iter().any(|done: &Rewrapped| done.entry.name == name);
                 let names: Vec<KeyName> = names.into_iter().filter(|name| !is_done(*name)).collect();
@@ -297,10 +315,39 @@ impl KeyStore {
         })
     }
 
+    /// The versions to re-wrap, and those that are in memory but retired, and are left out.
+    fn to_rewrap(&self, only: Option<KeyId>) -> Result<(Vec<KeyName>, Vec<KeyName>), KeyStoreError> {
+        let needed = verify::needed(&self.files, only);
+        let Some(id) = only else { return Ok((needed?, self.retired_in_memory())) };
+        let mut names = match needed {
+            // All of them are retired.
+            Err(KeyStoreError::NoSuchKey(_)) => Vec::new(),
+            needed => needed?,
+        };
+        names.extend(self.retired_in_memory().into_iter().filter(|name| name.id == id));
+        if names.is_empty() {
+            return Err(KeyStoreError::NoSuchKey(id));
+        }
+        names.sort();
+        names.dedup();
+        Ok((names, Vec::new()))
+    }
+
+    /// Versions that this server could use and encrypt with, though somebody has retired them since it loaded them.
+    pub(super) fn retired_in_memory(&self) -> Vec<KeyName> {
+        let mut retired = self.files.retired();
+        retired.retain(|name| self.published.with_key(*name, |_| ()).is_some());
+        retired
+    }
+
     /// Without copies under master keys that are not to wrap any since KMS was asked. Those of others, which are to wrap some since
     /// then, are missing.
     fn still_wanted(&self, mut wrapped: Wrapped) -> Wrapped {
-        let wanted = self.new_keys.extra_master_keys_of(wrapped.name.id);
+        // The entry says what its recipe said: whether the master key that wraps it now is that of its key id alone.
+        let wanted = match wrapped.entry.has_own_master_key {
+            true => Vec::new(),
+            false => self.new_keys.extra_master_keys_of(wrapped.name.id),
+        };
         wrapped.copies.retain(|copy| copy.master_key().is_some_and(|master_key| wanted.contains(master_key)));
         let is_there = |extra: &MasterKeyId| {
             wrapped.entry.master_key() == Some(extra.as_str())

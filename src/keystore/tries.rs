@@ -161,6 +161,12 @@ fn reach(error: &KeyStoreError) -> Reach {
             | Class::Rejected => Reach::Key,
         },
         KeyStoreError::NoMasterKey(_) => Reach::MasterKey,
+        // Of one file: another one may be readable.
+        KeyStoreError::Io { action, error, .. }
+            if action.starts_with("read") && error.kind() == ErrorKind::PermissionDenied =>
+        {
+            Reach::Key
+        }
         KeyStoreError::Io { error, .. } => match error.kind() {
             ErrorKind::StorageFull
             | ErrorKind::QuotaExceeded

@@ -20,6 +20,8 @@ pub struct Verified {
     pub master_key: Option<String>,
     /// What came of it.
     pub verdict: Verdict,
+    /// Whether the server has it in memory, as far as the check has asked for that: then its file can be made anew.
+    pub is_in_memory: bool,
     /// What is bound into the wrapped key in its file, if that was read.
     pub encryption_context: Option<EncryptionContext>,
     /// What came of its copies under extra master keys. `None` if they were not checked.
@@ -170,6 +172,7 @@ fn once(
     let context_of = |name| stored.iter().find(|stored| stored.name == name).map(StoredKey::encryption_context);
     let verified = verdicts.map(|(name, verdict)| Verified {
         encryption_context: context_of(name),
+        is_in_memory: in_memory(name).is_some(),
         ..Verified::new(name, files.master_key(name), verdict)
     });
     let verified: Vec<Verified> = verified.collect();
@@ -202,7 +205,7 @@ fn compare(
 impl Verified {
     /// What came of a version whose copies were not checked.
     pub fn new(name: KeyName, master_key: Option<String>, verdict: Verdict) -> Self {
-        Self { name, master_key, verdict, encryption_context: None, copies: None }
+        Self { name, master_key, verdict, is_in_memory: false, encryption_context: None, copies: None }
     }
 }
 

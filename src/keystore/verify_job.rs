@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::adopt::Adoption;
 use super::background::Job;
 use super::files::Entry;
 use super::findings::{News, Scope};
@@ -246,6 +247,7 @@ impl KeyStore {
             let was_unwrapped = matches!(verified.verdict, Verdict::Good);
             self.figures.known_versions().checked(verified.name, was_unwrapped, verified.encryption_context.as_ref());
         }
+        self.take_back_retired(&verified);
         let is_known = |name| self.failures.is_watched(name) && !in_memory(name);
         let all_were_asked = verified.iter().all(|verified| match &verified.verdict {
             Verdict::Failed(error) => matches!(About::of(error), About::File | About::MasterKey),
@@ -260,6 +262,24 @@ impl KeyStore {
             // A file with copies that is gone is made anew.
             self.copies_may_have_changed();
         }
+    }
+
+    /// A version that was retired and has its file again is needed again, also where that is in memory all the time.
+    fn take_back_retired(&self, verified: &[Verified]) {
+        let is_good = |verified: &&Verified| matches!(verified.verdict, Verdict::Good);
+        let retired = verified.iter().filter(is_good).filter(|verified| self.files.is_retired(verified.name));
+        let as_recorded = |name| self.files.read(name).is_ok_and(|stored| self.files.is_as_recorded(&stored));
+        // One that was wrapped anew elsewhere is taken over by the next start.
+        let found = retired.filter(|verified| as_recorded(verified.name));
+        let entries: Vec<Entry> =
+            found.filter_map(|verified| Some(self.files.entry(verified.name)?.found_again())).collect();
+        if entries.is_empty() {
+            return;
+        }
+        self.files.note(entries.clone());
+        let not_recorded = self.files.begin_adding().and_then(|adding| adding.record(entries)).err();
+        self.messages.adoption(self.files.path(), &Adoption { not_recorded, not_remembered: None });
+        self.copies_may_have_changed();
     }
 
     pub(super) fn take_asked(&self, asked: Vec<(String, Result<(), KmsError>)>) {

@@ -46,7 +46,8 @@ impl KeyStore {
             return Err(given_up());
         }
         let verified = round.into_verified();
-        let told = VerifiedNow::of(&verified, &asked);
+        let after_restart = if only.is_none() { self.after_restart() } else { None };
+        let told = VerifiedNow::of(&verified, &asked, after_restart);
         self.take_verified(verified, Scope { is_all: only.is_none(), was_asked_for: true });
         if only.is_none() {
             self.take_asked(asked);
@@ -56,7 +57,7 @@ impl KeyStore {
 }
 
 impl VerifiedNow {
-    fn of(verified: &[Verified], asked: &[(String, Result<(), KmsError>)]) -> Self {
+    fn of(verified: &[Verified], asked: &[(String, Result<(), KmsError>)], after_restart: Option<String>) -> Self {
         let has_failed = |verified: &&Verified| matches!(verified.verdict, Verdict::Failed(_));
         let mut sorted: Vec<&Verified> = verified.iter().collect();
         sorted.sort_by_key(|verified| match verified.verdict {
@@ -70,8 +71,8 @@ impl VerifiedNow {
             Err(error) => format!("new keys: none could be made under master key {name}: {error}"),
         });
         let (bad, good) = sorted.split_at(failed.len());
-        let lines =
-            bad.iter().map(|bad| verified_text(bad)).chain(new_keys).chain(good.iter().map(|good| verified_text(good)));
+        let bad = bad.iter().map(|bad| verified_text(bad));
+        let lines = bad.chain(after_restart).chain(new_keys).chain(good.iter().map(|good| verified_text(good)));
         let first = failed.first().map(|failed| verified_text(failed));
         let result = first.map_or(Ok(verified.len()), |first| {
             Err(KeyStoreError::NotAllVerified {

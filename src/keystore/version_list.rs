@@ -56,6 +56,8 @@ pub enum VersionState {
     Missing,
     /// Its file is gone, and nothing needs it: it was left behind when the folder was copied.
     LeftBehind,
+    /// It is in memory, but somebody has retired it: a restart would not find it, and nothing may need it.
+    Retired,
     /// Nobody has asked for it yet: another server with the same folder has made it.
     NotLoaded,
 }
@@ -74,6 +76,8 @@ struct Known {
     copies: BTreeMap<KeyName, usize>,
     /// Versions that had no key file when the folder was last listed.
     without_file: BTreeSet<KeyName>,
+    /// Versions that were retired, and have no file.
+    retired: BTreeMap<KeyName, Entry>,
     /// What a start would not find, and why.
     unready: BTreeMap<KeyName, String>,
 }
@@ -82,6 +86,11 @@ impl KnownVersions {
     /// What the manifest says now.
     pub(super) fn set_entries(&self, entries: Vec<Entry>) {
         self.known().entries = Arc::new(entries);
+    }
+
+    /// Versions that were retired, and have no file.
+    pub(super) fn set_retired(&self, retired: Vec<Entry>) {
+        self.known().retired = retired.into_iter().map(|entry| (entry.name, entry)).collect();
     }
 
     /// Which versions have no key file, and how many other copies there are.
@@ -128,17 +137,19 @@ impl KnownVersions {
             entries.keys().copied().chain(published.names()).chain(failed.keys().copied()).collect();
         let known = self.known();
         let listed = names.into_iter().map(|name| {
-            let (entry, failed) = (entries.get(&name).copied(), failed.get(&name));
+            let retired = known.retired.get(&name);
+            let (entry, failed) = (entries.get(&name).copied().or(retired), failed.get(&name));
             let key_bits = published.with_key(name, |key: &DataKey| key.as_bytes().len() * 8);
             let latest = published.latest(name.id);
             let is_trusted =
                 latest.is_some_and(|latest| latest >= name.version) && entry.is_none_or(|entry| entry.is_trusted);
             let unready = known.unready.get(&name);
             let state = match VersionState::of(key_bits.is_some(), is_trusted, entry, failed) {
+                VersionState::Ok | VersionState::NotTrusted if retired.is_some() => VersionState::Retired,
                 VersionState::Ok if unready.is_some() => VersionState::Unready,
                 state => state,
             };
-            let has_file = !matches!(state, VersionState::Missing | VersionState::LeftBehind)
+            let has_file = !matches!(state, VersionState::Missing | VersionState::LeftBehind | VersionState::Retired)
                 && !known.without_file.contains(&name);
             ListedVersion {
                 name,

@@ -61,6 +61,7 @@ fn state(state: VersionState) -> &'static str {
         VersionState::Failed => "failed",
         VersionState::Missing => "missing",
         VersionState::LeftBehind => "left behind",
+        VersionState::Retired => "retired",
         VersionState::NotLoaded => "not loaded",
     }
 }

@@ -57,11 +57,11 @@ fn a_row_has_all_columns_with_dates_as_sql_has_them() {
 
 #[test]
 fn what_is_not_known_is_null_and_the_states_have_the_words_that_are_documented() {
-    use VersionState::{Failed, LeftBehind, Missing, NotLoaded, NotTrusted, Ok, Unready};
-    let all = [Ok, Unready, NotTrusted, Failed, Missing, LeftBehind, NotLoaded];
+    use VersionState::{Failed, LeftBehind, Missing, NotLoaded, NotTrusted, Ok, Retired, Unready};
+    let all = [Ok, Unready, NotTrusted, Failed, Missing, LeftBehind, Retired, NotLoaded];
     let json = parse(&json::of(&all.map(|state| listed(1, state))));
     let words: Vec<&str> = json.as_array().expect("rows").iter().filter_map(|row| row["STATE"].as_str()).collect();
-    assert_eq!(words, ["ok", "unready", "not trusted", "failed", "missing", "left behind", "not loaded"]);
+    assert_eq!(words, ["ok", "unready", "not trusted", "failed", "missing", "left behind", "retired", "not loaded"]);
     let documented = include_str!("../../../docs/operation.md");
     assert!(words.iter().all(|word| documented.contains(&format!("| `{word}` |"))), "{words:?}");
     for column in ["ALGORITHM", "KEY_BITS", "CREATED", "MASTER_KEY", "CONTEXT", "LAST_VERIFIED", "ERROR"] {

@@ -39,10 +39,11 @@ use self::switch::Switch;
 use self::text::{SetText, Text};
 use self::variable::{Kind, OnSet, Variable, system_variables};
 use super::bindings as c;
+use super::error_log::{ErrorLog, warn_statement};
 use super::plugin;
 use super::server_writable::ServerWritable;
 use crate::cipher::Algorithm;
-use crate::keystore::{AllowedKeyIds, ExtraMasterKeys, KeyStore, MasterKeysOfIds, NewKeySettings};
+use crate::keystore::{AllowedKeyIds, ExtraMasterKeys, KeyStore, MasterKeysOfIds, NewKeySettings, Reporter};
 use crate::kms::aws::{Endpoints, parse_regions, sdk_log};
 use crate::kms::{EncryptionContext, KeySpec, MasterKeyId};
 
@@ -300,6 +301,12 @@ fn unless_empty(text: &OsStr) -> Option<String> {
 fn change_master_key(master_key: Option<MasterKeyId>) {
     change_settings(|settings| settings.master_key = master_key);
     try_again();
+    with_store(|store| {
+        if let Some(text) = store.after_restart() {
+            ErrorLog.warning(&text);
+            warn_statement(&text);
+        }
+    });
 }
 
 fn change_master_keys(master_keys: MasterKeysOfIds) {

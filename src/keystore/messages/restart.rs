@@ -107,14 +107,14 @@ fn over_text(problem: &Problem) -> String {
 
 /// What is said of one version to who has asked.
 pub fn verified_text(verified: &Verified) -> String {
-    let Verified { name, master_key: arn, verdict, copies, .. } = verified;
+    let Verified { name, master_key: arn, verdict, is_in_memory, copies, .. } = verified;
     let text = match verdict {
         Verdict::Good => format!("{name}: good, wrapped by {}", master_key(arn.as_deref())),
         Verdict::FromCopy(error) => format!("{name}: only from a copy that another master key wraps: {error}"),
         Verdict::Failed(error) => {
             // Not what its remedy says, which is for a key that is not in memory.
             let (text, remedy) = match About::of(error) {
-                About::File => {
+                About::File if *is_in_memory => {
                     let (trouble, id) = (Trouble::new(error), name.id);
                     let remedy = match trouble.can_be_made_anew() {
                         true => format!(". SET GLOBAL aws_key_management_rewrap_key = {id} makes its file anew"),

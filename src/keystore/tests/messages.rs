@@ -117,7 +117,7 @@ fn many_keys_that_are_re_wrapped_or_used_from_copies_are_told_in_ten_lines_and_o
         let store = setup.open().expect("open");
         store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(OTHER_MASTER_KEY));
         lines(&setup);
-        assert_eq!(store.rewrap(None).expect("re-wrapped"), usize::from(keys));
+        assert_eq!(store.rewrap(None).expect("re-wrapped").count, usize::from(keys));
         let told = lines(&setup);
         assert_eq!(told.iter().filter(|line| line.starts_with("note: re-wrapped key ")).count(), 10, "{told:?}");
         let rest = told.iter().filter(|line| line.ends_with(" more key versions")).collect::<Vec<_>>();
@@ -147,7 +147,7 @@ fn that_the_manifest_does_not_say_what_was_re_wrapped_is_told() {
     }
     store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(OTHER_MASTER_KEY));
     lines(&setup);
-    assert_eq!(store.rewrap(Some(id(1))).expect("re-wrapped"), 1);
+    assert_eq!(store.rewrap(Some(id(1))).expect("re-wrapped").count, 1);
     let told = lines(&setup);
     assert!(
         told.iter().any(|line| line.starts_with("warning: the manifest does not say yet what was re-wrapped: ")),

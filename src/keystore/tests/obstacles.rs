@@ -71,18 +71,25 @@ fn what_is_kept_of_before_a_re_wrap_and_cannot_be_read_is_not_written_over() {
     let disk = FaultyDisk::default();
     let opening = setup.opening(Role::Server, setup.kms.clone());
     let store = KeyStore::open_on(Arc::new(disk.clone()), opening).expect("open");
-    store.latest_or_new(id(7)).expect("made");
+    for number in [7, 8] {
+        store.latest_or_new(id(number)).expect("made");
+    }
     store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(ONE));
     store.rewrap(None).expect("re-wrapped");
+    let other = KeyName::new(8, 1).expect("a name");
     let kept = format!("{FILE}.before-rewrap");
     let (proven, now) = (read(&setup, &kept), read(&setup, FILE));
     for code in [libc::EIO, libc::EACCES] {
         disk.plant(Fails::Read, &kept, code, 10);
         store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(TWO));
         let error = store.rewrap(None).expect_err("it cannot be read").to_string();
-        assert!(error.contains(&kept), "{error}");
+        assert!(error.contains(&kept) && error.starts_with("1 of 2"), "{error}");
         disk.heal();
         assert_eq!((read(&setup, &kept), read(&setup, FILE)), (proven.clone(), now.clone()));
+        // It keeps no other key from being wrapped anew.
+        assert_eq!(store.files.master_key(other).as_deref(), Some(TWO));
+        store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(ONE));
+        store.rewrap(Some(id(8))).expect("re-wrapped");
     }
     store.rewrap(None).expect("re-wrapped");
     assert_eq!(read(&setup, &kept), proven);

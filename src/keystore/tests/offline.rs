@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use std::path::PathBuf;
+
 use super::super::files::first_page;
 use super::super::offline::{
     self, Found, NewKey, OfflineError, OpenFolder, Rewrapping, State, Verdict, Verification, import, list, retire,
@@ -378,10 +380,15 @@ fn a_re_wrap_under_a_master_key_that_does_not_answer_ends_after_two_and_records_
     assert_eq!((rewrapping.failed.len(), rewrapping.not_tried.len()), (2, 38));
 }
 
+/// The head of one that is encrypted with a key version.
+fn redo_log(id: u8, version: u8) -> Vec<u8> {
+    [&[0xF0, 0x9F, 0x97, 0x9D][..], &[0; 44], &[0, 0, 0, id, 0, 0, 0, version]].concat()
+}
+
 /// Nothing keeps these from being retired.
 fn retire_and_take_back(setup: &Setup, names: &[KeyName]) {
     let manifest = read(setup, MANIFEST);
-    retire(&setup.to_write(), names).expect("retired");
+    retire(&setup.to_write(), names, &[]).expect("retired");
     setup.put(MANIFEST, &manifest);
 }
 
@@ -389,7 +396,7 @@ fn retire_and_take_back(setup: &Setup, names: &[KeyName]) {
 fn a_retired_version_is_missed_by_nobody_and_its_number_is_not_used_again() {
     let setup = used();
     let kept = read(&setup, "aws-kms-key.7.1");
-    let refused = |names: &[KeyName]| retire(&setup.to_write(), names).expect_err("refused");
+    let refused = |names: &[KeyName]| retire(&setup.to_write(), names, &[]).expect_err("refused");
     assert!(matches!(refused(&[name(7, 1)]), KeyStoreError::Offline(OfflineError::StillThere(..))));
     assert!(matches!(refused(&[name(7, 9)]), KeyStoreError::Offline(OfflineError::NothingToRetire(_))));
     // What the server encrypts with, though its file is gone.
@@ -410,6 +417,8 @@ fn a_retired_version_is_missed_by_nobody_and_its_number_is_not_used_again() {
     // A table that needs it, or may: whatever somebody says who has checked.
     fs::create_dir(setup.datadir.path().join("db")).expect("folder");
     let table = setup.datadir.path().join("db/t.ibd");
+    fs::write(setup.datadir.path().join("ib_logfile0"), redo_log(1, 7)).expect("write");
+    fs::write(setup.datadir.path().join("ibdata1"), []).expect("write");
     for (key_id, lowest_version, is_used) in [(7, 1, true), (7, 0, true), (7, 2, false), (8, 1, false), (1, 1, true)] {
         fs::write(&table, first_page(0x15, 10_428, key_id, lowest_version)).expect("write");
         if is_used {
@@ -421,16 +430,46 @@ fn a_retired_version_is_missed_by_nobody_and_its_number_is_not_used_again() {
             retire_and_take_back(&setup, &[name(1, 1), name(7, 1)]);
         }
     }
+    // Without them, nobody knows what needs it.
+    let system_tablespace = setup.datadir.path().join("ibdata1");
+    fs::remove_file(&system_tablespace).expect("elsewhere");
+    let error = refused(&[name(7, 1)]).to_string();
+    assert!(error.starts_with("the system tablespace (ibdata1) of InnoDB is not in the datadir"), "{error}");
+    fs::remove_file(setup.datadir.path().join("ib_logfile0")).expect("elsewhere");
+    assert!(refused(&[name(7, 1)]).to_string().starts_with("the redo log (ib_logfile0) and the system"));
+    let elsewhere = tempfile::tempdir().expect("folder");
+    let named = |paths: &[PathBuf]| retire(&setup.to_write(), &[name(7, 1)], paths);
+    let folder = elsewhere.path().to_owned();
+    assert!(matches!(named(std::slice::from_ref(&folder)), Err(KeyStoreError::Offline(OfflineError::NotSeen(_)))));
+    assert!(named(&[folder.join("none")]).is_err_and(|error| error.to_string().contains("none")));
+    for (file, contents, is_named, is_used) in [
+        ("ib_logfile0", redo_log(1, 7), false, false),
+        ("undo001", first_page(0x15, 10_428, 7, 1), false, true),
+        ("undo001", first_page(0x15, 10_428, 7, 2), false, false),
+        ("data1", first_page(0x15, 10_428, 7, 0), true, true),
+        ("data1", first_page(0x15, 10_428, 8, 0), true, false),
+        ("ibdata1", first_page(0x15, 10_428, 7, 1), false, true),
+        ("ibdata1", first_page(0x15, 10_428, 7, 2), false, false),
+        ("ib_logfile0", redo_log(7, 1), false, true),
+        ("ib_logfile0", redo_log(7, 2), false, false),
+    ] {
+        fs::write(folder.join("ibdata1"), []).expect("write");
+        fs::write(folder.join(file), contents).expect("write");
+        let paths = if is_named { vec![folder.clone(), folder.join(file)] } else { vec![folder.clone()] };
+        let manifest = read(&setup, MANIFEST);
+        let refused = named(&paths);
+        assert_eq!(refused.is_err(), is_used, "{file} {:?}", refused.err());
+        setup.put(MANIFEST, &manifest);
+    }
     fs::remove_file(&table).expect("dropped");
-    let redo_log = setup.datadir.path().join("ib_logfile0");
-    let head = [&[0xF0, 0x9F, 0x97, 0x9D][..], &[0; 44], &[0, 0, 0, 7, 0, 0, 0, 1]].concat();
-    fs::write(&redo_log, head).expect("write");
+    let path = setup.datadir.path().join("ib_logfile0");
+    fs::write(&path, redo_log(7, 1)).expect("write");
     let error = refused(&[name(1, 1), name(7, 1)]).to_string();
     assert!(error.starts_with("key 7 version 1: the redo log ") && error.contains("ib_logfile0"), "{error}");
-    fs::remove_file(&redo_log).expect("made anew");
+    fs::remove_file(&path).expect("made anew");
     let running = setup.open().expect("open");
     setup.log.0.lock().expect("log").clear();
-    retire(&setup.to_write(), &[name(1, 1), name(7, 1)]).expect("retired");
+    retire(&setup.to_write(), &[name(1, 1), name(7, 1)], &[]).expect("retired");
     assert_eq!(states(&setup), [(1, 1, State::Retired, false), (7, 1, State::Retired, false), (7, 2, State::Ok, true)]);
     assert_eq!((setup.verified().verdict(), setup.verified().needed()), (Verdict::Good, 1));
     // A server that has been running meanwhile keeps to it.
@@ -439,8 +478,8 @@ fn a_retired_version_is_missed_by_nobody_and_its_number_is_not_used_again() {
     let store = setup.open().expect("open");
     assert!(!setup.log.has("error") && !setup.log.has("warning"), "{:?}", setup.log.0);
     assert_eq!(store.rotate_all().expect("rotated"), 1, "a key that is retired is not rotated");
-    assert_eq!(store.rewrap(None).expect("re-wrapped"), 3);
-    assert!(matches!(store.latest_or_new(id(1)), Err(KeyStoreError::Gone(..))), "never a second key 1");
+    assert_eq!(store.rewrap(None).expect("re-wrapped").count, 3);
+    assert!(matches!(store.latest_or_new(id(1)), Err(KeyStoreError::Retired(..))), "never a second key 1");
     drop(store);
     // What turns up again is used again, and missed again.
     setup.put("aws-kms-key.7.1", &kept);

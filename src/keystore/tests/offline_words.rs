@@ -127,7 +127,7 @@ fn a_version_that_is_not_the_highest_of_its_key_is_retired_whatever_other_keys_t
     let setup = used();
     remove(&setup, "aws-kms-key.7.1");
     let folder = OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open");
-    retire(&folder, &[name(7, 1)]).expect("retired");
+    retire(&folder, &[name(7, 1)], &[]).expect("retired");
     let folder = to_read(setup.folder.path());
     let states: Vec<State> = list(&folder).expect("listed").versions.iter().map(|listed| listed.state).collect();
     assert_eq!(states, [State::Ok, State::Retired, State::Ok]);

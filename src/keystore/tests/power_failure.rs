@@ -197,7 +197,7 @@ fn rotation_under_a_new_master_key() -> Story {
 fn re_wrap() -> Story {
     let work = |store: &KeyStore, _: &LossyDisk| {
         store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse("arn:aws:kms:eu-west-1:1:key/new"));
-        assert_eq!(store.rewrap(None).expect("re-wrapped"), 1);
+        assert_eq!(store.rewrap(None).expect("re-wrapped").count, 1);
     };
     Story { work, ..rotation() }
 }
@@ -234,9 +234,9 @@ fn extra_copies() -> Story {
         other.new_keys().change(|settings| settings.extra_master_keys = list(&[ONE]));
         assert_eq!(MakeExtraCopies::new(other).run(Instant::now()), None);
         set(&[ONE]);
-        assert_eq!(store.rewrap(None).expect("re-wrapped"), 1);
+        assert_eq!(store.rewrap(None).expect("re-wrapped").count, 1);
         set(&[]);
-        assert_eq!(store.rewrap(None).expect("re-wrapped"), 1);
+        assert_eq!(store.rewrap(None).expect("re-wrapped").count, 1);
     };
     Story { work, ..rotation() }
 }
@@ -260,7 +260,7 @@ fn copy_of_a_damaged_file() -> Story {
         disk.copy_in("/keys/aws-kms-key.1.1.extra", &copies);
     };
     let work = |store: &KeyStore, _: &LossyDisk| {
-        assert_eq!(store.rewrap(None).expect("re-wrapped"), 1);
+        assert_eq!(store.rewrap(None).expect("re-wrapped").count, 1);
     };
     Story { before, since, work, is_copied: true, ..STORY }
 }

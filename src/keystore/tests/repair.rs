@@ -109,7 +109,7 @@ fn of_a_damaged_manifest_all_that_can_be_read_stays_which_a_start_would_forget()
     plant(&setup, "aws-kms-key.1.5");
     drop(setup.restart());
     remove(&setup, "aws-kms-key.7.1");
-    retire(&OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open"), &[name(7, 1)])
+    retire(&OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open"), &[name(7, 1)], &[])
         .expect("retired");
     let damaged = damage(&setup);
     setup.kms.calls();

@@ -11,7 +11,7 @@ pub(super) fn re_wrapped() -> Setup {
     let setup = used();
     let store = setup.restart();
     store.new_keys().change(|settings| settings.master_key = MasterKeyId::parse(NEW));
-    assert_eq!(store.rewrap(None).expect("re-wrapped"), 3);
+    assert_eq!(store.rewrap(None).expect("re-wrapped").count, 3);
     setup.kms.calls();
     setup
 }
@@ -25,7 +25,7 @@ fn a_key_file_that_is_gone_damaged_or_exchanged_gets_the_copy_that_kms_has_prove
         let before = key(&setup.restart(), 7, 2);
         // The start has forgotten the copies.
         let store = setup.restart();
-        assert_eq!(store.rewrap(None).expect("re-wrapped"), 3);
+        assert_eq!(store.rewrap(None).expect("re-wrapped").count, 3);
         let copy = read(&setup, "aws-kms-key.7.2.before-rewrap");
         remove(&setup, "aws-kms-key.7.2");
         held.iter().for_each(|held| setup.put("aws-kms-key.7.2", held));

@@ -126,7 +126,7 @@ fn of_a_damaged_manifest_it_is_told_how_many_entries_are_left() {
     let setup = used();
     remove(&setup, "aws-kms-key.7.1");
     let folder = OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open");
-    retire(&folder, &[name(7, 1)]).expect("retired");
+    retire(&folder, &[name(7, 1)], &[]).expect("retired");
     drop(folder);
     damage(&setup);
     let (_, _, remedy) = told(&setup, &Statement::default()).remove(0);

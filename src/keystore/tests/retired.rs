@@ -1,9 +1,12 @@
 //! Key versions that the tool retires while a server runs that knows them.
 
 use super::super::background::Job;
+use super::super::extra_copies::MakeExtraCopies;
 use super::super::offline::{OpenFolder, retire};
 use super::super::retry::Retry;
 use super::super::rotation_period::RotateByAge;
+use super::super::test_kms::OTHER_MASTER_KEY;
+use super::extra_master_keys::list;
 use super::*;
 
 fn name(id: u32, version: u32) -> KeyName {
@@ -12,7 +15,7 @@ fn name(id: u32, version: u32) -> KeyName {
 
 fn retire_in(setup: &Setup, names: &[KeyName]) {
     let folder = OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open");
-    retire(&folder, names).expect("retired");
+    retire(&folder, names, &[]).expect("retired");
 }
 
 fn listed(store: &KeyStore) -> Vec<(KeyName, VersionState)> {
@@ -32,7 +35,7 @@ fn a_version_that_a_start_has_missed_is_not_missed_any_more_after_the_next_check
     assert_eq!((store.figures().key_versions_missing(), store.figures().keys_failed(), is_ready()), (0, 0, true));
     assert_eq!(listed(&store), [(name(1, 1), VersionState::Ok), (name(7, 2), VersionState::Ok)]);
     // Whoever asks for it is told, and that changes nothing for a restart.
-    assert!(matches!(store.load(name(7, 1)), Err(KeyStoreError::Gone(..))));
+    assert!(matches!(store.load(name(7, 1)), Err(KeyStoreError::Retired(..))));
     assert!(is_ready());
     // If its file is back, and KMS does not unwrap it now, it is tried again.
     setup.put("aws-kms-key.7.1", &kept);
@@ -69,4 +72,77 @@ fn a_key_that_is_retired_as_a_whole_is_not_rotated_with_all_others_nor_for_its_a
     }
     assert_eq!(store.figures().rotations() - before, 1, "key 1");
     assert!(!setup.files().iter().any(|file| file.starts_with("aws-kms-key.7.")), "{:?}", setup.files());
+}
+
+#[test]
+fn a_retired_version_that_is_in_memory_is_told_of_and_who_names_its_key_gets_its_file_back() {
+    let setup = used();
+    let store = Arc::new(setup.open().expect("open"));
+    let before = [1, 2].map(|version| key(&store, 7, version));
+    remove(&setup, "aws-kms-key.7.1");
+    retire_in(&setup, &[name(7, 1)]);
+    store.verify(None).result.expect("good");
+    let list = listed(&store);
+    assert_eq!(list[1], (name(7, 1), VersionState::Retired), "{list:?}");
+    assert_eq!(store.figures().version_list()[1].wraps, 0);
+    // A re-wrap of all leaves it, and says so.
+    let all = store.rewrap(None).expect("re-wrapped");
+    assert_eq!((all.count, &all.retired[..]), (2, &[name(7, 1)][..]));
+    assert!(!setup.files().contains(&"aws-kms-key.7.1".to_owned()));
+    assert_eq!(store.rewrap(Some(id(7))).expect("re-wrapped").count, 2);
+    let store = setup.open().expect("open");
+    assert_eq!([1, 2].map(|version| key(&store, 7, version)), before);
+    assert!(store.files.retired().is_empty() && store.figures().readiness().restart_is_ready());
+    // After a restart without it, nobody can.
+    remove(&setup, "aws-kms-key.7.1");
+    retire_in(&setup, &[name(7, 1)]);
+    let store = setup.open().expect("open");
+    assert_eq!(store.rewrap(Some(id(7))).expect("re-wrapped").count, 1);
+    let error = store.load(name(7, 1)).expect_err("retired").to_string();
+    assert!(error.starts_with("key 7 version 1: it was retired, and data still needs it"), "{error}");
+}
+
+#[test]
+fn a_key_that_is_retired_as_a_whole_beside_a_server_is_an_error_there_and_comes_back_for_who_names_it() {
+    let setup = used();
+    let store = Arc::new(setup.open().expect("open"));
+    for version in [1, 2] {
+        remove(&setup, &format!("aws-kms-key.7.{version}"));
+    }
+    retire_in(&setup, &[name(7, 1), name(7, 2)]);
+    for _ in 0..2 {
+        store.verify(None).result.expect("good");
+    }
+    let log = std::mem::take(&mut *setup.log.0.lock().expect("log"));
+    let told = log.iter().filter(|line| line.contains("key 7 version 2 is the latest of its key and was retired"));
+    assert_eq!(told.count(), 1, "{log:?}");
+    assert_eq!(store.rewrap(Some(id(7))).expect("re-wrapped").count, 2);
+    store.verify(None).result.expect("good");
+    assert!(!setup.log.has("was retired"), "{:?}", setup.log.0);
+    assert!(matches!(store.rewrap(Some(id(9))), Err(KeyStoreError::NoSuchKey(_))));
+    drop(store);
+    assert_eq!(setup.open().expect("open").published.latest(id(7)), Some(version(2)));
+}
+
+#[test]
+fn a_retired_version_whose_file_is_put_back_is_needed_again_after_the_next_check() {
+    let setup = used();
+    let store = Arc::new(setup.open().expect("open"));
+    store.new_keys().change(|settings| settings.extra_master_keys = list(&[OTHER_MASTER_KEY]));
+    let kept = read(&setup, "aws-kms-key.7.1");
+    remove(&setup, "aws-kms-key.7.1");
+    retire_in(&setup, &[name(7, 1)]);
+    let mut job = MakeExtraCopies::new(store.clone());
+    store.verify(None).result.expect("good");
+    job.run(Instant::now());
+    let has_copies = || setup.files().contains(&"aws-kms-key.7.1.extra".to_owned());
+    assert!(!has_copies());
+    setup.put("aws-kms-key.7.1", &kept);
+    store.verify(None).result.expect("good");
+    assert!(store.files.retired().is_empty());
+    assert_eq!(listed(&store)[1], (name(7, 1), VersionState::Ok));
+    job.run(Instant::now());
+    assert!(has_copies());
+    remove(&setup, "aws-kms-key.7.1");
+    assert!(store.verify(None).result.is_err(), "it is missed again");
 }

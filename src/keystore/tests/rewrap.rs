@@ -45,7 +45,7 @@ fn when_all_is_re_wrapped_the_old_master_key_can_go_at_once() {
     assert!(before.iter().all(Option::is_some));
     // It is gone already: KMS is never asked to unwrap what it has wrapped.
     setup.kms.disable(TEST_MASTER_KEY, true);
-    assert_eq!(store.rewrap(None).expect("re-wrapped"), 3);
+    assert_eq!(store.rewrap(None).expect("re-wrapped").count, 3);
     assert_eq!(setup.kms.calls(), [Encrypt, Decrypt, Encrypt, Decrypt, Encrypt, Decrypt]);
     assert_eq!(store.files.master_keys(), [NEW.to_owned()].into());
     assert!(setup.log.has(&format!("re-wrapped key 7 version 1: by {NEW}, before by {TEST_MASTER_KEY}")));
@@ -222,7 +222,7 @@ fn a_key_file_that_is_gone_damaged_or_exchanged_is_made_whole_from_memory() {
                 setup.put(FILE, bytes);
             }
         }
-        assert_eq!(store.rewrap(None).expect("re-wrapped"), 3);
+        assert_eq!(store.rewrap(None).expect("re-wrapped").count, 3);
         let again = setup.open_under_new();
         assert_eq!(keys(&again), before);
     }

@@ -422,3 +422,20 @@ fn after_a_folder_that_was_away_when_a_check_was_due_all_files_are_read() {
     assert!(lines(&setup).iter().any(|line| line.starts_with("error: a restart would not find key 3 version 1")));
     assert!(!is_ready(&store));
 }
+
+#[test]
+fn a_version_that_is_not_in_memory_is_not_said_to_be_made_anew_by_a_re_wrap() {
+    let setup = Setup::new();
+    setup.put_key("aws-kms-key.1.1", 1);
+    setup.put_key("aws-kms-key.5.1", 5);
+    setup.put_key("aws-kms-key.6.1", 6);
+    setup.put("aws-kms-key.5.1", b"");
+    let store = setup.open().expect("open");
+    setup.put("aws-kms-key.6.1", b"");
+    let told = store.verify(None).lines;
+    let line_of = |key: &str| told.iter().find(|line| line.contains(key)).expect("a line").clone();
+    assert!(line_of("key 6 version 1").contains("rewrap_key = 6 makes its file anew"), "{told:?}");
+    let not_loaded = line_of("aws-kms-key.5.1");
+    assert!(!not_loaded.contains("rewrap_key") && not_loaded.contains("Restore the file"), "{not_loaded}");
+    assert!(store.rewrap(Some(id(5))).is_err());
+}
