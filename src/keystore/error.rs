@@ -64,8 +64,9 @@ pub enum KeyStoreError {
     },
     /// A file that ties the datadir and the folder of the key files together cannot be read.
     #[error(
-        "{} is damaged ({reason}), so it cannot be told whether the key files are those of this datadir. Restore it from a \
-         backup, or see what `aws-key-management repair` finds: it makes it anew", .path.display()
+        "{} is damaged ({reason}), so it cannot be told whether the key files are those of this datadir. The keys \
+         themselves are not touched by that. `aws-key-management repair` says whether what is left of it tells, and makes it anew \
+         (with --folder-is-right if you say so); or restore it from a backup", .path.display()
     )]
     DamagedMemory {
         /// The file.

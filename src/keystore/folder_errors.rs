@@ -17,7 +17,9 @@ pub enum WrongFolder {
     #[error("holds other keys (its aws-kms-key.folder.json has another id)")]
     Other,
     /// It has no id.
-    #[error("is not known to hold them (aws-kms-key.folder.json is missing: copy it too)")]
+    #[error(
+        "is not known to hold them (aws-kms-key.folder.json is missing: copy it too, or have `aws-key-management repair` make it anew)"
+    )]
     Nameless,
 }
 

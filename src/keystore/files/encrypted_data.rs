@@ -1,12 +1,13 @@
 //! Whether InnoDB has encrypted anything in a datadir, as the heads of its files say. A datadir with such data has, or had,
 //! keys, also if nothing remembers them.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, Kind};
 use super::durable_files::failed;
-use super::tablespaces::{SYSTEM_TABLESPACE, encryption_of, tables};
+use super::tablespaces::{SYSTEM_TABLESPACE, all, encryption_of, tables};
 use super::{KeyFiles, KeyName, KeyStoreError};
 
 impl KeyFiles {
@@ -29,6 +30,32 @@ impl KeyFiles {
             }
         }
         Ok(None)
+    }
+
+    /// A file of InnoDB's in a datadir that cannot be read without one of these versions, for each that has one, as far as the heads of
+    /// its files tell: what cannot be read says nothing.
+    pub fn needing(&self, datadir: &Path, names: &[KeyName]) -> Vec<(KeyName, PathBuf)> {
+        let disk = &*self.folder.disk;
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let key_of = |path: &Path| {
+            let encryption = encryption_of(disk, path).ok().flatten()?;
+            // The lowest version is in use; 0 tells none.
+            Some((encryption.key_id, encryption.lowest_version))
+        };
+        let redo_log = datadir.join(REDO_LOG);
+        let of_redo_log = disk.read(&redo_log, HEAD).ok().and_then(|(head, _)| key_of_redo_log(&head));
+        let listed = all(disk, datadir).unwrap_or_default().into_iter();
+        let keys = std::iter::once((of_redo_log, redo_log)).chain(listed.map(|path| (key_of(&path), path)));
+        let mut found: BTreeMap<KeyName, PathBuf> = BTreeMap::new();
+        for (key, path) in keys {
+            let is_used = |name: &&KeyName| key == Some((name.id.value(), name.version.value()));
+            if let Some(name) = names.iter().find(is_used) {
+                found.entry(*name).or_insert(path);
+            }
+        }
+        found.into_iter().collect()
     }
 
     /// What InnoDB has besides the tablespaces of tables, if there are any of these, and is nowhere to be seen: then it lies in a

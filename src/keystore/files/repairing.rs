@@ -9,10 +9,12 @@ use serde_json::Value;
 
 use super::documents::Document;
 use super::durable_files::{KeyFolder, failed};
+use super::encrypted_data::encrypted_file;
 use super::inventory::Inventory;
 use super::manifest::{DAMAGED_FILE_NAME, FILE_NAME, Manifest, OnDisk};
 use super::manifest_format::name_in;
 use super::memory::DATADIR_FILE;
+use super::owner::{Closed, closed_to_owner_of};
 use super::salvage::{in_place_of_unreadable, salvage};
 use super::tie::{BrokenTie, Tie};
 use super::{Adding, Disk, Entry, Folders, Held, KeyFiles, StoredKey};
@@ -94,6 +96,16 @@ impl FoundFolders {
     pub fn to_write(&self) -> Result<KeyFiles, KeyStoreError> {
         let folders = Folders { keys: self.path(), also: None, datadir: self.datadir(), is_read_only: false };
         Ok(KeyFiles::open(self.folder.disk.clone(), &folders)?.0)
+    }
+
+    /// A file of the datadir with encrypted data, if there is one.
+    pub fn encrypted_file(&self) -> Option<PathBuf> {
+        encrypted_file(&*self.datadir.disk, self.datadir.path())
+    }
+
+    /// Why whom the datadir belongs to, as whom the server runs, cannot read a file of the folder, as far as owner and mode tell.
+    pub fn closed_to_the_server(&self, file_name: &str) -> Option<Closed> {
+        closed_to_owner_of(self.datadir.path(), &self.path().join(file_name)).ok().flatten()
     }
 
     /// Whether the datadir remembers where its keys lie.

@@ -138,7 +138,13 @@ pub fn list(folder: &OpenFolder) -> Result<Listing, KeyStoreError> {
                 }
                 Err(error) => {
                     listed.state = State::Unreadable;
-                    listed.reason = Some(error.to_string());
+                    listed.reason = Some(match &entry {
+                        Some(_) => error.to_string(),
+                        None => format!(
+                            "{}. The manifest does not know this version: if no data needs it, move the file away",
+                            error.without_remedy()
+                        ),
+                    });
                 }
             }
             listed

@@ -18,6 +18,8 @@ pub struct Rewrapping {
     /// The versions that were wrapped anew, with the ARN of the master key that wrapped each before, and of the one that does
     /// now, as far as they are known.
     pub done: Vec<(KeyName, Option<String>, Option<String>)>,
+    /// Those of them that were wrapped by a master key that their key ids had of their own.
+    pub of_own_master_keys: Vec<KeyName>,
     /// The versions that are as they were, and why.
     pub failed: Vec<(KeyName, KeyStoreError)>,
     /// Those that were not tried, since they would have failed like the others.
@@ -72,7 +74,7 @@ pub fn rewrap(
     failed.retain(|(name, _)| is_wanted(name));
     let wanted = report.accepted.into_iter().filter(|accepted| is_wanted(&accepted.entry.name));
     let wanted: Vec<AcceptedKey> = wanted.collect();
-    let (mut done, mut not_recorded) = (Vec::new(), None);
+    let (mut done, mut of_own_master_keys, mut not_recorded) = (Vec::new(), Vec::new(), None);
     let (mut not_tried, ignored) = (Vec::new(), |_: &KeyStoreError| {});
     let mut tries = Tries::new(&ignored);
     for group in groups(&wanted) {
@@ -87,6 +89,7 @@ pub fn rewrap(
                 Ok(rewrapped) => {
                     tries.answered(Some(master_key));
                     let before = rewrapped.before.or_else(|| accepted.entry.master_key().map(str::to_owned));
+                    of_own_master_keys.extend(accepted.entry.has_own_master_key.then_some(name));
                     done.push((name, before, rewrapped.entry.master_key().map(str::to_owned)));
                     entries.push(rewrapped.entry);
                 }
@@ -102,7 +105,7 @@ pub fn rewrap(
         }
     }
     failed.sort_by_key(|(name, _)| *name);
-    Ok(Rewrapping { done, failed, not_tried, not_recorded })
+    Ok(Rewrapping { done, of_own_master_keys, failed, not_tried, not_recorded })
 }
 
 fn rewrap_one(

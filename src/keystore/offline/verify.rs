@@ -2,6 +2,7 @@
 //! manifest. Nothing is written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::{NOT_TRUSTED, OpenFolder, no_settings};
@@ -41,6 +42,8 @@ pub enum Found {
     /// The key cannot be had from the key file, for this reason, but from a copy that another master key wraps: one under an extra
     /// master key, or what the file held before it was re-wrapped.
     OnlyCopy(String),
+    /// It was retired, and this file of InnoDB's is encrypted with it.
+    RetiredInUse(PathBuf),
     /// It cannot be used.
     Wrong(KeyStoreError),
     /// Nothing can be said: KMS could not be reached, or there are no credentials that it accepts.
@@ -67,6 +70,7 @@ impl Found {
             Self::LeftBehind => "left behind",
             Self::NotTrusted => "not trusted",
             Self::OnlyCopy(_) => "only a copy",
+            Self::RetiredInUse(_) => "retired",
             Self::Unanswered(_) => "no answer",
             Self::Wrong(error) => match error {
                 KeyStoreError::Gone(..) => "missing",
@@ -99,6 +103,10 @@ impl Found {
                 "it cannot be had from its key file, but from a copy beside it that another master key wraps; rewrap makes the key \
                  file anew: {reason}"
             )),
+            Self::RetiredInUse(path) => Some(format!(
+                "{} is encrypted with it. Put its key file back from where it was kept when it was retired",
+                path.display()
+            )),
             Self::Wrong(error) | Self::Unanswered(error) => Some(error.to_string()),
         }
     }
@@ -108,7 +116,9 @@ impl Verification {
     /// What there is to say of all of them.
     pub fn verdict(&self) -> Verdict {
         let has = |what: fn(&Found) -> bool| self.versions.iter().any(|version| what(&version.found));
-        let is_wrong = |found: &Found| matches!(found, Found::NotTrusted | Found::OnlyCopy(_) | Found::Wrong(_));
+        let is_wrong = |found: &Found| {
+            matches!(found, Found::NotTrusted | Found::OnlyCopy(_) | Found::RetiredInUse(_) | Found::Wrong(_))
+        };
         match () {
             () if self.versions.is_empty() || has(is_wrong) => Verdict::Wrong,
             () if has(|found| matches!(found, Found::Unanswered(_))) => Verdict::Unanswered,
@@ -172,6 +182,11 @@ pub fn verify(folder: &OpenFolder, kms: &dyn Kms, time: Duration) -> Result<Veri
     }
     for entry in survey.left_behind {
         add(entry.name, None, Found::LeftBehind);
+    }
+    for (name, path) in files.needing(folder.path(), &files.retired()) {
+        if !survey.present.contains(&name) {
+            add(name, None, Found::RetiredInUse(path));
+        }
     }
     Ok(Verification { versions: versions.into_values().collect(), not_locked: report.exposure.to_swap })
 }

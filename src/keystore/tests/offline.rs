@@ -523,3 +523,44 @@ fn keys_that_are_imported_or_re_wrapped_cost_those_beside_them_no_trust() {
     let store = setup.open().expect("open");
     assert_eq!([id(1), id(7)].map(|id| store.published.latest(id)), [Some(version(1)); 2]);
 }
+
+#[test]
+fn a_retired_version_that_a_table_of_the_datadir_needs_is_wrong() {
+    let setup = Setup::new();
+    let folder = setup.folder.path();
+    // The keys lie in the datadir.
+    let opening = Opening { datadir: folder, folder, ..setup.opening(Role::Server, setup.kms.clone()) };
+    let store = KeyStore::open(opening).expect("open");
+    store.latest_or_new(id(7)).expect("made");
+    store.rotate(id(7)).expect("rotated");
+    drop(store);
+    let kept = read(&setup, "aws-kms-key.7.1");
+    remove(&setup, "aws-kms-key.7.1");
+    retire(&OpenFolder::to_write(folder, folder).expect("open"), &[name(7, 1)], &[]).expect("retired");
+    fs::create_dir(folder.join("mysql")).expect("folder");
+    fs::write(folder.join("mysql/t.ibd"), first_page(0x15, 10_428, 7, 1)).expect("write");
+    let verification = setup.verified();
+    assert_eq!((verification.verdict(), verification.good(), verification.needed()), (Verdict::Wrong, 1, 2));
+    let reason = verification.versions.iter().find_map(|version| version.found.reason()).expect("a reason");
+    assert!(reason.contains("mysql/t.ibd is encrypted with it"), "{reason}");
+    setup.put("aws-kms-key.7.1", &kept);
+    assert_eq!(setup.verified().verdict(), Verdict::Good);
+}
+
+#[test]
+fn a_re_wrap_tells_of_the_keys_that_had_a_master_key_of_their_own() {
+    let setup = Setup::new();
+    let opening = setup.opening(Role::Server, setup.kms.clone());
+    opening.new_keys.change(|settings| {
+        settings.master_keys = MasterKeysOfIds::parse(&format!("7={OTHER_MASTER_KEY}")).expect("a list");
+    });
+    let store = KeyStore::open(opening).expect("open");
+    for number in [1, 7] {
+        store.latest_or_new(id(number)).expect("made");
+    }
+    drop(store);
+    let rewrapping = rewrap(&setup.to_write(), &*setup.kms, &master_key(NEW), None, TIME).expect("re-wrapped");
+    assert_eq!((rewrapping.done.len(), &rewrapping.of_own_master_keys[..]), (2, &[name(7, 1)][..]));
+    // Whose it is, the tool does not know: a server gives no copies of it.
+    assert!(setup.open().expect("open").files.has_own_master_key(name(7, 1)));
+}

@@ -2,8 +2,9 @@
 
 use super::super::background::Job;
 use super::super::extra_copies::MakeExtraCopies;
+use super::super::files::first_page;
 use super::super::offline::repair::{By, Outcome, Statement, examine};
-use super::super::offline::{OpenFolder, retire};
+use super::super::offline::{OpenFolder, list, retire};
 use super::super::test_kms::{OTHER_MASTER_KEY, TEST_MASTER_KEY};
 use super::extra_master_keys::{ONE, set};
 use super::repair::{NEW, contents, damage, name, put, trusting};
@@ -224,4 +225,65 @@ fn which_master_key_wraps_what_is_kept_stays_known_as_long_as_the_key_file_is_th
         assert!(entry.is_trusted);
         assert_eq!(entry.former_master_key(), is_same_file.then_some(TEST_MASTER_KEY));
     }
+}
+
+#[test]
+fn encrypted_data_without_any_key_is_told_and_an_empty_folder_is_not() {
+    let setup = Setup::new();
+    assert_eq!(told(&setup, &Statement::default()), []);
+    fs::write(setup.datadir.path().join("ibdata1"), first_page(0x15, 10_428, 1, 1)).expect("write");
+    let found = told(&setup, &Statement::default());
+    assert!(matches!(&found[..], [(By::Operator, found, _)] if found.contains("ibdata1 is encrypted")), "{found:?}");
+    let setup = used();
+    fs::write(setup.datadir.path().join("ibdata1"), first_page(0x15, 10_428, 1, 1)).expect("write");
+    assert_eq!(told(&setup, &Statement::default()), []);
+}
+
+#[test]
+fn a_retired_version_that_data_needs_is_told() {
+    let setup = used();
+    remove(&setup, "aws-kms-key.7.1");
+    let folder = OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open");
+    retire(&folder, &[name(7, 1)], &[]).expect("retired");
+    drop(folder);
+    fs::create_dir(setup.datadir.path().join("db")).expect("folder");
+    let table = setup.datadir.path().join("db/t.ibd");
+    for (lowest_version, is_told) in [(0, false), (2, false), (1, true)] {
+        fs::write(&table, first_page(0x15, 10_428, 7, lowest_version)).expect("write");
+        let found = told(&setup, &Statement::default());
+        assert_eq!(found.len(), usize::from(is_told), "{lowest_version} {found:?}");
+        assert!(found.iter().all(|(by, found, remedy)| {
+            *by == By::Operator && found.contains("db/t.ibd") && remedy.contains("aws-kms-key.7.1 back")
+        }));
+    }
+}
+
+#[test]
+fn of_a_file_at_fault_that_the_manifest_never_knew_it_is_not_said_to_restore_it() {
+    let setup = used();
+    put(&setup, "aws-kms-key.7.9", b"");
+    let found = told(&setup, &Statement::default());
+    assert!(matches!(&found[..], [(By::Operator, _, remedy)] if remedy.contains("move the file away")), "{found:?}");
+    assert!(!found[0].1.contains("Restore"), "{found:?}");
+    let listed = list(&OpenFolder::to_read(setup.folder.path()).expect("open")).expect("listed");
+    let reason = listed.versions.iter().find(|listed| listed.name == name(7, 9)).and_then(|it| it.reason.clone());
+    assert!(reason.is_some_and(|reason| reason.contains("move the file away") && !reason.contains("Restore")));
+}
+
+#[test]
+fn a_file_that_the_servers_user_cannot_read_is_told() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let setup = used();
+    let give = |path: &Path, user| std::os::unix::fs::chown(path, Some(user), Some(user)).expect("chown");
+    give(setup.datadir.path(), 4711);
+    setup.files().iter().for_each(|file| give(&setup.folder.path().join(file), 4711));
+    assert_eq!(told(&setup, &Statement::default()), []);
+    give(&setup.folder.path().join("aws-kms-key.7.1"), 0);
+    let found = told(&setup, &Statement::default());
+    assert!(
+        matches!(&found[..], [(By::Operator, found, _)] if found.contains("aws-kms-key.7.1 belongs to user 0") && found.contains("4711")),
+        "{found:?}"
+    );
 }

@@ -85,7 +85,10 @@ fn ending(examination: &Examination, outcomes: &[Outcome]) -> Ending {
 fn plan(examination: &Examination) -> String {
     let findings = examination.findings();
     let mut text = match findings.is_empty() {
-        true => format!("nothing to repair in {}\n", examination.path().display()),
+        true => format!(
+            "nothing to repair in {}: all is as the manifest says. Whether KMS unwraps the keys, `verify` tells\n",
+            examination.path().display()
+        ),
         false => format!("in {}:\n", examination.path().display()),
     };
     for finding in findings {

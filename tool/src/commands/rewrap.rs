@@ -67,7 +67,16 @@ fn text(rewrapping: &Rewrapping) -> String {
     let done = rewrapping.done.len();
     let all = done + rewrapping.failed.len() + not_tried;
     text += &format!("{done} of {all} key versions are wrapped anew\n");
+    if let [first, more @ ..] = &rewrapping.of_own_master_keys[..] {
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        text += &format!(
+            "{first}{more} had a master key of the key id's own (aws_key_management_master_keys), and are wrapped by this one now, like \
+             all others: correct the entry, or wrap them by theirs again with --key\n"
+        );
+    }
     if done > 0 {
+        text += "New keys are wrapped as the server's option file says: set aws_key_management_master_key_id (or the entry in \
+                 aws_key_management_master_keys) to this master key there.\n";
         text += "What their files held is kept beside them, as *.before-rewrap, until a start of the server has proven the new \
                  ones. Do not delete the old master key as long as there are backups that need it.\n";
     }
@@ -95,6 +104,7 @@ fn json(rewrapping: &Rewrapping) -> Value {
     });
     json!({
         "rewrapped": rewrapping.done.len(),
+        "had_own_master_key": rewrapping.of_own_master_keys.len(),
         "failed": rewrapping.failed.len(),
         "not_tried": rewrapping.not_tried.len(),
         "key_versions": done.chain(failed).chain(not_tried).collect::<Vec<_>>(),

@@ -87,6 +87,10 @@ impl Examining<'_> {
     pub(super) fn add_error(&mut self, name: KeyName, error: &KeyStoreError) {
         match is_unanswered(error) {
             true => self.add(Some(name), error.to_string(), By::Nobody, "repair again when KMS answers"),
+            false if self.files.entry(name).is_none() => {
+                let remedy = "it is left as it is. The manifest does not know this version: if no data needs it, move the file away";
+                self.add(Some(name), error.without_remedy(), By::Operator, remedy);
+            }
             false => self.add(Some(name), error.to_string(), By::Operator, "it is left as it is"),
         }
     }
@@ -149,6 +153,9 @@ impl Examining<'_> {
             return Ok(());
         }
         let survey = start::survey(&self.files)?;
+        self.without_any_key(&survey);
+        self.closed(&survey);
+        self.retired();
         let kept = self.files.kept_before_rewrap()?;
         let sorted = self.sort(&survey, &kept);
         // A manifest that is not on the disk cannot be what a copy is proven by.
@@ -157,6 +164,53 @@ impl Examining<'_> {
         self.put_back(&survey, at_fault, &kept, is_known);
         self.copies(with_copies, &kept, is_known);
         Ok(())
+    }
+
+    /// Nothing of any key, where there is data that needs one.
+    fn without_any_key(&mut self, survey: &Survey) {
+        let has_none = survey.count() == 0 && self.files.retired().is_empty();
+        if let Some(data) = self.folders.encrypted_file().filter(|_| has_none) {
+            let found =
+                format!("there is no key in {}, but {} is encrypted", self.folders.path().display(), data.display());
+            let remedy = "restore the aws-kms-key.* files that belong to this data from a backup, or give the folder in which they lie \
+                          (aws_key_management_keyfile_dir)";
+            self.add(None, found, By::Operator, remedy);
+        }
+    }
+
+    /// Files that whoever repairs can read, and the server cannot.
+    fn closed(&mut self, survey: &Survey) {
+        let manifest = self.folders.manifest_path();
+        let manifest = manifest.file_name().map(|name| (None, name.to_string_lossy().into_owned()));
+        let keys = survey.present.iter().map(|name| (Some(*name), name.file_name()));
+        for (name, file) in keys.chain(manifest).collect::<Vec<_>>() {
+            let Some(closed) = self.folders.closed_to_the_server(&file) else { continue };
+            let (user, group) = closed.owner;
+            let found = format!(
+                "{file} belongs to user {user}, group {group}, with mode {:o}: the server, if it runs as user {}, to whom the datadir \
+                 belongs, cannot read it",
+                closed.mode, closed.to
+            );
+            let remedy = format!(
+                "left. Give it to the server's user: chown --reference={} {file}",
+                self.folders.datadir().display()
+            );
+            self.add(name, found, By::Operator, remedy);
+        }
+    }
+
+    /// Versions that were retired, though data needs them.
+    fn retired(&mut self) {
+        for (name, path) in self.files.needing(self.folders.datadir(), &self.files.retired()) {
+            let found = format!("it was retired, and {} is encrypted with it", path.display());
+            let remedy = format!(
+                "put its key file {} back from where it was kept. If the server is running and has it in memory, SET GLOBAL \
+                 aws_key_management_rewrap_key = {} makes it anew: do not restart the server before",
+                name.file_name(),
+                name.id
+            );
+            self.add(Some(name), found, By::Operator, remedy);
+        }
     }
 
     /// Looks at the key files, and asks KMS about those that may not be what they should.
