@@ -186,6 +186,10 @@ impl MakeExtraCopies {
             if number > 0 && Instant::now() >= until {
                 return (last_failure, false);
             }
+            // What cannot be stored is not asked of KMS.
+            if let (Some(name), Err(error)) = (group.first(), self.store.files.begin_adding().map(drop)) {
+                return (Some((*name, error)), true);
+            }
             let mut made = Vec::new();
             for name in group.iter().copied() {
                 if waits::must_end() || in_a_row == MOST_IN_A_ROW {

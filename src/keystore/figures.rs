@@ -235,7 +235,8 @@ impl KeyStore {
     pub(super) fn count_rotation(&self, failed: Option<&KeyStoreError>) {
         match failed {
             None => self.figures.rotated((self.who)()),
-            Some(error) if error.is_given_up() => {}
+            // Nor is it one, if there is no such key: somebody has mistyped a number.
+            Some(error) if error.is_given_up() || matches!(error, KeyStoreError::NoSuchKey(_)) => {}
             Some(_) => self.figures.rotation_failed(),
         }
     }

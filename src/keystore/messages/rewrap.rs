@@ -1,12 +1,14 @@
 //! Keys that are wrapped anew, and those that were loaded from other copies than their key files.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{MOST_LINES, Messages};
+use crate::keystore::load::NotFromFile;
 use crate::keystore::load_report::{AcceptedKey, LoadReport};
 use crate::keystore::rewrap::Rewrapped;
 use crate::keystore::{KeyName, KeyStoreError};
-use crate::kms::MasterKeyId;
+use crate::kms::{KmsError, MasterKeyId};
 
 impl Messages {
     /// Keys whose files KMS did not unwrap, or that are gone, though it unwrapped a copy.
@@ -20,15 +22,22 @@ impl Messages {
             ));
         }
         let from_copies = report.accepted.iter().filter_map(|accepted| Some((accepted, accepted.instead_of.as_ref()?)));
-        let from_copies: Vec<_> = from_copies.filter(|(_, instead_of)| !instead_of.is_the_file()).collect();
-        for (AcceptedKey { entry, .. }, reason) in from_copies.iter().take(MOST_LINES) {
-            self.0.warning(&format!(
-                "{} is used from a copy that another master key wraps, since its key file could not be unwrapped: {reason}",
-                entry.name
-            ));
+        let mut alike: BTreeMap<String, Vec<(KeyName, &KmsError)>> = BTreeMap::new();
+        for (AcceptedKey { entry, .. }, reason) in from_copies {
+            if let NotFromFile::MasterKey(error) = reason {
+                alike.entry(error.kind()).or_default().push((entry.name, error));
+            }
         }
-        if from_copies.len() > MOST_LINES {
-            self.0.warning(&format!("{} more key versions are used from copies", from_copies.len() - MOST_LINES));
+        for keys in alike.values().take(MOST_LINES) {
+            let [(name, reason), more @ ..] = &keys[..] else { continue };
+            let more = if more.is_empty() {
+                String::new()
+            } else {
+                format!(", and so are {} more key version(s)", more.len())
+            };
+            self.0.warning(&format!(
+                "{name} is used from a copy that another master key wraps{more}, since its key file could not be unwrapped: {reason}"
+            ));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{NOT_TRUSTED, OpenFolder};
+use super::{NOT_TRUSTED, OpenFolder, gone};
 use crate::cipher::Algorithm;
 use crate::keystore::files::KeyFiles;
 use crate::keystore::{KeyId, KeyName, KeyStoreError, start};
@@ -119,7 +119,7 @@ pub fn list(folder: &OpenFolder) -> Result<Listing, KeyStoreError> {
             };
             if !is_present(name) {
                 let is_missing = listed.state == State::Missing;
-                listed.reason = is_missing.then(|| KeyStoreError::Gone(name, files.path_of(name)).to_string());
+                listed.reason = is_missing.then(|| gone(name, &files.path_of(name)));
                 return listed;
             }
             match files.read(name) {

@@ -142,3 +142,14 @@ fn recipe(
 
 const NOT_TRUSTED: &str = "it turned up under a master key that is not known here, and encrypts nothing new. To accept it, set \
                            aws_key_management_master_key_id to that master key for one start; if it is not yours, remove it";
+
+/// What there is to do about a key version without a file, where a server may be running that has it in memory.
+fn gone(name: crate::keystore::KeyName, path: &Path) -> String {
+    format!(
+        "{name}: key file {} is gone. If a server that has it in memory is running, do not restart that: SET GLOBAL \
+         aws_key_management_rewrap_key = {} makes the file anew. Otherwise restore the file from a backup; do not drop the tables that \
+         use the key",
+        path.display(),
+        name.id
+    )
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{NOT_TRUSTED, OpenFolder, no_settings};
+use super::{NOT_TRUSTED, OpenFolder, gone, no_settings};
 use crate::keystore::files::Finding;
 use crate::keystore::{KeyName, KeyStoreError, load, start};
 use crate::kms::{AtStart, Class, Kms};
@@ -107,6 +107,7 @@ impl Found {
                 "{} is encrypted with it. Put its key file back from where it was kept when it was retired",
                 path.display()
             )),
+            Self::Wrong(KeyStoreError::Gone(name, path)) => Some(gone(*name, path)),
             Self::Wrong(error) | Self::Unanswered(error) => Some(error.to_string()),
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::prove::{is_gone_or_damaged, list, prove};
 use super::{By, Examination, Finding, Statement, Step};
 use crate::keystore::files::{self, Disk, Entry, FoundFolders, KeyFiles, SystemDisk, Tie, WholeManifest};
-use crate::keystore::offline::{NOT_TRUSTED, is_unanswered};
+use crate::keystore::offline::{NOT_TRUSTED, gone, is_unanswered};
 use crate::keystore::start::{self, Survey};
 use crate::keystore::{KeyName, KeyStoreError};
 use crate::kms::Kms;
@@ -87,6 +87,10 @@ impl Examining<'_> {
     pub(super) fn add_error(&mut self, name: KeyName, error: &KeyStoreError) {
         match is_unanswered(error) {
             true => self.add(Some(name), error.to_string(), By::Nobody, "repair again when KMS answers"),
+            false if matches!(error, KeyStoreError::Gone(..)) => {
+                let found = gone(name, &self.files.path_of(name));
+                self.add(Some(name), found, By::Operator, "it is left as it is");
+            }
             false if self.files.entry(name).is_none() => {
                 let remedy = "it is left as it is. The manifest does not know this version: if no data needs it, move the file away";
                 self.add(Some(name), error.without_remedy(), By::Operator, remedy);
