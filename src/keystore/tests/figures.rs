@@ -136,6 +136,14 @@ fn keys_cannot_be_made_after_one_failed_until_one_is_made_or_the_settings_change
 }
 
 #[test]
+fn a_key_id_that_was_mistyped_is_no_failed_rotation() {
+    let setup = used();
+    let store = setup.open().expect("open");
+    assert!(matches!(store.rotate(id(70)), Err(KeyStoreError::NoSuchKey(_))));
+    assert_eq!((store.figures().rotations(), store.figures().rotations_failed()), (0, 0));
+}
+
+#[test]
 fn rotations_that_failed_are_counted_and_those_that_were_killed_are_not() {
     let setup = Setup::new();
     let store = setup.open().expect("open");

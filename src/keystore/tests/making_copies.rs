@@ -3,6 +3,7 @@
 use super::super::background::Job;
 use super::super::extra_copies::MakeExtraCopies;
 use super::extra_master_keys::{COPIES, ONE, TWO, list, set};
+use super::faulty_disk::{Fails, FaultyDisk};
 use super::two_servers::Meanwhile;
 use super::*;
 
@@ -119,4 +120,22 @@ fn while_copies_are_being_made_the_keys_are_not_called_fully_wrapped() {
         (&seen.lock().expect("seen")[..], store.figures().readiness().is_fully_wrapped()),
         (&[false; 2][..], true)
     );
+}
+
+#[test]
+fn a_copy_that_cannot_be_stored_is_not_asked_of_kms() {
+    let setup = Setup::new();
+    let disk = FaultyDisk::default();
+    let opening = setup.opening(Role::Server, setup.kms.clone());
+    opening.new_keys.change(|settings| settings.extra_master_keys = list(&[ONE]));
+    let store = Arc::new(KeyStore::open_on(Arc::new(disk.clone()), opening).expect("open"));
+    store.latest_or_new(id(7)).expect("made");
+    setup.kms.calls();
+    disk.plant(Fails::Lock, "aws-kms-key.lock", libc::EIO, 1);
+    let mut job = MakeExtraCopies::new(store.clone());
+    let next = job.run(Instant::now()).expect("it is tried again");
+    assert_eq!((setup.kms.calls(), disk.left()), (vec![], 0));
+    assert!(setup.log().iter().any(|line| line.contains("has no copy yet")));
+    job.run(next);
+    assert_eq!(setup.copies(COPIES), [ONE]);
 }

@@ -2,6 +2,7 @@
 
 use super::super::background::Job;
 use super::super::extra_copies::MakeExtraCopies;
+use super::super::test_kms::OTHER_MASTER_KEY;
 use super::super::verify as check;
 use super::extra_master_keys::{ONE, TWO};
 use super::verify::{DAY, MANY, decrypts, run, running};
@@ -66,4 +67,25 @@ fn copies_are_asked_of_an_extra_master_key_until_it_fails_and_not_only_a_copy_of
             _ => assert!(of(TWO).is_none()),
         }
     }
+}
+
+#[test]
+fn a_master_key_that_gives_no_answer_is_asked_for_a_few_versions_only_and_the_others_are_checked() {
+    let setup = Setup::new();
+    (1..=MANY).for_each(|key| setup.put_key(&format!("aws-kms-key.{key}.1"), key));
+    (31..=30 + MANY).for_each(|key| setup.put(&format!("aws-kms-key.{key}.1"), &[&b"other:"[..], &[key; 16]].concat()));
+    let store = setup.open().expect("open");
+    setup.kms.set_failing(OTHER_MASTER_KEY, Some(Class::Transient));
+    setup.kms.calls();
+    // One of each in turn, so that never all of a step give no answer.
+    let names = (1..=u32::from(MANY)).flat_map(|key| [key, key + 30]).filter_map(|key| KeyName::new(key, 1)).collect();
+    let mut round = check::Round::new(names);
+    while round.step(&store.files, &*store.kms, &|_| None, Instant::now() + Duration::from_secs(5)) {}
+    let verified = round.into_verified();
+    assert_eq!(verified.len(), 2 * usize::from(MANY));
+    for verified in &verified {
+        let is_good = matches!(verified.verdict, check::Verdict::Good);
+        assert_eq!(is_good, verified.name.id.value() <= 30, "{}", verified.name);
+    }
+    assert_eq!(decrypts(&setup), usize::from(MANY) + 4, "the four of the first step");
 }
