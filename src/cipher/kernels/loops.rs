@@ -15,6 +15,7 @@ macro_rules! by_rounds {
 macro_rules! ctr_step {
     ($rounds:ident, $step:expr, $keys:expr, $counters:expr, $input:expr, $output:expr) => {
         match $step {
+            Step::Sixteen { .. } => unreachable!("no step of counters has so many registers"),
             Step::Eight { at } => ctr_step::<$rounds, 8>($keys, $counters, at, $input, $output),
             Step::Four { at } => ctr_step::<$rounds, 4>($keys, $counters, at, $input, $output),
             Step::Two { at } => ctr_step::<$rounds, 2>($keys, $counters, at, $input, $output),
@@ -62,9 +63,12 @@ macro_rules! loops {
         ) {
             assert!(input.len() == output.len(), "as many blocks come out as go in");
             let Some(&last) = input.last() else { return };
-            for step in Steps::<LANES>::of(input.len()) {
+            // Where two instructions of AES begin in a cycle, and each takes four, 8 registers are just enough for one step, and
+            // too few for its end and the beginning of the next.
+            for step in Steps::<LANES, { if REGISTERS == 32 && LANES > 1 { 16 } else { 8 } }>::of(input.len()) {
                 let keys = hidden(keys);
                 match step {
+                    Step::Sixteen { at } => cbc_decrypt_step::<ROUNDS, 16>(keys, chain, at, input, output),
                     Step::Eight { at } => cbc_decrypt_step::<ROUNDS, 8>(keys, chain, at, input, output),
                     Step::Four { at } => cbc_decrypt_step::<ROUNDS, 4>(keys, chain, at, input, output),
                     Step::Two { at } => cbc_decrypt_step::<ROUNDS, 2>(keys, chain, at, input, output),
@@ -100,14 +104,15 @@ macro_rules! loops {
                     *state = decrypt_round(*state, spread(one_block::load(key)));
                 }
             }
+            let last = of_round(keys, ROUNDS);
             let mut before =
                 if at == 0 { shifted_in(one_block::load(chain), load(input)) } else { load(&all[at - 1..]) };
             for (index, output) in output.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
                 if index > 0 {
                     before = load(&input[index * LANES - 1..]);
                 }
-                let block = decrypt_last(states[index], of_round(keys, ROUNDS));
-                *output = zerocopy::transmute!(xor(block, before));
+                // The XOR with the block before is none of the chain.
+                *output = zerocopy::transmute!(decrypt_last(states[index], xor(last, before)));
             }
         }
 

@@ -1,9 +1,9 @@
 //! How the blocks of a message are cut into steps of some registers.
 
-/// The steps of a message, of 8, 4, 2 or 1 registers, or of one block.
+/// The steps of a message, of 16 registers, if `WIDEST` is so many, of 8, 4, 2 or 1, or of one block.
 ///
 /// A rest that would take longer in smaller steps is done by one that goes back over blocks that are done.
-pub(super) struct Steps<const LANES: usize> {
+pub(super) struct Steps<const LANES: usize, const WIDEST: usize = 8> {
     len: usize,
     done: usize,
 }
@@ -11,6 +11,7 @@ pub(super) struct Steps<const LANES: usize> {
 /// Blocks from `at` on, in so many registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
+    Sixteen { at: usize },
     Eight { at: usize },
     Four { at: usize },
     Two { at: usize },
@@ -18,7 +19,7 @@ pub(super) enum Step {
     Block { at: usize },
 }
 
-impl<const LANES: usize> Steps<LANES> {
+impl<const LANES: usize, const WIDEST: usize> Steps<LANES, WIDEST> {
     /// For `len` blocks.
     #[inline(always)]
     pub(super) fn of(len: usize) -> Self {
@@ -44,13 +45,19 @@ impl<const LANES: usize> Steps<LANES> {
     }
 }
 
-impl<const LANES: usize> Iterator for Steps<LANES> {
+impl<const LANES: usize, const WIDEST: usize> Iterator for Steps<LANES, WIDEST> {
     type Item = Step;
 
     #[inline(always)]
     fn next(&mut self) -> Option<Step> {
         if self.done == self.len {
             None
+        } else if WIDEST == 16
+            // A rest of 8 registers and a few blocks is done sooner in smaller steps.
+            && self.len - self.done >= 14 * LANES
+            && let Some(at) = self.step(16 * LANES)
+        {
+            Some(Step::Sixteen { at })
         } else if let Some(at) = self.step(8 * LANES) {
             Some(Step::Eight { at })
         } else if let Some(at) = self.step(4 * LANES) {
@@ -72,16 +79,18 @@ mod tests {
     #[test]
     fn each_block_is_in_a_step_and_none_of_a_step_is_outside() {
         for len in 0..200 {
-            every_block_once_or_more::<1>(len);
-            every_block_once_or_more::<2>(len);
-            every_block_once_or_more::<4>(len);
+            every_block_once_or_more::<1, 8>(len);
+            every_block_once_or_more::<2, 8>(len);
+            every_block_once_or_more::<4, 8>(len);
+            every_block_once_or_more::<4, 16>(len);
         }
     }
 
-    fn every_block_once_or_more<const LANES: usize>(len: usize) {
+    fn every_block_once_or_more<const LANES: usize, const WIDEST: usize>(len: usize) {
         let mut done = 0;
-        for step in Steps::<LANES>::of(len) {
+        for step in Steps::<LANES, WIDEST>::of(len) {
             let (at, blocks) = match step {
+                Step::Sixteen { at } => (at, 16 * LANES),
                 Step::Eight { at } => (at, 8 * LANES),
                 Step::Four { at } => (at, 4 * LANES),
                 Step::Two { at } => (at, 2 * LANES),
@@ -98,5 +107,8 @@ mod tests {
     fn a_page_is_done_in_as_few_steps_as_if_its_last_blocks_filled_one() {
         assert_eq!(Steps::<4>::of(1022).last(), Some(Step::Eight { at: 990 }));
         assert_eq!(Steps::<4>::of(1022).count(), 32);
+        assert_eq!(Steps::<4, 16>::of(1022).last(), Some(Step::Sixteen { at: 958 }));
+        assert_eq!(Steps::<4, 16>::of(1022).count(), 16);
+        assert!(Steps::<4>::of(1022).all(|step| matches!(step, Step::Eight { .. })));
     }
 }
