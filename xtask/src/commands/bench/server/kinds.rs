@@ -118,6 +118,9 @@ impl Workload {
     /// In the order of the table.
     pub const ALL: [Self; 3] = [Self::ReadOnly, Self::ReadWrite, Self::WriteOnly];
 
+    /// Brings the table into memory.
+    pub const WARM_UP: Self = Self::ReadOnly;
+
     /// For a person.
     pub fn name(self) -> &'static str {
         match self {

@@ -2,7 +2,8 @@
 //! encryption and beside `file_key_management`.
 //!
 //! All servers are up together and take short turns, so that what else the machine does meets all of them alike; their files
-//! lie in memory, so that nobody waits for a disk. What counts is the ratio within a round.
+//! lie in memory, so that nobody waits for a disk. What counts is the ratio within a round. Each round has servers of its own:
+//! where the kernel puts a process's memory makes one some percent slower than another for as long as it runs.
 
 mod docs;
 mod figures;
@@ -60,51 +61,49 @@ fn measure(rig: &Rig, folder: &Path, plugin: &Path, pool: Pool, rounds: usize) -
             Ok(home)
         })
         .collect::<Result<_>>()?;
-    let servers: Vec<(Variant, &Home, Server<'_>)> = Variant::ALL
-        .into_iter()
-        .zip(&homes)
-        .map(|(variant, home)| {
-            let options = variant.options(pool, &key_file);
-            let server = match variant {
-                Variant::Plugin(_) => rig.start_at(home, &options),
-                Variant::None | Variant::FileKeyManagement(_) => home.start(&options, Some(&rig.environment())),
-            };
-            let server = home.explain(server)?;
-            terminal::detail(format_args!("filling a server ({}): {}", pool.name(), variant.name()));
-            server.sql("CREATE DATABASE sbtest")?;
-            sysbench(home, Workload::ReadWrite, &["prepare"])?;
-            check_is_encrypted(&server, variant)?;
-            Ok((variant, home, server))
-        })
-        .collect::<Result<_>>()?;
-    let mut rows = Vec::new();
-    for workload in Workload::ALL {
-        let mut turns = vec![Vec::new(); servers.len()];
-        let mut before = servers.iter().map(|(.., server)| Done::by(server)).collect::<Result<Vec<_>>>()?;
-        let title = format_args!("{}, {}: {rounds} rounds", workload.name(), pool.name());
-        let mut progress = Progress::new(title);
-        // The first is for warming up.
-        for round in 0..=rounds {
+    let start = |variant: Variant, home| -> Result<Server<'_>> {
+        let options = variant.options(pool, &key_file);
+        let server = match variant {
+            Variant::Plugin(_) => rig.start_at(home, &options),
+            Variant::None | Variant::FileKeyManagement(_) => home.start(&options, Some(&rig.environment())),
+        };
+        home.explain(server)
+    };
+    for (variant, home) in Variant::ALL.into_iter().zip(&homes) {
+        let server = start(variant, home)?;
+        terminal::detail(format_args!("filling a server ({}): {}", pool.name(), variant.name()));
+        server.sql("CREATE DATABASE sbtest")?;
+        sysbench(home, Workload::ReadWrite, &["prepare"])?;
+        check_is_encrypted(&server, variant)?;
+        server.stop()?;
+    }
+    let mut turns = Workload::ALL.map(|_| vec![Vec::new(); homes.len()]);
+    let mut progress = Progress::new(format_args!("{}: {rounds} rounds", pool.name()));
+    for round in 0..rounds {
+        let servers: Vec<Server<'_>> =
+            Variant::ALL.into_iter().zip(&homes).map(|(variant, home)| start(variant, home)).collect::<Result<_>>()?;
+        for home in &homes {
+            sysbench(home, Workload::WARM_UP, &["run"])?;
+            progress.tick();
+        }
+        for (workload, turns) in Workload::ALL.into_iter().zip(&mut turns) {
+            let mut before = servers.iter().map(Done::by).collect::<Result<Vec<_>>>()?;
             for turn in 0..servers.len() {
                 let place = (round + turn) % servers.len();
-                let (_, home, server) = &servers[place];
-                let said = sysbench(home, workload, &["run"])?;
+                let said = sysbench(&homes[place], workload, &["run"])?;
                 let transactions =
                     transactions(&said).with_context(|| format!("sysbench says no transactions:\n{said}"))?;
                 ensure!(transactions > 0.0, "no transaction was made");
-                let after = Done::by(server)?;
-                if round > 0 {
-                    turns[place].push(before[place].until(&after, transactions));
-                }
+                let after = Done::by(&servers[place])?;
+                turns[place].push(before[place].until(&after, transactions));
                 before[place] = after;
                 progress.tick();
                 ensure!(!interrupt::has_come(), "interrupted");
             }
         }
-        rows.push(Row::of(pool, workload, &turns));
+        servers.iter().try_for_each(Server::stop)?;
     }
-    servers.iter().try_for_each(|(.., server)| server.stop())?;
-    Ok(rows)
+    Ok(Workload::ALL.into_iter().zip(&turns).map(|(workload, turns)| Row::of(pool, workload, turns)).collect())
 }
 
 /// What a server has done since it was started.
@@ -133,7 +132,7 @@ impl Done {
     }
 
     /// For each of the transactions that were made until `after`. What the server wrote while it was the turn of others is
-    /// counted too: they are its own pages.
+    /// counted too, since the workload has begun: they are its own pages.
     fn until(&self, after: &Self, transactions: f64) -> Turn {
         let each = |before: u64, after: u64| (after - before) as f64 / transactions;
         Turn {
