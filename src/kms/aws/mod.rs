@@ -8,6 +8,7 @@ mod certificates;
 mod codes;
 mod counting;
 mod credential_failures;
+mod endpoints;
 mod errors;
 mod fallback;
 mod http;
@@ -125,7 +126,7 @@ impl Kms for AwsKms {
     }
 
     fn after_restart(&self, master_key: &MasterKeyId) -> Option<String> {
-        self.regions.settings().after_restart(master_key, &self.regions.figures.region())
+        self.regions.settings().after_restart(master_key, &self.regions.default_region_now()?)
     }
 
     fn decrypt(&self, wrapped: &WrappedKey) -> Result<PlainKey, KmsError> {

@@ -13,6 +13,7 @@ use aws_smithy_http_client::HttpClientError;
 use super::asked::Endpoint;
 use super::certificates::Trusted;
 use super::credential_failures::Chain;
+use super::endpoints::Address;
 use super::settings::{AwsSettings, Timeouts};
 use super::text::identifier;
 use super::{aws_files, http};
@@ -118,6 +119,13 @@ impl Connection {
         Ok(client)
     }
 
+    /// The region that it goes to, if that is known.
+    pub(super) fn region_now(&self) -> Option<String> {
+        let kept = self.kept();
+        let of_client = || kept.client.as_ref().map(|client| client.region.clone());
+        self.region.clone().or_else(of_client).or_else(|| kept.region_that_worked.clone())
+    }
+
     /// Of a call that was given up, of which nothing else is known.
     pub(super) fn no_answer(&self, call: Call) -> KmsError {
         match &self.kept().client {
@@ -173,10 +181,9 @@ impl Connection {
         }
         let mut of_kms = config::Builder::from(&config);
         match self.settings.endpoint(&region, self.is_default) {
-            Some(url) => of_kms = of_kms.endpoint_url(url),
-            None if self.is_default => {}
-            // An endpoint that the environment names is one of the default region.
-            None => {
+            Address::Url(url) => of_kms = of_kms.endpoint_url(url),
+            Address::OfSdk => {}
+            Address::OfRegion => {
                 of_kms.set_endpoint_url(None);
             }
         }

@@ -72,6 +72,11 @@ impl Regions {
         }
     }
 
+    /// The default region, if it is known already: it is found by the first call.
+    pub(super) fn default_region_now(&self) -> Option<String> {
+        self.default.connection.region_now()
+    }
+
     pub(super) fn settings(&self) -> &AwsSettings {
         &self.settings
     }

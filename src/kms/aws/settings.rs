@@ -1,14 +1,13 @@
 //! How KMS is reached.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::time::Duration;
 
 use url::Url;
 
 use super::aws_files::{OLD, SHARED};
+use super::endpoints::{Plain, of_environment, region_of_aws};
 use super::http::is_loopback;
-use super::region_lists::is_region;
 use crate::kms::MasterKeyId;
 
 /// How KMS is reached. What is not set here, the SDK finds in the environment, the AWS files of the server's user, or
@@ -16,7 +15,7 @@ use crate::kms::MasterKeyId;
 #[derive(Clone, Debug, Default)]
 pub struct AwsSettings {
     /// The default region, such as `eu-central-1`: asked where no name of a master key tells another. If nobody sets it, it
-    /// is that of `master_key`, and without one anywhere, us-east-1.
+    /// is that of `master_key`, or of `endpoint_url`, if they name one, and without one anywhere, us-east-1.
     pub region: Option<String>,
     /// Replaces the endpoint of KMS in the default region, such as `https://vpce-1a2b.kms.eu-central-1.vpce.amazonaws.com`.
     pub endpoint_url: Option<String>,
@@ -44,68 +43,27 @@ pub enum Remark {
 impl AwsSettings {
     /// What there is to say of these settings, and of the environment that goes with them.
     pub fn remarks(&self) -> Vec<Remark> {
-        self.remarks_in(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+        self.remarks_in(of_environment)
     }
 
     fn remarks_in(&self, variable: impl Fn(&str) -> Option<String>) -> Vec<Remark> {
         let of_regions = self.region_endpoints.values().map(|url| ("aws_key_management_endpoint_url", url.clone()));
-        let endpoints = self.plain_endpoint(&variable).into_iter().chain(of_regions);
+        let plain = self.plain_endpoint(&variable).map(|Plain { name, url, .. }| (name, url));
+        let endpoints = plain.into_iter().chain(of_regions);
         let clear_text = endpoints.filter_map(|(name, url)| clear_text(name, &url));
         let old_file = variable(OLD).filter(|_| variable(SHARED).is_none()).map(|path| old_file(&path));
         clear_text
             .chain(old_file)
             .chain(self.contradiction())
-            .chain(self.foreign_endpoint())
+            .chain(self.foreign_endpoint(&variable))
             .chain(self.useless_fallback())
             .collect()
     }
 
     /// The region that is asked where nothing names another one. `None` leaves it to the SDK to find it.
     pub fn default_region(&self) -> Option<&str> {
-        self.region.as_deref().or_else(|| self.master_key.as_ref()?.region())
-    }
-
-    /// The URL that serves a region, if it is not the region's own.
-    pub(super) fn endpoint(&self, region: &str, is_default: bool) -> Option<&str> {
-        // One that names its region serves that, and no other: AWS refuses what was signed for another one.
-        let is_its = |url: &&String| region_of_aws(url).map_or(is_default, |of_url| of_url == region);
-        let plain = self.endpoint_url.as_ref().filter(is_its);
-        self.region_endpoints.get(region).or(plain).map(String::as_str)
-    }
-
-    /// What a restart with this master key in `aws_key_management_master_key_id` would make different of where KMS is asked,
-    /// while the default region is `now`: what an operator has to write down before. `None` if there is nothing.
-    pub fn after_restart(&self, master_key: &MasterKeyId, now: &str) -> Option<String> {
-        self.after_restart_in(master_key, now, |name| env::var(name).ok().filter(|value| !value.is_empty()))
-    }
-
-    fn after_restart_in(
-        &self,
-        master_key: &MasterKeyId,
-        now: &str,
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Option<String> {
-        let then = master_key.region().filter(|then| *then != now && !now.is_empty())?;
-        if self.region.is_some() || self.region_endpoints.contains_key(then) {
-            return None;
-        }
-        let (name, _) = self.plain_endpoint(variable).filter(|(_, url)| region_of_aws(url).is_none())?;
-        Some(format!(
-            "after a restart with this master key, the default region is {then}, since aws_key_management_region is empty, and \
-             {name} is asked for that region; now it is {now}, and {name} is asked for that. Before a restart, write into the option file \
-             what is right for you: aws_key_management_region = {now}, or aws_key_management_endpoint_url = \
-             '{now}=URL' or '{then}=URL'"
-        ))
-    }
-
-    /// The endpoint that is set for the default region, and where it is set, as far as that can be told without reading the
-    /// profiles.
-    fn plain_endpoint(&self, variable: impl Fn(&str) -> Option<String>) -> Option<(&'static str, String)> {
-        let set = self.endpoint_url.clone().map(|url| ("aws_key_management_endpoint_url", url));
-        // Where the SDK looks for it then.
-        let found =
-            || ["AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL"].into_iter().find_map(|name| Some((name, variable(name)?)));
-        set.or_else(found)
+        let of_master_key = || self.master_key.as_ref()?.region();
+        self.region.as_deref().or_else(of_master_key).or_else(|| region_of_aws(self.endpoint_url.as_ref()?))
     }
 
     /// The regions that settings name, the fallback regions aside: a key of which nothing is known may be in one of them.
@@ -123,18 +81,6 @@ impl AwsSettings {
             Remark::Warning(format!(
                 "aws_key_management_region is {region}, but the master key of aws_key_management_master_key_id is in {other}: \
                  new keys are asked for there, and only what no ARN places elsewhere is asked in {region}. Correct one of them"
-            ))
-        })
-    }
-
-    /// An endpoint that AWS has for another region.
-    fn foreign_endpoint(&self) -> Option<Remark> {
-        let (region, of_url) = (self.default_region()?, region_of_aws(self.endpoint_url.as_ref()?)?);
-        (region != of_url && !self.region_endpoints.contains_key(region)).then(|| {
-            Remark::Warning(format!(
-                "aws_key_management_endpoint_url is an endpoint of {of_url}, and is asked for that region only; {region}, where keys \
-                 are asked for that no ARN places elsewhere, is asked at its own endpoint. If it needs another one, add \
-                 '; {region}=URL'"
             ))
         })
     }
@@ -171,16 +117,6 @@ pub(super) struct Timeouts {
     pub(super) operation: Duration,
 }
 
-/// The region that a URL of AWS names: `kms.eu-west-1.amazonaws.com`, `kms-fips.us-east-1.api.aws`,
-/// `vpce-1a-2b.kms.eu-west-1.vpce.amazonaws.com`. `None` for any other.
-fn region_of_aws(url: &str) -> Option<String> {
-    let url = Url::parse(url).ok()?;
-    let host = url.host_str()?.trim_end_matches('.');
-    let is_of_aws = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|end| host.ends_with(end));
-    let mut labels = host.split('.').skip_while(|label| !matches!(*label, "kms" | "kms-fips")).skip(1);
-    labels.next().filter(|region| is_of_aws && is_region(region)).map(str::to_owned)
-}
-
 /// The endpoint's answers hold data keys, which only TLS hides from the network.
 fn clear_text(name: &str, url: &str) -> Option<Remark> {
     let url = Url::parse(url).ok().filter(|url| url.scheme() == "http" && !is_loopback(url))?;
@@ -199,7 +135,7 @@ fn old_file(path: &str) -> Remark {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::panic, clippy::expect_used)] // clippy sees no tests in the helpers
+    #![allow(clippy::panic)] // clippy sees no tests in the helpers
 
     use super::*;
 
@@ -268,78 +204,6 @@ mod tests {
             let remarks = settings.remarks_in(|_| None);
             assert_eq!(matches!(remarks.as_slice(), [Remark::Note(_)]), is_noted, "{remarks:?}");
         }
-    }
-
-    #[test]
-    fn an_endpoint_serves_its_region_and_one_without_a_region_the_default_one() {
-        let settings = AwsSettings {
-            endpoint_url: Some("https://default".to_owned()),
-            region_endpoints: [("us-east-1".to_owned(), "http://us.example.com".to_owned())].into(),
-            ..settings(Some("eu-west-1"), "alias/a")
-        };
-        assert_eq!(settings.endpoint("eu-west-1", true), Some("https://default"));
-        assert_eq!(settings.endpoint("us-east-1", false), Some("http://us.example.com"));
-        assert_eq!(settings.endpoint("us-west-1", false), None);
-        assert_eq!(settings.endpoint("us-east-1", true), Some("http://us.example.com"));
-        let remarks = settings.remarks_in(|_| None);
-        assert!(matches!(remarks.as_slice(), [Remark::Warning(text)] if text.contains("http://us.example.com")));
-    }
-
-    #[test]
-    fn an_endpoint_of_aws_serves_the_region_that_it_names_and_no_other() {
-        let vpce = "https://vpce-1a-2b.kms.eu-central-1.vpce.amazonaws.com";
-        let moved =
-            AwsSettings { endpoint_url: Some(vpce.to_owned()), ..settings(None, "arn:aws:kms:eu-west-1:1:key/a") };
-        assert_eq!(moved.endpoint("eu-west-1", true), None);
-        assert_eq!(moved.endpoint("eu-central-1", false), Some(vpce));
-        let remarks = moved.remarks_in(|_| None);
-        assert!(
-            matches!(remarks.as_slice(), [Remark::Warning(text)] if text.contains("of eu-central-1") && text.contains("eu-west-1=URL")),
-            "{remarks:?}"
-        );
-        let at_home = AwsSettings { region: Some("eu-central-1".to_owned()), ..moved };
-        assert_eq!(at_home.endpoint("eu-central-1", true), Some(vpce));
-        for (url, region) in [
-            ("https://kms.us-gov-east-1.amazonaws.com", Some("us-gov-east-1")),
-            ("https://kms-fips.us-east-1.amazonaws.com:443/", Some("us-east-1")),
-            ("https://kms.cn-north-1.amazonaws.com.cn", Some("cn-north-1")),
-            ("https://kms.eu-west-1.api.aws", Some("eu-west-1")),
-            ("https://kms.eu-west-1.example.com", None),
-            ("https://kms.amazonaws.com", None),
-            ("http://127.0.0.1:5000", None),
-            ("https://sts.eu-west-1.amazonaws.com", None),
-        ] {
-            assert_eq!(region_of_aws(url).as_deref(), region, "{url}");
-        }
-    }
-
-    #[test]
-    fn who_moves_to_another_region_is_told_where_a_restart_would_ask_for_it() {
-        let new = MasterKeyId::parse("arn:aws:kms:eu-west-1:1:key/new").expect("an ARN");
-        let old = "arn:aws:kms:eu-central-1:1:key/old";
-        let told = |settings: AwsSettings, environment: Option<&str>| {
-            settings.after_restart_in(&new, "eu-central-1", |name| {
-                environment.filter(|_| name == "AWS_ENDPOINT_URL_KMS").map(str::to_owned)
-            })
-        };
-        let plain = AwsSettings { endpoint_url: Some("https://10.0.0.1".to_owned()), ..settings(None, old) };
-        let text = told(plain.clone(), None).expect("told");
-        assert!(
-            text.contains("aws_key_management_region = eu-central-1") && text.contains("'eu-west-1=URL'"),
-            "{text}"
-        );
-        let text = told(settings(None, old), Some("https://10.0.0.1")).expect("told");
-        assert!(text.contains("AWS_ENDPOINT_URL_KMS is asked for that region"), "{text}");
-        let own = [("eu-west-1".to_owned(), "https://10.0.0.2".to_owned())];
-        for nothing_changes in [
-            settings(None, old),
-            AwsSettings { region: Some("eu-central-1".to_owned()), ..plain.clone() },
-            AwsSettings { region_endpoints: own.into(), ..plain.clone() },
-            AwsSettings { endpoint_url: Some("https://kms.eu-central-1.amazonaws.com".to_owned()), ..plain.clone() },
-        ] {
-            assert_eq!(told(nothing_changes, None), None);
-        }
-        assert_eq!(plain.after_restart_in(&new, "eu-west-1", |_| None), None, "it is the default region already");
     }
 
     #[test]
