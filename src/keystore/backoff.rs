@@ -82,7 +82,7 @@ impl Backoff {
         let (text, kind) = (error.to_string(), error.kind());
         let is_news = before.as_ref().is_none_or(|before| before.kind != kind);
         let is_watched = before.is_some_and(|before| before.is_watched);
-        let is_missing = matches!(error, KeyStoreError::Gone(..));
+        let is_missing = matches!(error, KeyStoreError::Gone(..) | KeyStoreError::Retired(..));
         let failure = Failure { text, kind, pause, next_try: now + pause, is_watched, is_missing };
         failures.by_key.insert((id, version), failure);
         is_news

@@ -81,7 +81,7 @@ impl Generated {
         }
         adding.write(name, &contents)?;
         let entry = Entry::new(name, &contents, file.algorithm, traits, created);
-        let entry = entry.with_own_master_key(recipe.has_own_master_key);
+        let entry = entry.with_own_master_key(recipe.has_own_master_key == Some(true));
         Ok(NewVersion { name, key, recipe, entry, exposure })
     }
 }

@@ -86,10 +86,13 @@ pub enum KeyStoreError {
     /// The key file that is asked for, or that was here once, is not there.
     #[error("{}: key file {} is gone. {RESTORE}", .0, .1.display())]
     Gone(KeyName, PathBuf),
+    /// A file that was said to be a tablespace is none.
+    #[error("{path} is no tablespace of InnoDB. Of a redo log, name the folder. Nothing was changed", path = .0.display())]
+    NoTablespace(PathBuf),
     /// Data asks for a version that somebody has taken off the list of those that are needed.
     #[error(
-        "{}: it was retired, and data still needs it: put its key file {} back from where it was kept, with its owner and mode. Do not \
-         drop the tables that use the key", .0, .1.display()
+        "{}: it was retired, and somebody asks for it. If data needs it, put its key file {} back from where it was kept, and do not \
+         drop the tables that use the key; for new tables, take another key id", .0, .1.display()
     )]
     Retired(KeyName, PathBuf),
     /// The key file is of a format that a later version of the plugin writes.

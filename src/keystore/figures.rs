@@ -193,6 +193,7 @@ impl KeyStore {
         let retired = self.files.retired();
         if retired.is_empty() {
             self.figures.known_versions.set_retired(Vec::new());
+            self.messages.encrypts_with_retired(&[]);
             return;
         }
         let Ok(present) = self.files.present() else { return };

@@ -7,7 +7,7 @@ use super::load::NotFromFile;
 use super::published::Exposure;
 use super::trust::{self, KnownMasterKeys};
 use super::{DataKey, KeyId, KeyName, KeyStoreError, NewKeySettings};
-use crate::kms::EncryptionContext;
+use crate::kms::{EncryptionContext, MasterKeyId};
 
 /// What came of some key files.
 #[derive(Default)]
@@ -65,15 +65,19 @@ impl LoadReport {
             accepted.entry.is_trusted = known.trust(files, accepted);
             let name = accepted.entry.name;
             let before = files.entry(name);
-            let had_own_master_key = before.as_ref().is_some_and(|before| before.has_own_master_key);
-            let has_own_master_key = match accepted.entry.master_key() {
-                Some(arn) if configured.master_key.as_ref().is_some_and(|of_all| trust::names(of_all, arn)) => false,
-                // What has lost its entry is still wrapped by its own.
-                _ => had_own_master_key || configured.has_own_master_key(name.id),
+            // What an alias stands for, only KMS knows. What has lost its entry is still wrapped by its own.
+            let names = |own: &MasterKeyId, arn| trust::names(own, arn) || own.as_str().contains("alias/");
+            let is_own = accepted.entry.master_key().is_some_and(|arn| {
+                let is_of_all = configured.master_key.as_ref().is_some_and(|of_all| trust::names(of_all, arn));
+                !is_of_all && configured.master_keys.of(name.id).is_some_and(|own| names(own, arn))
+            });
+            let entry = accepted.entry.clone();
+            accepted.entry = match is_own {
+                true => entry.with_own_master_key(true),
+                false => entry.with_own_master_key_of(before.as_ref()),
             };
-            accepted.entry.has_own_master_key = has_own_master_key;
             let is_judged_anew = |before: Entry| {
-                let marks = |entry: &Entry| (entry.is_trusted, entry.has_own_master_key);
+                let marks = |entry: &Entry| (entry.is_trusted, entry.has_own_master_key());
                 marks(&before) != marks(&accepted.entry)
             };
             accepted.has_new_marks =

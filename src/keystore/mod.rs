@@ -155,7 +155,7 @@ impl KeyStore {
         match self.load_and_publish(&[name]).map(|mut refused| refused.pop()) {
             Ok(None) => Ok(()),
             // It has been noted as a failure of this version.
-            Ok(Some(refused)) => Err(self.or_retired(given_up(name.id, refused.error))),
+            Ok(Some(refused)) => Err(given_up(name.id, refused.error)),
             Err(error) => Err(error).inspect_err(|error| self.failed(name.id, Some(name.version), error)),
         }
     }
@@ -265,7 +265,9 @@ impl KeyStore {
 
     /// Answers what failed, for whatever reason. The caller holds the lock of the key id.
     fn load_and_publish(&self, names: &[KeyName]) -> Result<Vec<RefusedKey>, KeyStoreError> {
-        let refused = self.load_found(names, LONGEST_LOAD)?;
+        let refused = self.load_found(names, LONGEST_LOAD)?.into_iter();
+        let refused: Vec<RefusedKey> =
+            refused.map(|RefusedKey { name, error }| RefusedKey { name, error: self.or_retired(error) }).collect();
         if !waits::must_end() {
             refused.iter().for_each(|RefusedKey { name, error }| self.version_failed(*name, error));
         }
@@ -373,7 +375,7 @@ impl KeyStore {
     /// A version that has a file, or once had one, is tried again in the background.
     fn version_failed(&self, name: KeyName, error: &KeyStoreError) {
         self.failed(name.id, Some(name.version), error);
-        let is_gone = matches!(error, KeyStoreError::Gone(..));
+        let is_gone = matches!(error, KeyStoreError::Gone(..) | KeyStoreError::Retired(..));
         let is_needed = !is_gone || (self.files.is_recorded(name) && !self.files.is_retired(name));
         if self.role.writes() && is_needed {
             self.failures.watch(name);

@@ -36,8 +36,8 @@ pub struct Recipe {
     pub master_key: Option<MasterKeyId>,
     /// Wrap copies of it. `None`: it is not known here which do.
     pub extra_master_keys: Option<Vec<MasterKeyId>>,
-    /// Whether the key id has that master key of its own.
-    pub has_own_master_key: bool,
+    /// Whether the key id has that master key of its own. `None`: it is not known here.
+    pub has_own_master_key: Option<bool>,
     /// Is bound into the wrapped keys.
     pub encryption_context: EncryptionContext,
     /// Its length.
@@ -72,7 +72,7 @@ impl NewKeySettings {
         Recipe {
             master_key: self.master_key_of(id).cloned(),
             extra_master_keys: Some(self.extra_master_keys_of(id).to_vec()),
-            has_own_master_key: self.has_own_master_key(id),
+            has_own_master_key: Some(self.has_own_master_key(id)),
             encryption_context: self.encryption_context.with_key_id(id.value()),
             spec: self.spec,
             algorithm: self.algorithm,

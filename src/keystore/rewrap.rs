@@ -40,6 +40,18 @@ pub struct AllRewrapped {
     pub master_keys: BTreeSet<String>,
     /// Versions that are in memory and were left out, since somebody has retired them.
     pub retired: Vec<KeyName>,
+    /// Versions that somebody had retired, and that are needed again from now on.
+    pub taken_back: Vec<KeyName>,
+}
+
+/// What is to be re-wrapped.
+struct ToRewrap {
+    /// In order.
+    names: Vec<KeyName>,
+    /// Left out: retired, and in memory.
+    retired: Vec<KeyName>,
+    /// Those of `names` that were retired.
+    taken_back: Vec<KeyName>,
 }
 
 /// A key version that KMS has wrapped anew, and proven. Nothing is written yet.
@@ -112,7 +124,10 @@ impl Wrapped {
         let now = SystemTime::now();
         let contents = KeyFile { algorithm: key.algorithm(), wrapped }.to_bytes(name, now)?;
         let entry = Entry::new(name, &contents, key.algorithm(), traits, now);
-        let entry = entry.with_own_master_key(recipe.has_own_master_key);
+        let entry = match recipe.has_own_master_key {
+            Some(is_own) => entry.with_own_master_key(is_own),
+            None => entry.with_own_master_key_of(files.entry(name).as_ref()),
+        };
         Ok(Self { name, held, contents, entry, encryption_context, copies, has_all_copies, without_copy })
     }
 
@@ -277,7 +292,7 @@ impl KeyStore {
         if !self.role.writes() {
             return Err(KeyStoreError::BackupRewrapsNothing);
         }
-        let (names, retired) = self.to_rewrap(only)?;
+        let ToRewrap { names, retired, taken_back } = self.to_rewrap(only)?;
         let told = |error: &KeyStoreError| self.messages.not_rewrapped(error);
         let mut rewrap = Rewrap {
             store: self,
@@ -305,32 +320,40 @@ impl KeyStore {
         }
         self.copies_may_have_changed();
         let master_keys = done.iter().filter_map(|done| done.entry.master_key().map(str::to_owned)).collect();
-        result.map(|()| AllRewrapped { count: names.len(), master_keys, retired }).map_err(|error| match error {
-            KeyStoreError::Several { of, skipped, first, .. } => {
-                let is_done = |name| done.iter().any(|done: &Rewrapped| done.entry.name == name);
-                let names: Vec<KeyName> = names.into_iter().filter(|name| !is_done(*name)).collect();
-                KeyStoreError::NotAllRewrapped { of, skipped, names, first }
+        result.map(|()| AllRewrapped { count: names.len(), master_keys, retired, taken_back }).map_err(|error| {
+            match error {
+                KeyStoreError::Several { of, skipped, first, .. } => {
+                    let is_done = |name| done.iter().any(|done: &Rewrapped| done.entry.name == name);
+                    let names: Vec<KeyName> = names.into_iter().filter(|name| !is_done(*name)).collect();
+                    KeyStoreError::NotAllRewrapped { of, skipped, names, first }
+                }
+                error => error,
             }
-            error => error,
         })
     }
 
-    /// The versions to re-wrap, and those that are in memory but retired, and are left out.
-    fn to_rewrap(&self, only: Option<KeyId>) -> Result<(Vec<KeyName>, Vec<KeyName>), KeyStoreError> {
+    fn to_rewrap(&self, only: Option<KeyId>) -> Result<ToRewrap, KeyStoreError> {
         let needed = verify::needed(&self.files, only);
-        let Some(id) = only else { return Ok((needed?, self.retired_in_memory())) };
+        // What has its file again is needed, whatever the manifest says.
+        let is_new = |names: &[KeyName], name: &KeyName| names.binary_search(name).is_err();
+        let Some(id) = only else {
+            let names = needed?;
+            let retired = self.retired_in_memory().into_iter().filter(|name| is_new(&names, name)).collect();
+            return Ok(ToRewrap { names, retired, taken_back: Vec::new() });
+        };
         let mut names = match needed {
             // All of them are retired.
             Err(KeyStoreError::NoSuchKey(_)) => Vec::new(),
             needed => needed?,
         };
-        names.extend(self.retired_in_memory().into_iter().filter(|name| name.id == id));
-        if names.is_empty() {
-            return Err(KeyStoreError::NoSuchKey(id));
-        }
+        let mut taken_back = self.retired_in_memory();
+        taken_back.retain(|name| name.id == id && is_new(&names, name));
+        names.extend(&taken_back);
         names.sort();
-        names.dedup();
-        Ok((names, Vec::new()))
+        match names.is_empty() {
+            true => Err(KeyStoreError::NoSuchKey(id)),
+            false => Ok(ToRewrap { names, retired: Vec::new(), taken_back }),
+        }
     }
 
     /// Versions that this server could use and encrypt with, though somebody has retired them since it loaded them.
@@ -344,7 +367,7 @@ impl KeyStore {
     /// then, are missing.
     fn still_wanted(&self, mut wrapped: Wrapped) -> Wrapped {
         // The entry says what its recipe said: whether the master key that wraps it now is that of its key id alone.
-        let wanted = match wrapped.entry.has_own_master_key {
+        let wanted = match wrapped.entry.has_own_master_key() {
             true => Vec::new(),
             false => self.new_keys.extra_master_keys_of(wrapped.name.id),
         };

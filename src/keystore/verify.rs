@@ -304,16 +304,22 @@ impl Round {
             Verdict::Failed(KeyStoreError::Kms(_, error)) => Some((About::of_class(error.class), error.clone())),
             _ => None,
         };
-        let mut by_master_key: BTreeMap<Option<&str>, Option<KmsError>> = BTreeMap::new();
+        let mut by_master_key: BTreeMap<Option<&str>, Vec<Option<(About, KmsError)>>> = BTreeMap::new();
         for verified in verified {
-            // One that gives no answer, such as one in a region that hangs, would hold up the check of all others each time.
-            let is_alike = |(about, error): &(About, KmsError)| {
-                *about == About::MasterKey || (*about == About::NoAnswer && error.class.is_no_answer())
-            };
-            let failed = failed(verified).filter(is_alike).map(|(_, error)| error);
-            let before = by_master_key.entry(verified.master_key.as_deref()).or_insert_with(|| failed.clone());
-            *before = before.take().and(failed);
+            by_master_key.entry(verified.master_key.as_deref()).or_default().push(failed(verified));
         }
+        // That one call got no answer says little; two say that the others would hold up the check, as in a region that hangs.
+        let of_master_key = |failed: Vec<Option<(About, KmsError)>>| {
+            let is_silent =
+                |(about, error): &(About, KmsError)| *about == About::NoAnswer && error.class.is_no_answer();
+            let are_silent = failed.len() > 1;
+            let is_alike =
+                |failed: &(About, KmsError)| failed.0 == About::MasterKey || (are_silent && is_silent(failed));
+            let all_are = failed.iter().all(|failed| failed.as_ref().is_some_and(is_alike));
+            failed.into_iter().next().flatten().filter(|_| all_are).map(|(_, error)| error)
+        };
+        let by_master_key: BTreeMap<Option<&str>, Option<KmsError>> =
+            by_master_key.into_iter().map(|(master_key, failed)| (master_key, of_master_key(failed))).collect();
         // What was not asked of KMS, as the file could not be read, says nothing of KMS.
         let was_asked = |verified: &&Verified| match &verified.verdict {
             Verdict::Failed(error) => About::of(error) != About::File,

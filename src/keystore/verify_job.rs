@@ -11,7 +11,7 @@ use super::files::Entry;
 use super::findings::{News, Scope};
 use super::load_report::{AcceptedKey, LoadReport};
 use super::verify::{self, About, Round, Verdict, Verified};
-use super::{DataKey, KeyId, KeyName, KeyStore, trust};
+use super::{DataKey, KeyId, KeyName, KeyStore, KeyStoreError, trust};
 use crate::kms::{KmsError, MasterKeyId};
 use crate::waits;
 
@@ -268,18 +268,22 @@ impl KeyStore {
     fn take_back_retired(&self, verified: &[Verified]) {
         let is_good = |verified: &&Verified| matches!(verified.verdict, Verdict::Good);
         let retired = verified.iter().filter(is_good).filter(|verified| self.files.is_retired(verified.name));
-        let as_recorded = |name| self.files.read(name).is_ok_and(|stored| self.files.is_as_recorded(&stored));
-        // One that was wrapped anew elsewhere is taken over by the next start.
-        let found = retired.filter(|verified| as_recorded(verified.name));
-        let entries: Vec<Entry> =
-            found.filter_map(|verified| Some(self.files.entry(verified.name)?.found_again())).collect();
-        if entries.is_empty() {
+        let names: Vec<KeyName> = retired.map(|verified| verified.name).collect();
+        if names.is_empty() {
             return;
         }
-        self.files.note(entries.clone());
-        let not_recorded = self.files.begin_adding().and_then(|adding| adding.record(entries)).err();
+        let not_recorded = self.take_back(&names).err();
         self.messages.adoption(self.files.path(), &Adoption { not_recorded, not_remembered: None });
         self.copies_may_have_changed();
+    }
+
+    fn take_back(&self, names: &[KeyName]) -> Result<(), KeyStoreError> {
+        let adding = self.files.begin_adding()?;
+        // As they are now: another server may have wrapped one anew since, which is taken over by the next start.
+        let as_recorded = |name| self.files.read(name).is_ok_and(|stored| self.files.is_as_recorded(&stored));
+        let found = names.iter().filter(|name| self.files.is_retired(**name) && as_recorded(**name));
+        let entries: Vec<Entry> = found.filter_map(|name| Some(self.files.entry(*name)?.found_again())).collect();
+        if entries.is_empty() { Ok(()) } else { adding.record(entries) }
     }
 
     pub(super) fn take_asked(&self, asked: Vec<(String, Result<(), KmsError>)>) {

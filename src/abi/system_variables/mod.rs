@@ -39,11 +39,11 @@ use self::switch::Switch;
 use self::text::{SetText, Text};
 use self::variable::{Kind, OnSet, Variable, system_variables};
 use super::bindings as c;
-use super::error_log::{ErrorLog, warn_statement};
+use super::error_log::warn_statement;
 use super::plugin;
 use super::server_writable::ServerWritable;
 use crate::cipher::Algorithm;
-use crate::keystore::{AllowedKeyIds, ExtraMasterKeys, KeyStore, MasterKeysOfIds, NewKeySettings, Reporter};
+use crate::keystore::{AllowedKeyIds, ExtraMasterKeys, KeyStore, MasterKeysOfIds, NewKeySettings};
 use crate::kms::aws::{Endpoints, parse_regions, sdk_log};
 use crate::kms::{EncryptionContext, KeySpec, MasterKeyId};
 
@@ -303,7 +303,7 @@ fn change_master_key(master_key: Option<MasterKeyId>) {
     try_again();
     with_store(|store| {
         if let Some(text) = store.after_restart() {
-            ErrorLog.warning(&text);
+            // Not in the log: whoever connects may wait for this function.
             warn_statement(&text);
         }
     });

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, Kind};
 use super::durable_files::failed;
-use super::tablespaces::{SYSTEM_TABLESPACE, all, encryption_of, tables};
+use super::tablespaces::{SYSTEM_TABLESPACE, all, encryption_of, every, number_of, tables};
 use super::{KeyFiles, KeyName, KeyStoreError};
 
 impl KeyFiles {
@@ -33,57 +33,78 @@ impl KeyFiles {
     }
 
     /// A file of InnoDB's in a datadir that cannot be read without one of these versions, for each that has one, as far as the heads of
-    /// its files tell: what cannot be read says nothing.
-    pub fn needing(&self, datadir: &Path, names: &[KeyName]) -> Vec<(KeyName, PathBuf)> {
+    /// its files tell.
+    pub fn needing(&self, datadir: &Path, names: &[KeyName]) -> Needing {
         let disk = &*self.folder.disk;
+        let (mut needing, mut not_read) = (BTreeMap::new(), Vec::new());
         if names.is_empty() {
-            return Vec::new();
+            return Needing { needing, not_read };
         }
-        let key_of = |path: &Path| {
-            let encryption = encryption_of(disk, path).ok().flatten()?;
-            // The lowest version is in use; 0 tells none.
-            Some((encryption.key_id, encryption.lowest_version))
-        };
-        let redo_log = datadir.join(REDO_LOG);
-        let of_redo_log = disk.read(&redo_log, HEAD).ok().and_then(|(head, _)| key_of_redo_log(&head));
-        let listed = all(disk, datadir).unwrap_or_default().into_iter();
-        let keys = std::iter::once((of_redo_log, redo_log)).chain(listed.map(|path| (key_of(&path), path)));
-        let mut found: BTreeMap<KeyName, PathBuf> = BTreeMap::new();
-        for (key, path) in keys {
+        let mut note = |path: PathBuf, key: Option<(u32, u32)>| {
             let is_used = |name: &&KeyName| key == Some((name.id.value(), name.version.value()));
             if let Some(name) = names.iter().find(is_used) {
-                found.entry(*name).or_insert(path);
+                needing.entry(*name).or_insert(path);
+            }
+        };
+        let redo_log = datadir.join(REDO_LOG);
+        match disk.read(&redo_log, HEAD) {
+            Ok((head, _)) => note(redo_log, key_of_redo_log(&head)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => not_read.push(redo_log),
+        }
+        let mut missed = Vec::new();
+        for path in every(disk, datadir, &mut |path| missed.push(path)) {
+            match encryption_of(disk, &path) {
+                // The lowest version is in use; 0 tells none.
+                Ok(encryption) => note(path, encryption.map(|it| (it.key_id, it.lowest_version))),
+                // It was dropped meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => not_read.push(path),
             }
         }
-        found.into_iter().collect()
+        not_read.extend(missed);
+        Needing { needing, not_read }
     }
 
-    /// What InnoDB has besides the tablespaces of tables, if there are any of these, and is nowhere to be seen: then it lies in a
-    /// folder that nobody has named. Fails if the datadir cannot be listed. An undo log that lies elsewhere is not noticed.
-    pub fn missed_of_innodb(&self, elsewhere: &Elsewhere) -> Result<Vec<&'static str>, KeyStoreError> {
-        let Some(memory) = &self.memory else { return Ok(Vec::new()) };
-        let (disk, datadir) = (&*self.folder.disk, memory.datadir().path());
-        if tables(disk, datadir).next().is_none() {
-            return Ok(Vec::new());
-        }
+    /// What every InnoDB has, and is nowhere to be seen: then it lies in a folder that nobody has named. An undo log that lies
+    /// elsewhere is not noticed.
+    pub fn missed_of_innodb(&self, elsewhere: &Elsewhere) -> Vec<&'static str> {
+        let disk = &*self.folder.disk;
         let is_there = |name| self.of_innodb(name, elsewhere).iter().any(|path| disk.read(path, 1).is_ok());
         let mut missed = Vec::new();
         if !is_there(REDO_LOG) {
             missed.push("the redo log (ib_logfile0)");
         }
-        if !is_there(SYSTEM_TABLESPACE) && elsewhere.files.is_empty() {
+        if !is_there(SYSTEM_TABLESPACE) && !elsewhere.has_system_tablespace {
             missed.push("the system tablespace (ibdata1)");
         }
-        Ok(missed)
+        missed
     }
 
-    /// These folders and files. Fails with one that is not there.
+    /// Whether a datadir has anything by which InnoDB can be told.
+    pub fn has_innodb(&self) -> bool {
+        let Some(memory) = &self.memory else { return false };
+        let (disk, datadir) = (&*self.folder.disk, memory.datadir().path());
+        let is_there = |name: &&str| disk.read(&datadir.join(name), 1).is_ok();
+        [REDO_LOG, SYSTEM_TABLESPACE, "ib_buffer_pool"].iter().any(|name| is_there(&name))
+            || all(disk, datadir).is_ok_and(|tablespaces| !tablespaces.is_empty())
+    }
+
+    /// These folders and files. Fails with one that is not there, or is a file and no tablespace.
     pub fn innodb_elsewhere(&self, paths: &[PathBuf]) -> Result<Elsewhere, KeyStoreError> {
+        let disk = &*self.folder.disk;
         let mut elsewhere = Elsewhere::default();
         for path in paths {
-            let kind = self.folder.disk.kind(path).map_err(|error| failed("find", path, error))?;
-            let alike = if matches!(kind, Kind::File { .. }) { &mut elsewhere.files } else { &mut elsewhere.folders };
-            alike.push(path.clone());
+            match disk.kind(path).map_err(|error| failed("find", path, error))? {
+                Kind::File { .. } => {
+                    let number =
+                        number_of(disk, path).map_err(|error| failed("read the first page of", path, error))?;
+                    let number = number.ok_or_else(|| KeyStoreError::NoTablespace(path.clone()))?;
+                    elsewhere.has_system_tablespace |= number == 0;
+                    elsewhere.files.push(path.clone());
+                }
+                _ => elsewhere.folders.push(path.clone()),
+            }
         }
         Ok(elsewhere)
     }
@@ -94,6 +115,14 @@ impl KeyFiles {
     }
 }
 
+/// What needs key versions.
+pub struct Needing {
+    /// A file for each of the versions that one needs.
+    pub needing: BTreeMap<KeyName, PathBuf>,
+    /// What could not be read, and may need one.
+    pub not_read: Vec<PathBuf>,
+}
+
 /// Where InnoDB has files outside of the datadir, as somebody says.
 #[derive(Clone, Debug, Default)]
 pub struct Elsewhere {
@@ -101,6 +130,8 @@ pub struct Elsewhere {
     pub(super) folders: Vec<PathBuf>,
     /// Tablespaces, by whatever name.
     pub(super) files: Vec<PathBuf>,
+    /// Whether the system tablespace is one of them.
+    has_system_tablespace: bool,
 }
 
 /// A file of the datadir with encrypted data: the redo log, or one of the first tablespaces. `None` if there is none, or if

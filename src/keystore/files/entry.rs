@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::json::{hex, time, timestamp};
 use crate::cipher::Algorithm;
 use crate::keystore::KeyName;
+use crate::keystore::trust::is_same_master_key;
 use crate::kms::PlainKey;
 
 /// What is known of one key version.
@@ -35,9 +36,8 @@ pub struct Entry {
     pub is_left_behind: bool,
     /// Whether somebody has said that nothing needs it any more: its file may be gone.
     pub is_retired: bool,
-    /// Whether the master key that wraps it is one that its key id had of its own, in `master_keys`: then none that others have may
-    /// wrap copies of it.
-    pub has_own_master_key: bool,
+    /// The ARN of a master key that its key id had of its own, in `master_keys`: see [`Entry::has_own_master_key`].
+    pub(super) own_master_key: Option<String>,
     /// What a later version of the plugin has written of it.
     pub(super) other: Map<String, Value>,
 }
@@ -75,7 +75,7 @@ impl Entry {
             is_trusted: true,
             is_left_behind: false,
             is_retired: false,
-            has_own_master_key: false,
+            own_master_key: None,
             other: Map::new(),
         }
     }
@@ -86,9 +86,20 @@ impl Entry {
         self
     }
 
-    /// The same, wrapped by a master key that its key id has of its own, or not.
-    pub fn with_own_master_key(self, has_own_master_key: bool) -> Self {
-        Self { has_own_master_key, ..self }
+    /// The same; the master key that wraps it is that of its key id alone, or not.
+    pub fn with_own_master_key(self, is_own: bool) -> Self {
+        Self { own_master_key: self.master_key.clone().filter(|_| is_own), ..self }
+    }
+
+    /// The same; what is known of that is what was known `before`.
+    pub fn with_own_master_key_of(self, before: Option<&Self>) -> Self {
+        Self { own_master_key: before.and_then(|before| before.own_master_key.clone()), ..self }
+    }
+
+    /// Whether it is wrapped by a master key that its key id had of its own: then none that others have may wrap copies of it.
+    pub fn has_own_master_key(&self) -> bool {
+        let names = self.own_master_key.as_deref().zip(self.master_key.as_deref());
+        names.is_some_and(|(own, of_file)| is_same_master_key(own, of_file))
     }
 
     /// The same, but neither left behind nor retired.

@@ -55,9 +55,9 @@ pub(super) struct Row {
     /// Only there if it is true.
     #[serde(default, skip_serializing_if = "no")]
     is_retired: bool,
-    /// Only there if it is true.
-    #[serde(default, skip_serializing_if = "no")]
-    has_own_master_key: bool,
+    /// Only there if its key id had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    own_master_key: Option<String>,
     #[serde(flatten)]
     other: Map<String, Value>,
 }
@@ -85,7 +85,7 @@ impl From<&Entry> for Row {
             is_trusted: entry.is_trusted,
             is_left_behind: entry.is_left_behind,
             is_retired: entry.is_retired,
-            has_own_master_key: entry.has_own_master_key,
+            own_master_key: entry.own_master_key.clone(),
             other: entry.other.clone(),
         }
     }
@@ -104,7 +104,7 @@ impl Row {
             is_trusted,
             is_left_behind,
             is_retired,
-            has_own_master_key,
+            own_master_key,
             other,
             ..
         } = self;
@@ -120,7 +120,7 @@ impl Row {
             is_trusted,
             is_left_behind,
             is_retired,
-            has_own_master_key,
+            own_master_key,
             other,
         }
     }

@@ -36,7 +36,7 @@ pub use adding::Adding;
 pub use disk::Disk;
 #[cfg(all(test, not(feature = "model")))]
 pub use disk::{Kind, Listed, LockFile, NewFile};
-pub use encrypted_data::encrypted_file;
+pub use encrypted_data::{Elsewhere, Needing, encrypted_file};
 pub use entry::{Entry, Traits};
 pub use inventory::{FoundManifest, LostManifest};
 pub use key_file::KeyFile;
@@ -182,7 +182,7 @@ impl KeyFiles {
 
     /// Whether a key version is wrapped by a master key that its key id has, or had, of its own, as far as the manifest knows.
     pub fn has_own_master_key(&self, name: KeyName) -> bool {
-        self.inventory.entry(name).is_some_and(|entry| entry.has_own_master_key)
+        self.inventory.entry(name).is_some_and(|entry| entry.has_own_master_key())
     }
 
     /// The highest version of a key that was ever here, as far as the manifest knows.

@@ -98,6 +98,11 @@ impl FoundFolders {
         Ok(KeyFiles::open(self.folder.disk.clone(), &folders)?.0)
     }
 
+    /// The names of all files of the folder that are the key store's, in order.
+    pub fn own_files(&self) -> Result<Vec<String>, KeyStoreError> {
+        self.folder.all_names()
+    }
+
     /// A file of the datadir with encrypted data, if there is one.
     pub fn encrypted_file(&self) -> Option<PathBuf> {
         encrypted_file(&*self.datadir.disk, self.datadir.path())

@@ -147,7 +147,7 @@ const FIELDS: [&str; 13] = [
     "is_trusted",
     "is_left_behind",
     "is_retired",
-    "has_own_master_key",
+    "own_master_key",
 ];
 
 #[cfg(test)]

@@ -58,6 +58,15 @@ pub fn encryption_of(disk: &dyn Disk, path: &Path) -> io::Result<Option<Encrypti
     disk.read(path, LARGEST_PAGE).map(|(head, _)| encryption_in(&head))
 }
 
+/// The number of a tablespace, by its first page: 0 is the system tablespace's. `None` if the file is none (`FIL_PAGE_TYPE_FSP_HDR`,
+/// storage/innobase/include/fil0fil.h).
+pub fn number_of(disk: &dyn Disk, path: &Path) -> io::Result<Option<u32>> {
+    let (head, _) = disk.read(path, 64)?;
+    let number = |at: usize| Some(u32::from_be_bytes(head.get(at..at + 4)?.try_into().ok()?));
+    let is_first_page = number(4) == Some(0) && head.get(24..26) == Some(&[0, 8]);
+    Ok(number(34).filter(|_| is_first_page))
+}
+
 /// The tablespaces of tables. A folder that cannot be listed has none.
 pub fn tables<'disk>(disk: &'disk dyn Disk, datadir: &Path) -> impl Iterator<Item = PathBuf> + use<'disk> {
     let databases = folders_of(disk.list(datadir).unwrap_or_default(), datadir);
@@ -82,25 +91,58 @@ fn named_as_of_all_tables(listed: &[Listed], folder: &Path) -> Vec<PathBuf> {
 /// All tablespaces of a datadir: those of tables, also where `DATA DIRECTORY` has put them, the system tablespace's first file, and
 /// those of undo logs that lie in the datadir. Fails if a folder cannot be listed.
 pub fn all(disk: &dyn Disk, datadir: &Path) -> io::Result<Vec<PathBuf>> {
-    let listed = disk.list(datadir)?;
-    let mut found = named_as_of_all_tables(&listed, datadir);
+    let mut found = Vec::new();
+    walk(disk, datadir, &mut found, &mut |_, error| Err(error))?;
+    Ok(found)
+}
+
+/// The same as far as folders can be listed: of each path that cannot be looked at, `missed` is told.
+pub fn every(disk: &dyn Disk, datadir: &Path, missed: &mut dyn FnMut(PathBuf)) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut told = |path: &Path, _: io::Error| {
+        missed(path.to_owned());
+        Ok(())
+    };
+    // It goes on whatever fails.
+    let _ = walk(disk, datadir, &mut found, &mut told);
+    found
+}
+
+/// What cannot be looked at, `failed` judges.
+fn walk(
+    disk: &dyn Disk,
+    datadir: &Path,
+    found: &mut Vec<PathBuf>,
+    failed: &mut dyn FnMut(&Path, io::Error) -> io::Result<()>,
+) -> io::Result<()> {
+    let listed = match disk.list(datadir) {
+        Ok(listed) => listed,
+        Err(error) => return failed(datadir, error),
+    };
+    found.extend(named_as_of_all_tables(&listed, datadir));
     for database in folders_of(listed, datadir) {
-        // A name that leads nowhere, or to a file, has none.
         let files = match disk.list(&database) {
+            // A name that leads nowhere, or to a file, has none.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
-            files => files?,
+            Err(error) => {
+                failed(&database, error)?;
+                continue;
+            }
+            Ok(files) => files,
         };
         for path in files.into_iter().map(|listed| database.join(listed.name)) {
             if has_extension(&path, "ibd") {
                 found.push(path);
             } else if has_extension(&path, "isl") {
                 // The path of a tablespace that lies elsewhere, as text (storage/innobase/fsp/fsp0file.cc).
-                let (link, _) = disk.read(&path, LONGEST_LINK)?;
-                found.push(datadir.join(String::from_utf8_lossy(&link).trim_end()));
+                match disk.read(&path, LONGEST_LINK) {
+                    Ok((link, _)) => found.push(datadir.join(String::from_utf8_lossy(&link).trim_end())),
+                    Err(error) => failed(&path, error)?,
+                }
             }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 fn folders_of(listed: Vec<Listed>, datadir: &Path) -> Vec<PathBuf> {
@@ -152,6 +194,7 @@ const LONGEST_LINK: u64 = 8192;
 #[cfg(test)]
 pub fn first_page(flags: u32, at: usize, key_id: u32, lowest_version: u32) -> Vec<u8> {
     let mut file = vec![0; 80_000];
+    file[24..26].copy_from_slice(&[0, 8]);
     file[54..58].copy_from_slice(&flags.to_be_bytes());
     let crypt_data = [CRYPT_DATA, &[7; IV], &lowest_version.to_be_bytes(), &key_id.to_be_bytes(), &[1]].concat();
     file[at..at + crypt_data.len()].copy_from_slice(&crypt_data);

@@ -22,10 +22,10 @@ impl Messages {
             ));
         }
         let from_copies = report.accepted.iter().filter_map(|accepted| Some((accepted, accepted.instead_of.as_ref()?)));
-        let mut alike: BTreeMap<String, Vec<(KeyName, &KmsError)>> = BTreeMap::new();
+        let mut alike: BTreeMap<(Option<&str>, String), Vec<(KeyName, &KmsError)>> = BTreeMap::new();
         for (AcceptedKey { entry, .. }, reason) in from_copies {
             if let NotFromFile::MasterKey(error) = reason {
-                alike.entry(error.kind()).or_default().push((entry.name, error));
+                alike.entry((entry.master_key(), error.kind())).or_default().push((entry.name, error));
             }
         }
         for keys in alike.values().take(MOST_LINES) {
@@ -38,6 +38,10 @@ impl Messages {
             self.0.warning(&format!(
                 "{name} is used from a copy that another master key wraps{more}, since its key file could not be unwrapped: {reason}"
             ));
+        }
+        if alike.len() > MOST_LINES {
+            let more: usize = alike.values().skip(MOST_LINES).map(Vec::len).sum();
+            self.0.warning(&format!("{more} more key version(s) are used from copies, under other master keys"));
         }
     }
 

@@ -64,9 +64,13 @@ pub enum OfflineError {
     /// Something of InnoDB's, which may need a version, does not lie in the datadir.
     #[error(
         "{0} of InnoDB is not in the datadir, so that it cannot be asked which key versions it needs. Name its folder with --innodb \
-         (see innodb_log_group_home_dir, innodb_data_home_dir, innodb_undo_directory and innodb_data_file_path). Nothing was retired"
+         (see innodb_log_group_home_dir, innodb_data_home_dir, innodb_undo_directory and innodb_data_file_path), or, if the server has no \
+         InnoDB, say --no-innodb. Nothing was retired"
     )]
     NotSeen(String),
+    /// There is said to be no InnoDB, and there is.
+    #[error("there are files of InnoDB in the datadir: --no-innodb is for a server without it. Nothing was retired")]
+    HasInnoDb,
     /// A version that was to be retired is what the redo log is encrypted with.
     #[error(
         "{0}: the redo log {path} is encrypted with it, and the server would not start without. Have the redo log made anew first: \

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{NOT_TRUSTED, OpenFolder, gone};
+use super::{ManifestState, NOT_TRUSTED, OpenFolder, gone};
 use crate::cipher::Algorithm;
 use crate::keystore::files::KeyFiles;
 use crate::keystore::{KeyId, KeyName, KeyStoreError, start};
@@ -139,11 +139,12 @@ pub fn list(folder: &OpenFolder) -> Result<Listing, KeyStoreError> {
                 Err(error) => {
                     listed.state = State::Unreadable;
                     listed.reason = Some(match &entry {
-                        Some(_) => error.to_string(),
-                        None => format!(
+                        // Where all that it could know can be read.
+                        None if folder.manifest() == (ManifestState::Good { unreadable: 0 }) => format!(
                             "{}. The manifest does not know this version: if no data needs it, move the file away",
                             error.without_remedy()
                         ),
+                        _ => error.to_string(),
                     });
                 }
             }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub use error::OfflineError;
 pub use import::{Imported, NewKey, import};
 pub use list::{Listed, Listing, State, list};
-pub use retire::retire;
+pub use retire::{InnoDb, retire};
 pub use rewrap::{Rewrapping, rewrap};
 pub use verify::{Found, Verdict, Verification, Verified, is_unanswered, verify};
 
@@ -29,7 +29,7 @@ use crate::kms::{EncryptionContext, KeySpec, MasterKeyId};
 
 /// The folder of the key files of a server, or a copy of it.
 pub struct OpenFolder {
-    files: KeyFiles,
+    pub(super) files: KeyFiles,
     manifest: FoundManifest,
 }
 
@@ -124,16 +124,12 @@ fn no_settings() -> super::NewKeySettings {
 }
 
 /// What wraps a key version that exists: its length and its algorithm are its own. Whether the master key is that of its key id
-/// alone, the settings of a server would tell: so this stays as it was.
-fn recipe(
-    master_key: &MasterKeyId,
-    has_own_master_key: bool,
-    encryption_context: EncryptionContext,
-) -> super::new_keys::Recipe {
+/// alone, only the settings of a server tell.
+fn recipe(master_key: &MasterKeyId, encryption_context: EncryptionContext) -> super::new_keys::Recipe {
     super::new_keys::Recipe {
         master_key: Some(master_key.clone()),
         extra_master_keys: None,
-        has_own_master_key,
+        has_own_master_key: None,
         encryption_context,
         spec: KeySpec::Aes256,
         algorithm: Algorithm::AesCbc,

@@ -3,16 +3,29 @@
 use std::path::PathBuf;
 
 use super::{OfflineError, OpenFolder};
+use crate::keystore::files::Elsewhere;
 use crate::keystore::{KeyName, KeyStoreError};
+
+/// Where a server's InnoDB is, beside the datadir.
+#[derive(Clone, Debug)]
+pub enum InnoDb {
+    /// There, too: folders with a redo log, a system tablespace or undo tablespaces, or the files of tablespaces.
+    Elsewhere(Vec<PathBuf>),
+    /// The server has none.
+    None,
+}
 
 /// Retires key versions: all or none. Their absence is no error from then on, and their numbers are never used again. None may
 /// have a file: one that somebody still has on the disk is better not forgotten. None may be of use to a tablespace of the
-/// datadir, or to its redo log, nor to what InnoDB has `elsewhere`: folders with a redo log, a system tablespace or undo tablespaces,
-/// or tablespaces. Whether other data needs a version cannot be told from here: binary logs, Aria tables, temporary
+/// datadir, or to its redo log, nor to what InnoDB has elsewhere. Whether other data needs a version cannot be told from here: binary logs, Aria tables, temporary
 /// files and backups are encrypted too.
-pub fn retire(folder: &OpenFolder, names: &[KeyName], elsewhere: &[PathBuf]) -> Result<(), KeyStoreError> {
+pub fn retire(folder: &OpenFolder, names: &[KeyName], innodb: &InnoDb) -> Result<(), KeyStoreError> {
     let files = &folder.files;
-    let elsewhere = files.innodb_elsewhere(elsewhere)?;
+    let elsewhere = match innodb {
+        InnoDb::Elsewhere(paths) => files.innodb_elsewhere(paths)?,
+        InnoDb::None if files.has_innodb() => return Err(OfflineError::HasInnoDb.into()),
+        InnoDb::None => Elsewhere::default(),
+    };
     // What the manifest on the disk says is known from here on.
     let adding = files.begin_adding()?;
     for name in names.iter().copied() {
@@ -26,7 +39,7 @@ pub fn retire(folder: &OpenFolder, names: &[KeyName], elsewhere: &[PathBuf]) -> 
             return Err(OfflineError::NothingToRetire(name).into());
         }
     }
-    let missed = files.missed_of_innodb(&elsewhere)?;
+    let missed = if matches!(innodb, InnoDb::None) { Vec::new() } else { files.missed_of_innodb(&elsewhere) };
     if !missed.is_empty() {
         return Err(OfflineError::NotSeen(missed.join(" and ")).into());
     }

@@ -89,7 +89,7 @@ pub fn rewrap(
                 Ok(rewrapped) => {
                     tries.answered(Some(master_key));
                     let before = rewrapped.before.or_else(|| accepted.entry.master_key().map(str::to_owned));
-                    of_own_master_keys.extend(accepted.entry.has_own_master_key.then_some(name));
+                    of_own_master_keys.extend(accepted.entry.has_own_master_key().then_some(name));
                     done.push((name, before, rewrapped.entry.master_key().map(str::to_owned)));
                     entries.push(rewrapped.entry);
                 }
@@ -114,10 +114,10 @@ fn rewrap_one(
     master_key: &MasterKeyId,
     accepted: &AcceptedKey,
 ) -> Result<Rewrapped, KeyStoreError> {
-    let Entry { name, is_trusted, has_own_master_key, .. } = accepted.entry;
+    let Entry { name, is_trusted, .. } = accepted.entry;
     if !is_trusted {
         return Err(KeyStoreError::NotAccepted(name));
     }
-    let recipe = recipe(master_key, has_own_master_key, accepted.encryption_context.clone());
+    let recipe = recipe(master_key, accepted.encryption_context.clone());
     rewrap::rewrap(files, kms, &recipe, name, &accepted.key)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::{NOT_TRUSTED, OpenFolder, gone, no_settings};
-use crate::keystore::files::Finding;
+use crate::keystore::files::{Finding, Needing};
 use crate::keystore::{KeyName, KeyStoreError, load, start};
 use crate::kms::{AtStart, Class, Kms};
 
@@ -14,6 +14,8 @@ use crate::kms::{AtStart, Class, Kms};
 pub struct Verification {
     /// Each key version that there is or ever was, in order.
     pub versions: Vec<Verified>,
+    /// What of InnoDB's could not be read, and may need a version that was retired.
+    pub not_read: Vec<PathBuf>,
     /// Why the memory of a key could not be locked, and may have been written to swap space.
     pub not_locked: Option<std::io::Error>,
 }
@@ -184,12 +186,12 @@ pub fn verify(folder: &OpenFolder, kms: &dyn Kms, time: Duration) -> Result<Veri
     for entry in survey.left_behind {
         add(entry.name, None, Found::LeftBehind);
     }
-    for (name, path) in files.needing(folder.path(), &files.retired()) {
-        if !survey.present.contains(&name) {
-            add(name, None, Found::RetiredInUse(path));
-        }
+    let retired: Vec<KeyName> = files.retired().into_iter().filter(|name| !survey.present.contains(name)).collect();
+    let Needing { needing, not_read } = files.needing(folder.path(), &retired);
+    for (name, path) in needing {
+        add(name, None, Found::RetiredInUse(path));
     }
-    Ok(Verification { versions: versions.into_values().collect(), not_locked: report.exposure.to_swap })
+    Ok(Verification { versions: versions.into_values().collect(), not_read, not_locked: report.exposure.to_swap })
 }
 
 /// Whether a failure says nothing about the keys: KMS could not be reached, there are no credentials that it accepts, or the

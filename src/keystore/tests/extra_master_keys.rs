@@ -289,8 +289,8 @@ fn a_key_whose_id_has_lost_its_own_master_key_gets_no_copies_before_it_is_re_wra
     // Of a version of the plugin that did not write it down.
     let forget_mark = |setup: &Setup| {
         let manifest = String::from_utf8(read(setup, MANIFEST)).expect("text");
-        assert!(manifest.contains("has_own_master_key"), "{manifest}");
-        let lines = manifest.lines().filter(|line| !line.contains("has_own_master_key"));
+        assert!(manifest.contains("own_master_key"), "{manifest}");
+        let lines = manifest.lines().filter(|line| !line.contains("own_master_key"));
         let text = lines.collect::<Vec<_>>().join("\n").replace(",\n    }", "\n    }");
         setup.put(MANIFEST, text.as_bytes());
     };
@@ -420,4 +420,32 @@ fn a_version_that_nobody_missed_is_missed_again_after_it_was_used_from_a_copy() 
         let row = &manifest["keys"][0];
         assert!(row["key_check"].is_string() && row[mark].is_null(), "{mark}: {row}");
     }
+}
+
+#[test]
+fn a_key_that_another_master_key_wraps_than_its_ids_own_is_kept_apart_no_more() {
+    let opened = |setup: &Setup, of_all: &str, own: Option<&str>| {
+        let opening = setup.opening(Role::Server, setup.kms.clone());
+        opening.new_keys.change(|settings| {
+            settings.master_key = MasterKeyId::parse(of_all);
+            settings.extra_master_keys = list(&[ONE]);
+            let entry = own.map(|own| format!("7={own}")).unwrap_or_default();
+            settings.master_keys = MasterKeysOfIds::parse(&entry).expect("a list");
+        });
+        Arc::new(KeyStore::open(opening).expect("open"))
+    };
+    let setup = Setup::new();
+    opened(&setup, TWO, None).latest_or_new(id(7)).expect("made");
+    // Neither did that of all wrap it, nor does the id's own: it is still wrapped by that of all of before.
+    drop(opened(&setup, OTHER_MASTER_KEY, Some(TEST_MASTER_KEY)));
+    let store = opened(&setup, OTHER_MASTER_KEY, None);
+    assert!(!store.files.has_own_master_key(name()));
+    drop(store);
+    // Its own wraps it, and then becomes that of all.
+    let store = opened(&setup, OTHER_MASTER_KEY, Some(TEST_MASTER_KEY));
+    store.rewrap(Some(id(7))).expect("re-wrapped");
+    assert!(store.files.has_own_master_key(name()));
+    drop(store);
+    assert!(opened(&setup, OTHER_MASTER_KEY, None).files.has_own_master_key(name()));
+    assert!(opened(&setup, TEST_MASTER_KEY, Some(TEST_MASTER_KEY)).files.has_own_master_key(name()), "it is known");
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::super::files::first_page;
 use super::super::offline::{
-    self, Found, NewKey, OfflineError, OpenFolder, Rewrapping, State, Verdict, Verification, import, list, retire,
-    rewrap, verify,
+    self, Found, InnoDb, NewKey, OfflineError, OpenFolder, Rewrapping, State, Verdict, Verification, import, list,
+    retire, rewrap, verify,
 };
 use super::super::test_kms::{OTHER_MASTER_KEY, TEST_MASTER_KEY};
 use super::lossy_disk::{Faults, LossyDisk};
@@ -385,10 +385,15 @@ fn redo_log(id: u8, version: u8) -> Vec<u8> {
     [&[0xF0, 0x9F, 0x97, 0x9D][..], &[0; 44], &[0, 0, 0, id, 0, 0, 0, version]].concat()
 }
 
+/// All of InnoDB is in the datadir.
+fn there() -> InnoDb {
+    InnoDb::Elsewhere(Vec::new())
+}
+
 /// Nothing keeps these from being retired.
 fn retire_and_take_back(setup: &Setup, names: &[KeyName]) {
     let manifest = read(setup, MANIFEST);
-    retire(&setup.to_write(), names, &[]).expect("retired");
+    retire(&setup.to_write(), names, &there()).expect("retired");
     setup.put(MANIFEST, &manifest);
 }
 
@@ -396,13 +401,14 @@ fn retire_and_take_back(setup: &Setup, names: &[KeyName]) {
 fn a_retired_version_is_missed_by_nobody_and_its_number_is_not_used_again() {
     let setup = used();
     let kept = read(&setup, "aws-kms-key.7.1");
-    let refused = |names: &[KeyName]| retire(&setup.to_write(), names, &[]).expect_err("refused");
+    let refused = |names: &[KeyName]| retire(&setup.to_write(), names, &there()).expect_err("refused");
     assert!(matches!(refused(&[name(7, 1)]), KeyStoreError::Offline(OfflineError::StillThere(..))));
     assert!(matches!(refused(&[name(7, 9)]), KeyStoreError::Offline(OfflineError::NothingToRetire(_))));
     // What the server encrypts with, though its file is gone.
     let latest = read(&setup, "aws-kms-key.7.2");
     remove(&setup, "aws-kms-key.7.2");
-    assert!(matches!(refused(&[name(7, 2)]), KeyStoreError::Offline(OfflineError::IsLatest(_))));
+    let error = retire(&setup.to_write(), &[name(7, 2)], &InnoDb::None).expect_err("refused");
+    assert!(matches!(error, KeyStoreError::Offline(OfflineError::IsLatest(_))), "{error}");
     setup.put("aws-kms-key.7.2", &latest);
     remove(&setup, "aws-kms-key.7.1");
     remove(&setup, "aws-kms-key.1.1");
@@ -430,46 +436,16 @@ fn a_retired_version_is_missed_by_nobody_and_its_number_is_not_used_again() {
             retire_and_take_back(&setup, &[name(1, 1), name(7, 1)]);
         }
     }
-    // Without them, nobody knows what needs it.
-    let system_tablespace = setup.datadir.path().join("ibdata1");
-    fs::remove_file(&system_tablespace).expect("elsewhere");
-    let error = refused(&[name(7, 1)]).to_string();
-    assert!(error.starts_with("the system tablespace (ibdata1) of InnoDB is not in the datadir"), "{error}");
-    fs::remove_file(setup.datadir.path().join("ib_logfile0")).expect("elsewhere");
-    assert!(refused(&[name(7, 1)]).to_string().starts_with("the redo log (ib_logfile0) and the system"));
-    let elsewhere = tempfile::tempdir().expect("folder");
-    let named = |paths: &[PathBuf]| retire(&setup.to_write(), &[name(7, 1)], paths);
-    let folder = elsewhere.path().to_owned();
-    assert!(matches!(named(std::slice::from_ref(&folder)), Err(KeyStoreError::Offline(OfflineError::NotSeen(_)))));
-    assert!(named(&[folder.join("none")]).is_err_and(|error| error.to_string().contains("none")));
-    for (file, contents, is_named, is_used) in [
-        ("ib_logfile0", redo_log(1, 7), false, false),
-        ("undo001", first_page(0x15, 10_428, 7, 1), false, true),
-        ("undo001", first_page(0x15, 10_428, 7, 2), false, false),
-        ("data1", first_page(0x15, 10_428, 7, 0), true, true),
-        ("data1", first_page(0x15, 10_428, 8, 0), true, false),
-        ("ibdata1", first_page(0x15, 10_428, 7, 1), false, true),
-        ("ibdata1", first_page(0x15, 10_428, 7, 2), false, false),
-        ("ib_logfile0", redo_log(7, 1), false, true),
-        ("ib_logfile0", redo_log(7, 2), false, false),
-    ] {
-        fs::write(folder.join("ibdata1"), []).expect("write");
-        fs::write(folder.join(file), contents).expect("write");
-        let paths = if is_named { vec![folder.clone(), folder.join(file)] } else { vec![folder.clone()] };
-        let manifest = read(&setup, MANIFEST);
-        let refused = named(&paths);
-        assert_eq!(refused.is_err(), is_used, "{file} {:?}", refused.err());
-        setup.put(MANIFEST, &manifest);
-    }
     fs::remove_file(&table).expect("dropped");
     let path = setup.datadir.path().join("ib_logfile0");
     fs::write(&path, redo_log(7, 1)).expect("write");
     let error = refused(&[name(1, 1), name(7, 1)]).to_string();
     assert!(error.starts_with("key 7 version 1: the redo log ") && error.contains("ib_logfile0"), "{error}");
     fs::remove_file(&path).expect("made anew");
+    fs::remove_file(setup.datadir.path().join("ibdata1")).expect("removed");
     let running = setup.open().expect("open");
     setup.log.0.lock().expect("log").clear();
-    retire(&setup.to_write(), &[name(1, 1), name(7, 1)], &[]).expect("retired");
+    retire(&setup.to_write(), &[name(1, 1), name(7, 1)], &InnoDb::None).expect("retired");
     assert_eq!(states(&setup), [(1, 1, State::Retired, false), (7, 1, State::Retired, false), (7, 2, State::Ok, true)]);
     assert_eq!((setup.verified().verdict(), setup.verified().needed()), (Verdict::Good, 1));
     // A server that has been running meanwhile keeps to it.
@@ -536,7 +512,7 @@ fn a_retired_version_that_a_table_of_the_datadir_needs_is_wrong() {
     drop(store);
     let kept = read(&setup, "aws-kms-key.7.1");
     remove(&setup, "aws-kms-key.7.1");
-    retire(&OpenFolder::to_write(folder, folder).expect("open"), &[name(7, 1)], &[]).expect("retired");
+    retire(&OpenFolder::to_write(folder, folder).expect("open"), &[name(7, 1)], &InnoDb::None).expect("retired");
     fs::create_dir(folder.join("mysql")).expect("folder");
     fs::write(folder.join("mysql/t.ibd"), first_page(0x15, 10_428, 7, 1)).expect("write");
     let verification = setup.verified();
@@ -561,6 +537,88 @@ fn a_re_wrap_tells_of_the_keys_that_had_a_master_key_of_their_own() {
     drop(store);
     let rewrapping = rewrap(&setup.to_write(), &*setup.kms, &master_key(NEW), None, TIME).expect("re-wrapped");
     assert_eq!((rewrapping.done.len(), &rewrapping.of_own_master_keys[..]), (2, &[name(7, 1)][..]));
-    // Whose it is, the tool does not know: a server gives no copies of it.
+    // It is one like all others now; wrapped by its own again, it is kept apart again.
+    assert!(!setup.open().expect("open").files.has_own_master_key(name(7, 1)));
+    rewrap(&setup.to_write(), &*setup.kms, &master_key(OTHER_MASTER_KEY), Some(id(7)), TIME).expect("re-wrapped");
     assert!(setup.open().expect("open").files.has_own_master_key(name(7, 1)));
+}
+
+#[test]
+fn what_lies_outside_of_the_datadir_is_asked_too_and_missed_if_nobody_names_it() {
+    let setup = used();
+    remove(&setup, "aws-kms-key.7.1");
+    let elsewhere = tempfile::tempdir().expect("folder");
+    let folder = elsewhere.path().to_owned();
+    let named = |paths: &[&Path]| {
+        let paths = paths.iter().map(|path| path.to_path_buf()).collect();
+        retire(&setup.to_write(), &[name(7, 1)], &InnoDb::Elsewhere(paths))
+    };
+    let missed = |paths: &[&Path]| match named(paths) {
+        Err(KeyStoreError::Offline(OfflineError::NotSeen(what))) => what,
+        other => panic!("{other:?}"),
+    };
+    let both = "the redo log (ib_logfile0) and the system tablespace (ibdata1)";
+    // Whether there is a table in the datadir or not.
+    assert_eq!(missed(&[]), both);
+    let datadir = setup.datadir.path();
+    fs::create_dir(datadir.join("db")).expect("folder");
+    fs::write(datadir.join("db/t.ibd"), first_page(0x15, 10_428, 8, 1)).expect("write");
+    assert_eq!((missed(&[]), missed(&[&folder])), (both.to_owned(), both.to_owned()));
+    assert!(named(&[&folder.join("none")]).is_err_and(|error| error.to_string().contains("none")));
+    // A file is that of a tablespace, and only one of them is the system's.
+    let path = |name: &str| folder.join(name);
+    fs::write(path("ib_logfile0"), redo_log(7, 1)).expect("write");
+    assert!(matches!(named(&[&path("ib_logfile0")]), Err(KeyStoreError::NoTablespace(_))));
+    let numbered = |number: u8, page: Vec<u8>| [&page[..37], &[number], &page[38..]].concat();
+    fs::write(path("other"), numbered(3, first_page(0x15, 10_428, 7, 2))).expect("write");
+    assert_eq!(missed(&[&folder, &path("other")]), "the system tablespace (ibdata1)");
+    for (file, contents, is_named, needs_it) in [
+        ("ib_logfile0", redo_log(7, 1), false, true),
+        ("ib_logfile0", redo_log(7, 2), false, false),
+        ("undo001", first_page(0x15, 10_428, 7, 1), false, true),
+        ("undo001", first_page(0x15, 10_428, 7, 2), false, false),
+        ("ibdata1", first_page(0x15, 10_428, 7, 1), false, true),
+        ("ibdata1", first_page(0x15, 10_428, 7, 2), false, false),
+        ("data1", first_page(0x15, 10_428, 7, 0), true, true),
+        ("data1", first_page(0x15, 10_428, 8, 0), true, false),
+        ("other", numbered(3, first_page(0x15, 10_428, 7, 1)), true, true),
+        ("other", numbered(3, first_page(0x15, 10_428, 7, 2)), true, false),
+    ] {
+        let of_server = if file == "data1" { "data1" } else { "ibdata1" };
+        let _ = fs::remove_file(path("ibdata1"));
+        fs::write(path(of_server), first_page(0x15, 10_428, 9, 1)).expect("write");
+        fs::write(path(file), contents).expect("write");
+        let file_path = path(file);
+        let paths: &[&Path] = if is_named { &[&folder, &file_path] } else { &[&folder] };
+        let manifest = read(&setup, MANIFEST);
+        let answer = named(paths);
+        let is_refused =
+            matches!(answer, Err(KeyStoreError::Offline(OfflineError::InUse { .. } | OfflineError::InRedoLog(..))));
+        assert_eq!((is_refused, answer.is_ok()), (needs_it, !needs_it), "{file} {answer:?}");
+        setup.put(MANIFEST, &manifest);
+    }
+    // A server without InnoDB has nothing of it.
+    let without = || retire(&setup.to_write(), &[name(7, 1)], &InnoDb::None);
+    assert!(matches!(without(), Err(KeyStoreError::Offline(OfflineError::HasInnoDb))));
+    fs::remove_file(datadir.join("db/t.ibd")).expect("removed");
+    fs::write(datadir.join("ib_buffer_pool"), "0,0").expect("write");
+    assert!(matches!(without(), Err(KeyStoreError::Offline(OfflineError::HasInnoDb))));
+    fs::remove_file(datadir.join("ib_buffer_pool")).expect("removed");
+    without().expect("retired");
+}
+
+#[test]
+fn what_needs_a_retired_version_is_found_beside_what_cannot_be_read() {
+    let setup = used();
+    let datadir = setup.datadir.path();
+    let needing = |names: &[KeyName]| setup.to_write().files.needing(datadir, names);
+    fs::create_dir(datadir.join("db")).expect("folder");
+    std::os::unix::fs::symlink("nowhere", datadir.join("db/a.isl")).expect("link");
+    fs::write(datadir.join("db/t.ibd"), first_page(0x15, 10_428, 7, 1)).expect("write");
+    fs::write(datadir.join("ib_logfile0"), redo_log(1, 1)).expect("write");
+    let found = needing(&[name(1, 1), name(7, 1), name(7, 2)]);
+    let files: Vec<(KeyName, PathBuf)> = found.needing.into_iter().collect();
+    assert_eq!(files, [(name(1, 1), datadir.join("ib_logfile0")), (name(7, 1), datadir.join("db/t.ibd"))]);
+    assert_eq!(found.not_read, [datadir.join("db/a.isl")]);
+    assert!(needing(&[]).not_read.is_empty(), "nothing is looked at for nothing");
 }

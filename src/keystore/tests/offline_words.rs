@@ -3,7 +3,7 @@
 use super::super::background::Job;
 use super::super::extra_copies::MakeExtraCopies;
 use super::super::offline::repair::{Outcome, Statement};
-use super::super::offline::{Found, OpenFolder, State, list, retire, verify};
+use super::super::offline::{Found, InnoDb, OpenFolder, State, list, retire, verify};
 use super::extra_master_keys::{ONE, TWO};
 use super::repair::{damage, name, put};
 use super::*;
@@ -127,7 +127,7 @@ fn a_version_that_is_not_the_highest_of_its_key_is_retired_whatever_other_keys_t
     let setup = used();
     remove(&setup, "aws-kms-key.7.1");
     let folder = OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open");
-    retire(&folder, &[name(7, 1)], &[]).expect("retired");
+    retire(&folder, &[name(7, 1)], &InnoDb::None).expect("retired");
     let folder = to_read(setup.folder.path());
     let states: Vec<State> = list(&folder).expect("listed").versions.iter().map(|listed| listed.state).collect();
     assert_eq!(states, [State::Ok, State::Retired, State::Ok]);

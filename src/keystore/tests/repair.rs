@@ -1,7 +1,7 @@
 //! What a start refuses, or complains of, is put right; and no more than that.
 
 use super::super::offline::repair::{By, Examination, Outcome, OwnMasterKey, Statement, examine};
-use super::super::offline::{self, NewKey, OpenFolder, retire};
+use super::super::offline::{self, InnoDb, NewKey, OpenFolder, retire};
 use super::super::test_kms::{OTHER_MASTER_KEY, TEST_MASTER_KEY};
 use super::*;
 use zeroize::Zeroizing;
@@ -109,8 +109,12 @@ fn of_a_damaged_manifest_all_that_can_be_read_stays_which_a_start_would_forget()
     plant(&setup, "aws-kms-key.1.5");
     drop(setup.restart());
     remove(&setup, "aws-kms-key.7.1");
-    retire(&OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open"), &[name(7, 1)], &[])
-        .expect("retired");
+    retire(
+        &OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open"),
+        &[name(7, 1)],
+        &InnoDb::None,
+    )
+    .expect("retired");
     let damaged = damage(&setup);
     setup.kms.calls();
     let kept = setup.repaired(&Statement::default());

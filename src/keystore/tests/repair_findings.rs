@@ -4,7 +4,7 @@ use super::super::background::Job;
 use super::super::extra_copies::MakeExtraCopies;
 use super::super::files::first_page;
 use super::super::offline::repair::{By, Outcome, Statement, examine};
-use super::super::offline::{OpenFolder, list, retire};
+use super::super::offline::{InnoDb, OpenFolder, list, retire};
 use super::super::test_kms::{OTHER_MASTER_KEY, TEST_MASTER_KEY};
 use super::extra_master_keys::{ONE, set};
 use super::repair::{NEW, contents, damage, name, put, trusting};
@@ -127,7 +127,7 @@ fn of_a_damaged_manifest_it_is_told_how_many_entries_are_left() {
     let setup = used();
     remove(&setup, "aws-kms-key.7.1");
     let folder = OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open");
-    retire(&folder, &[name(7, 1)], &[]).expect("retired");
+    retire(&folder, &[name(7, 1)], &InnoDb::None).expect("retired");
     drop(folder);
     damage(&setup);
     let (_, _, remedy) = told(&setup, &Statement::default()).remove(0);
@@ -242,9 +242,10 @@ fn encrypted_data_without_any_key_is_told_and_an_empty_folder_is_not() {
 #[test]
 fn a_retired_version_that_data_needs_is_told() {
     let setup = used();
+    let kept = read(&setup, "aws-kms-key.7.1");
     remove(&setup, "aws-kms-key.7.1");
     let folder = OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open");
-    retire(&folder, &[name(7, 1)], &[]).expect("retired");
+    retire(&folder, &[name(7, 1)], &InnoDb::None).expect("retired");
     drop(folder);
     fs::create_dir(setup.datadir.path().join("db")).expect("folder");
     let table = setup.datadir.path().join("db/t.ibd");
@@ -256,6 +257,8 @@ fn a_retired_version_that_data_needs_is_told() {
             *by == By::Operator && found.contains("db/t.ibd") && remedy.contains("aws-kms-key.7.1 back")
         }));
     }
+    setup.put("aws-kms-key.7.1", &kept);
+    assert_eq!(told(&setup, &Statement::default()), [], "the next start takes it back");
 }
 
 #[test]
@@ -286,4 +289,34 @@ fn a_file_that_the_servers_user_cannot_read_is_told() {
         matches!(&found[..], [(By::Operator, found, _)] if found.contains("aws-kms-key.7.1 belongs to user 0") && found.contains("4711")),
         "{found:?}"
     );
+    assert!(found[0].2.contains("chown") && found[0].2.ends_with("/aws-kms-key.7.1"), "{found:?}");
+    // To whom it belongs already, a change of the owner does nothing.
+    give(&setup.folder.path().join("aws-kms-key.7.1"), 4711);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o044);
+    fs::set_permissions(setup.folder.path().join("aws-kms-key.7.1"), mode).expect("chmod");
+    let found = told(&setup, &Statement::default());
+    assert!(found.len() == 1 && found[0].2.contains("chmod u+r"), "{found:?}");
+}
+
+#[test]
+fn of_a_file_at_fault_that_the_manifest_may_have_known_it_is_not_said_to_move_it_away() {
+    for has_manifest in [true, false] {
+        let setup = used();
+        put(&setup, "aws-kms-key.7.1", b"");
+        if has_manifest {
+            // Its entry is one of a later version of the plugin.
+            let manifest = String::from_utf8(read(&setup, MANIFEST)).expect("text");
+            setup.put(MANIFEST, manifest.replace("AES_CBC", "AES_XTS").as_bytes());
+        } else {
+            remove(&setup, MANIFEST);
+        }
+        let found = told(&setup, &Statement::default());
+        assert!(
+            found.iter().all(|(_, _, remedy)| !remedy.contains("if no data needs it, move the file away")),
+            "{found:?}"
+        );
+        let listed = list(&OpenFolder::to_read(setup.folder.path()).expect("open")).expect("listed");
+        let reason = listed.versions.iter().find(|listed| listed.name == name(7, 1)).and_then(|it| it.reason.clone());
+        assert!(reason.is_some_and(|reason| reason.contains("Restore the file")), "{found:?}");
+    }
 }

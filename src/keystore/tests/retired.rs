@@ -2,7 +2,7 @@
 
 use super::super::background::Job;
 use super::super::extra_copies::MakeExtraCopies;
-use super::super::offline::{OpenFolder, retire};
+use super::super::offline::{InnoDb, OpenFolder, retire};
 use super::super::retry::Retry;
 use super::super::rotation_period::RotateByAge;
 use super::super::test_kms::OTHER_MASTER_KEY;
@@ -15,7 +15,7 @@ fn name(id: u32, version: u32) -> KeyName {
 
 fn retire_in(setup: &Setup, names: &[KeyName]) {
     let folder = OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open");
-    retire(&folder, names, &[]).expect("retired");
+    retire(&folder, names, &InnoDb::None).expect("retired");
 }
 
 fn listed(store: &KeyStore) -> Vec<(KeyName, VersionState)> {
@@ -87,9 +87,13 @@ fn a_retired_version_that_is_in_memory_is_told_of_and_who_names_its_key_gets_its
     assert_eq!(store.figures().version_list()[1].wraps, 0);
     // A re-wrap of all leaves it, and says so.
     let all = store.rewrap(None).expect("re-wrapped");
-    assert_eq!((all.count, &all.retired[..]), (2, &[name(7, 1)][..]));
+    assert_eq!((all.count, &all.retired[..], &all.taken_back[..]), (2, &[name(7, 1)][..], &[][..]));
     assert!(!setup.files().contains(&"aws-kms-key.7.1".to_owned()));
-    assert_eq!(store.rewrap(Some(id(7))).expect("re-wrapped").count, 2);
+    // Nor does one of another key bring it back.
+    assert_eq!(store.rewrap(Some(id(1))).expect("re-wrapped").taken_back, []);
+    assert!(store.files.is_retired(name(7, 1)));
+    let of_key = store.rewrap(Some(id(7))).expect("re-wrapped");
+    assert_eq!((of_key.count, &of_key.retired[..], &of_key.taken_back[..]), (2, &[][..], &[name(7, 1)][..]));
     let store = setup.open().expect("open");
     assert_eq!([1, 2].map(|version| key(&store, 7, version)), before);
     assert!(store.files.retired().is_empty() && store.figures().readiness().restart_is_ready());
@@ -99,7 +103,9 @@ fn a_retired_version_that_is_in_memory_is_told_of_and_who_names_its_key_gets_its
     let store = setup.open().expect("open");
     assert_eq!(store.rewrap(Some(id(7))).expect("re-wrapped").count, 1);
     let error = store.load(name(7, 1)).expect_err("retired").to_string();
-    assert!(error.starts_with("key 7 version 1: it was retired, and data still needs it"), "{error}");
+    assert!(error.starts_with("key 7 version 1: it was retired, and somebody asks for it"), "{error}");
+    let error = store.load(name(7, 1)).expect_err("retired").to_string();
+    assert!(error.contains("it was retired") && !error.contains("is gone"), "{error}");
 }
 
 #[test]
@@ -119,6 +125,15 @@ fn a_key_that_is_retired_as_a_whole_beside_a_server_is_an_error_there_and_comes_
     assert_eq!(store.rewrap(Some(id(7))).expect("re-wrapped").count, 2);
     store.verify(None).result.expect("good");
     assert!(!setup.log.has("was retired"), "{:?}", setup.log.0);
+    // It is told once more if it happens once more.
+    for version in [1, 2] {
+        remove(&setup, &format!("aws-kms-key.7.{version}"));
+        let _ = fs::remove_file(setup.folder.path().join(format!("aws-kms-key.7.{version}.before-rewrap")));
+    }
+    retire_in(&setup, &[name(7, 1), name(7, 2)]);
+    store.verify(None).result.expect("good");
+    assert!(setup.log.has("key 7 version 2 is the latest of its key and was retired"), "{:?}", setup.log.0);
+    assert_eq!(store.rewrap(Some(id(7))).expect("re-wrapped").count, 2);
     assert!(matches!(store.rewrap(Some(id(9))), Err(KeyStoreError::NoSuchKey(_))));
     drop(store);
     assert_eq!(setup.open().expect("open").published.latest(id(7)), Some(version(2)));
@@ -145,4 +160,20 @@ fn a_retired_version_whose_file_is_put_back_is_needed_again_after_the_next_check
     assert!(has_copies());
     remove(&setup, "aws-kms-key.7.1");
     assert!(store.verify(None).result.is_err(), "it is missed again");
+}
+
+#[test]
+fn a_file_that_is_put_back_and_was_wrapped_anew_meanwhile_is_left_to_the_next_start() {
+    let setup = used();
+    let store = Arc::new(setup.open().expect("open"));
+    let kept = read(&setup, "aws-kms-key.7.1");
+    remove(&setup, "aws-kms-key.7.1");
+    retire_in(&setup, &[name(7, 1)]);
+    setup.put("aws-kms-key.7.1", &[b"again:", &kept[b"wrapped:".len()..]].concat());
+    store.verify(None).result.expect("good");
+    assert!(store.files.is_retired(name(7, 1)));
+    // What is put back is re-wrapped, whatever the manifest says, and is not left out.
+    let all = store.rewrap(None).expect("re-wrapped");
+    assert_eq!((all.count, all.retired), (3, vec![]));
+    assert!(!store.files.is_retired(name(7, 1)));
 }

@@ -240,7 +240,7 @@ fn a_higher_version_that_was_left_behind_or_is_retired_is_in_nobodys_way_and_its
             remove(&setup, "aws-kms-key.1.1");
             let folder = offline::OpenFolder::to_write(setup.folder.path(), setup.datadir.path()).expect("open");
             let names = [1, 2].map(|version| KeyName::new(1, version).expect("a name"));
-            offline::retire(&folder, &names, &[]).expect("retired");
+            offline::retire(&folder, &names, &offline::InnoDb::None).expect("retired");
             setup.put("aws-kms-key.1.1", &older);
         }
         set_created(&setup, "2001-09-09");

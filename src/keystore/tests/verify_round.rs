@@ -89,3 +89,19 @@ fn a_master_key_that_gives_no_answer_is_asked_for_a_few_versions_only_and_the_ot
     }
     assert_eq!(decrypts(&setup), usize::from(MANY) + 4, "the four of the first step");
 }
+
+#[test]
+fn one_call_without_an_answer_leaves_no_other_version_of_its_master_key_out() {
+    let setup = Setup::new();
+    (1..=MANY).for_each(|key| setup.put_key(&format!("aws-kms-key.{key}.1"), key));
+    (31..=33).for_each(|key| setup.put(&format!("aws-kms-key.{key}.1"), &[&b"other:"[..], &[key; 16]].concat()));
+    let store = setup.open().expect("open");
+    setup.kms.refuse(31, Class::Transient);
+    // The first of its three in one step, the others in the next.
+    let names = [1, 2, 3, 4, 5, 6, 7, 31, 32, 33].into_iter().filter_map(|key| KeyName::new(key, 1)).collect();
+    let mut round = check::Round::new(names);
+    while round.step(&store.files, &*store.kms, &|_| None, Instant::now() + Duration::from_secs(5)) {}
+    let verified = round.into_verified();
+    let bad = verified.iter().filter(|verified| !matches!(verified.verdict, check::Verdict::Good));
+    assert_eq!(bad.map(|verified| verified.name.id.value()).collect::<Vec<_>>(), [31]);
+}

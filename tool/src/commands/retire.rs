@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use aws_key_management::keystore::KeyName;
-use aws_key_management::keystore::offline;
+use aws_key_management::keystore::offline::{self, InnoDb};
 use serde_json::json;
 
 use super::Folders;
@@ -23,6 +23,9 @@ pub struct Options {
     /// tablespace. May be given more than once
     #[arg(long, value_name = "PATH")]
     innodb: Vec<PathBuf>,
+    /// The server has no InnoDB
+    #[arg(long, conflicts_with = "innodb")]
+    no_innodb: bool,
     /// InnoDB's tablespaces and redo log are asked. That no log, other table or backup needs them cannot be told: says that you have checked
     #[arg(long)]
     yes_i_checked: bool,
@@ -37,7 +40,11 @@ pub fn run(options: &Options) -> Result<Ending> {
         return Err(WrongUsage(CHECK.to_owned()).into());
     }
     let folder = options.folders.open_to_write()?;
-    offline::retire(&folder, &options.names, &options.innodb)?;
+    let innodb = match options.no_innodb {
+        true => InnoDb::None,
+        false => InnoDb::Elsewhere(options.innodb.clone()),
+    };
+    offline::retire(&folder, &options.names, &innodb)?;
     if options.json {
         let versions: Vec<_> = options
             .names

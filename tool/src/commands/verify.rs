@@ -48,6 +48,13 @@ pub fn run(options: &Options) -> Result<Ending> {
     if let (Err(error), true) = (&as_datadir, is_where_the_keys_are) {
         remarks.push(error.to_string());
     }
+    if let [first, more @ ..] = &verification.not_read[..] {
+        let more = if more.is_empty() { String::new() } else { format!(", nor could {} more files", more.len()) };
+        remarks.push(format!(
+            "{}{more} could not be read: whether it needs a version that was retired cannot be told",
+            first.display()
+        ));
+    }
     if options.json {
         print_json(&json(&folder, &verification, &remarks));
     } else {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::prove::{is_gone_or_damaged, list, prove};
 use super::{By, Examination, Finding, Statement, Step};
-use crate::keystore::files::{self, Disk, Entry, FoundFolders, KeyFiles, SystemDisk, Tie, WholeManifest};
+use crate::keystore::files::{self, Disk, Entry, FoundFolders, KeyFiles, Needing, SystemDisk, Tie, WholeManifest};
 use crate::keystore::offline::{NOT_TRUSTED, gone, is_unanswered};
 use crate::keystore::start::{self, Survey};
 use crate::keystore::{KeyName, KeyStoreError};
@@ -91,12 +91,19 @@ impl Examining<'_> {
                 let found = gone(name, &self.files.path_of(name));
                 self.add(Some(name), found, By::Operator, "it is left as it is");
             }
-            false if self.files.entry(name).is_none() => {
+            // Where all that it could know can be read.
+            false if self.is_unknown(name) => {
                 let remedy = "it is left as it is. The manifest does not know this version: if no data needs it, move the file away";
                 self.add(Some(name), error.without_remedy(), By::Operator, remedy);
             }
             false => self.add(Some(name), error.to_string(), By::Operator, "it is left as it is"),
         }
+    }
+
+    /// Whether the manifest is whole, and knows nothing of a version.
+    fn is_unknown(&self, name: KeyName) -> bool {
+        let is_whole = *self.folders.manifest() == WholeManifest::Good && self.folders.unreadable().is_empty();
+        is_whole && self.files.entry(name).is_none()
     }
 
     /// What ties the datadir to the folder. Answers whether the folder is the right one.
@@ -158,8 +165,8 @@ impl Examining<'_> {
         }
         let survey = start::survey(&self.files)?;
         self.without_any_key(&survey);
-        self.closed(&survey);
-        self.retired();
+        self.closed();
+        self.retired(&survey);
         let kept = self.files.kept_before_rewrap()?;
         let sorted = self.sort(&survey, &kept);
         // A manifest that is not on the disk cannot be what a copy is proven by.
@@ -183,11 +190,9 @@ impl Examining<'_> {
     }
 
     /// Files that whoever repairs can read, and the server cannot.
-    fn closed(&mut self, survey: &Survey) {
-        let manifest = self.folders.manifest_path();
-        let manifest = manifest.file_name().map(|name| (None, name.to_string_lossy().into_owned()));
-        let keys = survey.present.iter().map(|name| (Some(*name), name.file_name()));
-        for (name, file) in keys.chain(manifest).collect::<Vec<_>>() {
+    fn closed(&mut self) {
+        let names = self.folders.own_files().unwrap_or_default();
+        for file in names {
             let Some(closed) = self.folders.closed_to_the_server(&file) else { continue };
             let (user, group) = closed.owner;
             let found = format!(
@@ -195,17 +200,25 @@ impl Examining<'_> {
                  belongs, cannot read it",
                 closed.mode, closed.to
             );
-            let remedy = format!(
-                "left. Give it to the server's user: chown --reference={} {file}",
-                self.folders.datadir().display()
-            );
-            self.add(name, found, By::Operator, remedy);
+            let path = self.folders.path().join(&file);
+            let remedy = match user == closed.to {
+                true => format!("left. Let the server's user read it: chmod u+r {}", path.display()),
+                false => format!(
+                    "left. Give it to the server's user: chown --reference={} {}",
+                    self.folders.datadir().display(),
+                    path.display()
+                ),
+            };
+            self.add(KeyName::parse(&file), found, By::Operator, remedy);
         }
     }
 
     /// Versions that were retired, though data needs them.
-    fn retired(&mut self) {
-        for (name, path) in self.files.needing(self.folders.datadir(), &self.files.retired()) {
+    fn retired(&mut self, survey: &Survey) {
+        let is_gone = |name: &KeyName| survey.present.binary_search(name).is_err();
+        let retired: Vec<KeyName> = self.files.retired().into_iter().filter(is_gone).collect();
+        let Needing { needing, not_read } = self.files.needing(self.folders.datadir(), &retired);
+        for (name, path) in needing {
             let found = format!("it was retired, and {} is encrypted with it", path.display());
             let remedy = format!(
                 "put its key file {} back from where it was kept. If the server is running and has it in memory, SET GLOBAL \
@@ -214,6 +227,14 @@ impl Examining<'_> {
                 name.id
             );
             self.add(Some(name), found, By::Operator, remedy);
+        }
+        if let Some(first) = not_read.first() {
+            let found = format!(
+                "{} and {} more files could not be read: whether they need a version that was retired cannot be told",
+                first.display(),
+                not_read.len() - 1
+            );
+            self.add(None, found, By::Operator, "look at the first of them");
         }
     }
 
