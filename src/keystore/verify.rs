@@ -304,7 +304,7 @@ impl Round {
             Verdict::Failed(KeyStoreError::Kms(_, error)) => Some((About::of_class(error.class), error.clone())),
             _ => None,
         };
-        let mut by_master_key: BTreeMap<Option<&str>, Vec<Option<(About, KmsError)>>> = BTreeMap::new();
+        let mut by_master_key = BTreeMap::<_, Vec<_>>::new();
         for verified in verified {
             by_master_key.entry(verified.master_key.as_deref()).or_default().push(failed(verified));
         }

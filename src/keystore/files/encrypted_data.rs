@@ -86,7 +86,7 @@ impl KeyFiles {
         let Some(memory) = &self.memory else { return false };
         let (disk, datadir) = (&*self.folder.disk, memory.datadir().path());
         let is_there = |name: &&str| disk.read(&datadir.join(name), 1).is_ok();
-        [REDO_LOG, SYSTEM_TABLESPACE, "ib_buffer_pool"].iter().any(|name| is_there(&name))
+        [REDO_LOG, SYSTEM_TABLESPACE, "ib_buffer_pool"].iter().any(is_there)
             || all(disk, datadir).is_ok_and(|tablespaces| !tablespaces.is_empty())
     }
 

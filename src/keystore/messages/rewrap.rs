@@ -22,7 +22,7 @@ impl Messages {
             ));
         }
         let from_copies = report.accepted.iter().filter_map(|accepted| Some((accepted, accepted.instead_of.as_ref()?)));
-        let mut alike: BTreeMap<(Option<&str>, String), Vec<(KeyName, &KmsError)>> = BTreeMap::new();
+        let mut alike = BTreeMap::<_, Vec<(KeyName, &KmsError)>>::new();
         for (AcceptedKey { entry, .. }, reason) in from_copies {
             if let NotFromFile::MasterKey(error) = reason {
                 alike.entry((entry.master_key(), error.kind())).or_default().push((entry.name, error));

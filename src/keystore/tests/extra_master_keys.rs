@@ -448,4 +448,10 @@ fn a_key_that_another_master_key_wraps_than_its_ids_own_is_kept_apart_no_more() 
     drop(store);
     assert!(opened(&setup, OTHER_MASTER_KEY, None).files.has_own_master_key(name()));
     assert!(opened(&setup, TEST_MASTER_KEY, Some(TEST_MASTER_KEY)).files.has_own_master_key(name()), "it is known");
+    // That of all is no id's own, whatever the entries say.
+    let setup = Setup::new();
+    opened(&setup, TEST_MASTER_KEY, Some(TEST_MASTER_KEY)).latest_or_new(id(7)).expect("made");
+    assert!(!opened(&setup, TEST_MASTER_KEY, None).files.has_own_master_key(name()));
+    drop(opened(&setup, TEST_MASTER_KEY, Some(TEST_MASTER_KEY)));
+    assert!(!opened(&setup, TEST_MASTER_KEY, None).files.has_own_master_key(name()));
 }
