@@ -64,7 +64,7 @@ fn a_good_backup_is_verified_and_one_without_a_key_is_not() {
     fs::remove_file(copy.path().join("aws-kms-key.7.1")).unwrap();
     setup
         .run(&["verify", folder])
-        .check(1, &["key 7 version 1: missing: ", "Restore the file from a backup", "1 of 3"]);
+        .check(1, &["key 7 version 1: missing: ", "rewrap_key = 7", "restore the file from a backup", "1 of 3"]);
     assert_eq!(names_in(copy.path()).len(), before.len() - 1, "nothing was written");
     let empty = tempfile::tempdir().unwrap();
     setup.run(&["verify", empty.path().to_str().unwrap()]).check(1, &["there are no key files in", "0 of 0"]);
@@ -309,7 +309,8 @@ fn after_a_re_wrap_the_old_master_key_is_not_needed() {
 fn a_version_is_retired_when_its_file_is_gone_and_somebody_has_checked() {
     let setup = Setup::with_keys();
     setup.run(&["retire", DATADIR, "7.1"]).check(2, &["of InnoDB's tablespaces, and", "--yes-i-checked"]);
-    let retire = |name: &str| setup.run(&["retire", DATADIR, name, "--yes-i-checked"]);
+    let of_innodb = |name: &str| setup.run(&["retire", DATADIR, name, "--yes-i-checked"]);
+    let retire = |name: &str| setup.run(&["retire", DATADIR, name, "--yes-i-checked", "--no-innodb"]);
     retire("7.1").check(1, &["key 7 version 1: its key file", "is there", "move the file to a safe place first"]);
     retire("7").check(2, &["such as 7.2"]);
     retire("8.1").check(1, &["the manifest does not know it"]);
@@ -320,6 +321,7 @@ fn a_version_is_retired_when_its_file_is_gone_and_somebody_has_checked() {
     fs::write(setup.path("aws-kms-key.7.2"), latest).unwrap();
     fs::remove_file(setup.path("aws-kms-key.7.1")).unwrap();
     setup.run(&["verify", DATADIR]).check(1, &["key 7 version 1: missing"]);
+    of_innodb("7.1").check(1, &["not in the datadir: the redo log (ib_logfile0)", "--innodb", "--no-innodb"]);
     retire("7.1").check(0, &["key 7 version 1: retired. Its number is not used again"]);
     setup.run(&["verify", DATADIR]).check(0, &["2 of 2"]);
     let (code, json) = setup.json(&["list", DATADIR]);

@@ -63,7 +63,7 @@ pub enum OfflineError {
     },
     /// Something of InnoDB's, which may need a version, does not lie in the datadir.
     #[error(
-        "{0} of InnoDB is not in the datadir, so that it cannot be asked which key versions it needs. Name its folder with --innodb \
+        "not in the datadir: {0} of InnoDB. It cannot be asked which key versions it needs. Name its folder with --innodb \
          (see innodb_log_group_home_dir, innodb_data_home_dir, innodb_undo_directory and innodb_data_file_path), or, if the server has no \
          InnoDB, say --no-innodb. Nothing was retired"
     )]
