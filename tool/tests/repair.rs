@@ -178,8 +178,9 @@ fn what_root_repairs_belongs_to_whom_it_belonged() {
     damage(&setup);
     exchange(&setup.path("aws-kms-key.7.2"), "garbage");
     fs::remove_file(setup.path("aws-kms-key.1.1")).unwrap();
-    let own = |name: &str| chown(setup.path(name), Some(4711), Some(4712)).unwrap();
-    [".", MANIFEST, "aws-kms-key.7.2"].iter().for_each(|name| own(name));
+    let own = |path: &Path| chown(path, Some(4711), Some(4712)).unwrap();
+    own(&setup.path("."));
+    fs::read_dir(setup.path(".")).unwrap().for_each(|file| own(&file.unwrap().path()));
     fs::set_permissions(setup.path("aws-kms-key.7.2"), Permissions::from_mode(0o400)).unwrap();
     setup.run(&["repair", DATADIR, "--yes"]).check(0, &["repaired: "]);
     let of = |name: &str| {

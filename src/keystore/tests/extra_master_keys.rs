@@ -305,10 +305,9 @@ fn a_key_whose_id_has_lost_its_own_master_key_gets_no_copies_before_it_is_re_wra
             drop(open(&setup, true));
         }
         // The entry is gone: at a start, and while the server runs.
-        let started = open(&setup, false);
-        let running = open(&setup, true);
-        running.new_keys().change(|settings| settings.master_keys = MasterKeysOfIds::default());
-        for store in [started, running] {
+        for is_running in [false, true] {
+            let store = open(&setup, is_running);
+            store.new_keys().change(|settings| settings.master_keys = MasterKeysOfIds::default());
             setup.log();
             let mut job = MakeExtraCopies::new(store.clone());
             job.run(Instant::now());
