@@ -114,7 +114,13 @@ fn an_endpoint_of_another_region_than_the_signature_is_told_from_a_wrong_secret(
             ("kms.us-east-1.amazonaws.com", Class::BadCredentials),
             ("kms.example.com", Class::BadCredentials),
         ] {
-            let error = connect(&format!("http://{host}"), None).decrypt(&WrappedKey::new(vec![1; 100])).err().unwrap();
+            // Said to be that of this region: one that is set without a region would not be asked for another one.
+            let kms = AwsKms::new(AwsSettings {
+                region: Some("us-east-1".to_owned()),
+                region_endpoints: [("us-east-1".to_owned(), format!("http://{host}"))].into(),
+                ..AwsSettings::default()
+            });
+            let error = kms.expect("a runtime").decrypt(&WrappedKey::new(vec![1; 100])).err().unwrap();
             assert_eq!((error.class, error.code.as_deref()), (class, Some("InvalidSignatureException")), "{error}");
         }
         assert_eq!(Class::WrongRegion.at_start(), FailStart);
