@@ -38,6 +38,11 @@ pub fn create_first(maker: &Maker<'_>, new: &NewKeys, id: KeyId) -> Result<NewVe
         Ok(_) if !new.allows(id) => Err(KeyStoreError::NotAllowed(id)),
         number => number,
     };
+    number()?;
+    // Where the manifest was lost, it cannot say that there was such a key; the data can.
+    if let Some(path) = maker.files.encrypted_with(id) {
+        return Err(KeyStoreError::DataOfKey { id, path });
+    }
     maker.create(new.recipe_for(id), id, number)
 }
 

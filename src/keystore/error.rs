@@ -95,6 +95,36 @@ pub enum KeyStoreError {
          drop the tables that use the key; for new tables, take another key id", .0, .1.display()
     )]
     Retired(KeyName, PathBuf),
+    /// New data is encrypted with a version that somebody has taken off the list of those that are needed.
+    #[error(
+        "{0}: it is the latest of its key and was retired, while this server has it in memory and encrypts new data with it. If no table \
+         uses the key any more, restart the server"
+    )]
+    RetiredInUse(KeyName),
+    /// A key that is to be made is what data is encrypted with already.
+    #[error(
+        "key {id} is not made: {path} is encrypted with it, and nothing is known of it here: its key files and their entries in the manifest \
+         are lost. Restore its aws-kms-key.{id}.* files, and aws-kms-key.manifest.json, from a backup; do not drop the tables that use \
+         the key. Only if that file is of no use, or of another server, move it away", path = .path.display()
+    )]
+    DataOfKey {
+        /// The key.
+        id: KeyId,
+        /// A file that is encrypted with it.
+        path: PathBuf,
+    },
+    /// A key that is to be rotated was wrapped by a master key of its own, which nobody names any more.
+    #[error(
+        "key {id} is not rotated: its versions are wrapped by {master_key}, which was the master key of this key id alone, in \
+         aws_key_management_master_keys, where it has none any more. A new version would be wrapped by the master key of all others. Write \
+         the entry again; or make the key one like all others first: SET GLOBAL aws_key_management_rewrap_key = {id}"
+    )]
+    OwnMasterKeyGone {
+        /// The key.
+        id: KeyId,
+        /// The ARN.
+        master_key: String,
+    },
     /// The key file is of a format that a later version of the plugin writes.
     #[error("{name}: its file has format {format}. Install the version of the plugin that wrote it")]
     NewerKeyFile {
@@ -348,6 +378,8 @@ impl KeyStoreError {
                 | Self::NoSuchKey(_)
                 | Self::Gone(..)
                 | Self::Retired(..)
+                | Self::DataOfKey { .. }
+                | Self::OwnMasterKeyGone { .. }
                 | Self::Exists(_)
                 | Self::NoVersionLeft(_)
                 | Self::BackupCreatesNothing(_)

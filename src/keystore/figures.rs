@@ -193,15 +193,14 @@ impl KeyStore {
         let retired = self.files.retired();
         if retired.is_empty() {
             self.figures.known_versions.set_retired(Vec::new());
-            self.messages.encrypts_with_retired(&[]);
             return;
         }
         let Ok(present) = self.files.present() else { return };
         let gone: Vec<KeyName> = retired.into_iter().filter(|name| present.binary_search(name).is_err()).collect();
         self.figures.known_versions.set_retired(gone.iter().filter_map(|name| self.files.entry(*name)).collect());
-        let latest: Vec<KeyName> =
-            gone.iter().copied().filter(|name| self.published.latest(name.id) == Some(name.version)).collect();
-        self.messages.encrypts_with_retired(&latest);
+        // But for those that data has asked for.
+        let asked_for = self.asked_for_in_vain();
+        let gone: Vec<KeyName> = gone.into_iter().filter(|name| !asked_for.contains(name)).collect();
         if self.failures.forget(&gone) {
             self.figures.note_loaded();
         }

@@ -186,7 +186,14 @@ impl Findings {
 
     /// Forgets what was found of others than `needed`, which are in order: of versions that somebody has retired meanwhile.
     pub fn keep_only(&self, needed: &[KeyName]) {
-        self.state().keep_only(|name| needed.binary_search(name).is_ok());
+        let mut state = self.state();
+        let is_needed = |name: &KeyName| needed.binary_search(name).is_ok();
+        state.keep_only(is_needed);
+        // That nobody needs it any more does not make it good again.
+        state.told.retain(|problem, _| match problem {
+            Problem::File(name) | Problem::CopiedFile(name) => is_needed(name),
+            _ => true,
+        });
     }
 
     /// What is to be checked again before long, in order. What would be used from a copy has time.

@@ -40,6 +40,7 @@ mod load;
 mod load_report;
 mod master_keys;
 mod messages;
+mod needed;
 mod new_keys;
 pub mod offline;
 mod opening;
@@ -66,8 +67,8 @@ mod verify_now;
 mod version_list;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 pub use allowed_key_ids::AllowedKeyIds;
@@ -116,6 +117,8 @@ pub struct KeyStore {
     failures: Arc<Backoff>,
     /// Counts what may have changed which extra copies there are, other than their making in the background.
     copies_changed: AtomicU64,
+    /// Versions without a file that data has asked for.
+    asked_for: Mutex<BTreeSet<KeyName>>,
     figures: Arc<Figures>,
     /// On whose behalf the calling thread works.
     who: fn() -> String,
@@ -155,16 +158,14 @@ impl KeyStore {
         match self.load_and_publish(&[name]).map(|mut refused| refused.pop()) {
             Ok(None) => Ok(()),
             // It has been noted as a failure of this version.
-            Ok(Some(refused)) => Err(given_up(name.id, refused.error)),
+            Ok(Some(refused)) => {
+                if matches!(refused.error, KeyStoreError::Gone(..) | KeyStoreError::Retired(..)) {
+                    self.note_asked_for(name);
+                    self.note_versions();
+                }
+                Err(given_up(name.id, refused.error))
+            }
             Err(error) => Err(error).inspect_err(|error| self.failed(name.id, Some(name.version), error)),
-        }
-    }
-
-    /// The same error; of a version that is gone because somebody has retired it, one that says so.
-    fn or_retired(&self, error: KeyStoreError) -> KeyStoreError {
-        match error {
-            KeyStoreError::Gone(name, path) if self.files.is_retired(name) => KeyStoreError::Retired(name, path),
-            error => error,
         }
     }
 
@@ -376,7 +377,7 @@ impl KeyStore {
     fn version_failed(&self, name: KeyName, error: &KeyStoreError) {
         self.failed(name.id, Some(name.version), error);
         let is_gone = matches!(error, KeyStoreError::Gone(..) | KeyStoreError::Retired(..));
-        let is_needed = !is_gone || (self.files.is_recorded(name) && !self.files.is_retired(name));
+        let is_needed = !is_gone || self.files.is_recorded(name) || self.files.is_retired(name);
         if self.role.writes() && is_needed {
             self.failures.watch(name);
             self.figures.readiness().set_loaded(SystemTime::now(), false);

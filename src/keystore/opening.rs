@@ -1,8 +1,8 @@
 //! How a key store is opened: all that happens at start, in order.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::background::Bell;
@@ -121,6 +121,7 @@ impl KeyStore {
             figures: Arc::new(Figures::new(published, failures.clone())),
             failures,
             copies_changed: AtomicU64::default(),
+            asked_for: Mutex::default(),
             who,
             first_keys: FirstKeys::new(is_starting, startup_timeout),
             rotation_period: RotationPeriod::new(datadir),

@@ -356,13 +356,6 @@ impl KeyStore {
         }
     }
 
-    /// Versions that this server could use and encrypt with, though somebody has retired them since it loaded them.
-    pub(super) fn retired_in_memory(&self) -> Vec<KeyName> {
-        let mut retired = self.files.retired();
-        retired.retain(|name| self.published.with_key(*name, |_| ()).is_some());
-        retired
-    }
-
     /// Without copies under master keys that are not to wrap any since KMS was asked. Those of others, which are to wrap some since
     /// then, are missing.
     fn still_wanted(&self, mut wrapped: Wrapped) -> Wrapped {

@@ -82,6 +82,19 @@ impl KeyStore {
         rotated.inspect(|_| self.messages.rotated(1, &(self.who)()))
     }
 
+    /// Fails if a version of the key is wrapped by a master key that its id had of its own, and has no more: a new version would be
+    /// wrapped by that of all others, and nobody has said that this may be.
+    pub(super) fn check_own_master_key(&self, id: KeyId) -> Result<(), KeyStoreError> {
+        if self.new_keys.settings().master_keys.of(id).is_some() {
+            return Ok(());
+        }
+        let is_own = |name: &KeyName| name.id == id && self.files.has_own_master_key(*name);
+        match self.files.recorded().into_iter().rfind(is_own).and_then(|name| self.files.master_key(name)) {
+            Some(master_key) => Err(KeyStoreError::OwnMasterKeyGone { id, master_key }),
+            None => Ok(()),
+        }
+    }
+
     /// The caller holds the lock of the key id.
     pub(super) fn make_next(&self, id: KeyId) -> Result<NewVersion, KeyStoreError> {
         self.make_numbered(id, || next_version(&self.files, self.published, id))
@@ -94,6 +107,7 @@ impl KeyStore {
         number: impl Fn() -> Result<KeyVersion, KeyStoreError>,
     ) -> Result<NewVersion, KeyStoreError> {
         let maker = self.maker(|| self.highest(id))?;
+        self.check_own_master_key(id)?;
         let new = maker.create(self.new_keys.recipe_for(id), id, number);
         let new = new.map_err(|error| given_up(id, error));
         self.note_making(new.as_ref().err());

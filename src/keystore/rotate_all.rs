@@ -163,7 +163,13 @@ impl KeyStore {
             self.count_rotation(Some(error));
         };
         let rotation = Rotation::new(self.maker(|| self.highest(*first))?, self.published, &failed);
-        let (made, rotated) = rotation.run(&ids, |id| self.new_keys.recipe_for(id));
+        let mut apart: Vec<KeyStoreError> =
+            ids.iter().filter_map(|id| self.check_own_master_key(*id).err()).inspect(failed).collect();
+        let is_apart = |id: &KeyId| {
+            apart.iter().any(|error| matches!(error, KeyStoreError::OwnMasterKeyGone { id: of, .. } if of == id))
+        };
+        let to_rotate: Vec<KeyId> = ids.iter().copied().filter(|id| !is_apart(id)).collect();
+        let (made, rotated) = rotation.run(&to_rotate, |id| self.new_keys.recipe_for(id));
         for new in &made {
             self.failures.made(new.name.id);
             self.note_making(None);
@@ -178,6 +184,12 @@ impl KeyStore {
         if !made.is_empty() {
             self.messages.rotated(made.len(), &(self.who)());
         }
-        rotated.map(|()| ids.len())
+        rotated?;
+        match apart.len() {
+            0 => Ok(ids.len()),
+            failed => {
+                Err(KeyStoreError::Several { failed, of: ids.len(), skipped: 0, first: Box::new(apart.swap_remove(0)) })
+            }
+        }
     }
 }

@@ -229,7 +229,9 @@ impl KeyStore {
 
     /// When a key is due whose latest version this is; `None` if that is not known, or it may not encrypt.
     fn due(&self, period: Duration, latest: KeyName) -> Option<SystemTime> {
-        let may_encrypt = self.files.is_trusted(latest) == Some(true) && !self.files.is_retired(latest);
+        let may_encrypt = self.files.is_trusted(latest) == Some(true)
+            && !self.files.is_retired(latest)
+            && self.check_own_master_key(latest.id).is_ok();
         let created = self.files.created(latest).filter(|_| may_encrypt)?;
         self.rotation_period.due(period, latest.id, created)
     }

@@ -70,6 +70,12 @@ pub fn survey(files: &KeyFiles) -> Result<Survey, KeyStoreError> {
     let mut left_behind = files.left_behind(&missing, &present);
     // Whoever has copied the folder has copied its copies, so it was there.
     left_behind.retain(|entry| !with_copies.contains(&entry.name));
+    // Nor was it made too late for the data that names it.
+    if !left_behind.is_empty() {
+        let is_left_behind = |name: KeyName| left_behind.iter().any(|entry| entry.name == name);
+        let needing = files.needing(files.path(), &is_left_behind).needing;
+        left_behind.retain(|entry| !needing.contains_key(&entry.name));
+    }
     // In the same order.
     missing.retain(|name| left_behind.binary_search_by_key(name, |entry| entry.name).is_err());
     let is_unknown = |name: &&KeyName| present.binary_search(name).is_err() && !files.is_recorded(**name);

@@ -10,7 +10,8 @@ use super::background::Job;
 use super::files::Entry;
 use super::findings::{News, Scope};
 use super::load_report::{AcceptedKey, LoadReport};
-use super::verify::{self, About, Round, Verdict, Verified};
+use super::messages::Wraps;
+use super::verify::{About, Round, Verdict, Verified};
 use super::{DataKey, KeyId, KeyName, KeyStore, KeyStoreError, trust};
 use crate::kms::{KmsError, MasterKeyId};
 use crate::waits;
@@ -118,12 +119,11 @@ impl VerifyJob {
         if !is_sample && !is_again {
             return None;
         }
-        let names = match verify::needed(&self.store.files, None) {
+        let names = match self.store.needed(None) {
             Ok(names) => names,
             Err(error) => {
                 (self.has_lost_folder, self.next_open) = (true, now + AGAIN.mul_f64(self.part));
-                let news = findings.folder_failed(&error);
-                self.store.tell_restart(&news, false);
+                self.store.folder_failed(&error);
                 return None;
             }
         };
@@ -218,7 +218,10 @@ impl KeyStore {
             if !is_done {
                 work.round = Some(round);
             } else if !waits::must_end() {
-                self.take_verified(round.into_verified(), Scope { is_all: work.is_all, was_asked_for: false });
+                self.take_verified(
+                    self.with_retired(round.into_verified()),
+                    Scope { is_all: work.is_all, was_asked_for: false },
+                );
             }
         } else if let Some((master_key, id)) = work.to_ask.pop() {
             work.asked.push(self.ask_for_new_key(master_key, id));
@@ -277,6 +280,12 @@ impl KeyStore {
         self.copies_may_have_changed();
     }
 
+    /// The folder of the key files could not be read, or is another one.
+    pub(super) fn folder_failed(&self, error: &KeyStoreError) {
+        let news = self.findings.folder_failed(error);
+        self.tell_restart(&news, false);
+    }
+
     fn take_back(&self, names: &[KeyName]) -> Result<(), KeyStoreError> {
         let adding = self.files.begin_adding()?;
         // As they are now: another server may have wrapped one anew since, which is taken over by the next start.
@@ -309,13 +318,15 @@ impl KeyStore {
         self.messages.restart_news(news, |arn| self.wrapped_by(arn));
     }
 
-    /// How many versions a master key wraps.
-    fn wrapped_by(&self, arn: Option<&str>) -> usize {
+    fn wrapped_by(&self, arn: Option<&str>) -> Wraps {
         let is_same = |name: &KeyName| match (self.files.master_key(*name).as_deref(), arn) {
             (Some(one), Some(other)) => trust::is_same_master_key(one, other),
             (one, other) => one == other,
         };
-        self.files.recorded().iter().filter(|name| !self.files.is_left_behind(**name) && is_same(name)).count()
+        let mut names = self.files.recorded();
+        names.retain(|name| !self.files.is_left_behind(*name) && is_same(name));
+        let own = names.iter().filter(|name| self.files.has_own_master_key(**name)).map(|name| name.id).collect();
+        Wraps { count: names.len(), own }
     }
 
     /// One version of each master key that wraps none of `but`.

@@ -2,7 +2,7 @@
 
 use super::findings::Scope;
 use super::messages::verified_text;
-use super::verify::{self, Round, Verdict, Verified};
+use super::verify::{Round, Verdict, Verified};
 use super::{KeyId, KeyStore, KeyStoreError};
 use crate::kms::KmsError;
 use crate::waits;
@@ -26,7 +26,12 @@ impl KeyStore {
         if !self.role.writes() {
             return Err(KeyStoreError::BackupVerifiesNothing);
         }
-        let names = verify::needed(&self.files, only)?;
+        let names = self.needed(only).inspect_err(|error| {
+            // The same as the background finds out.
+            if !matches!(error, KeyStoreError::NoSuchKey(_)) {
+                self.folder_failed(error);
+            }
+        })?;
         self.mend_manifest();
         let given_up = || KeyStoreError::GivenUp(only.or(names.first().map(|name| name.id)).unwrap_or(KeyId::DEFAULT));
         let mut round = Round::new(names.clone());
@@ -45,7 +50,7 @@ impl KeyStore {
         if waits::must_end() {
             return Err(given_up());
         }
-        let verified = round.into_verified();
+        let verified = self.with_retired(round.into_verified());
         let after_restart = if only.is_none() { self.after_restart() } else { None };
         let told = VerifiedNow::of(&verified, &asked, after_restart);
         self.take_verified(verified, Scope { is_all: only.is_none(), was_asked_for: true });

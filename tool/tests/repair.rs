@@ -192,4 +192,9 @@ fn what_root_repairs_belongs_to_whom_it_belonged() {
         let (uid, gid, mode) = of(name);
         assert_eq!((uid, gid, mode & 0o333), (4711, 4712, 0), "{name}");
     }
+    // What the server's user cannot read is not good, although root can.
+    setup.run(&["verify", DATADIR]).check(0, &["3 of 3"]);
+    chown(setup.path("aws-kms-key.7.1"), Some(0), Some(0)).unwrap();
+    fs::set_permissions(setup.path("aws-kms-key.7.1"), Permissions::from_mode(0o400)).unwrap();
+    setup.run(&["verify", DATADIR]).check(1, &["aws-kms-key.7.1 belongs to user 0", "user 4711", "3 of 3"]);
 }

@@ -52,14 +52,20 @@ impl Adding<'_> {
 
     /// Replaces a key file that holds `before`, or makes it if it is gone, which `before` says then. What can be no key file gets
     /// another name. What a key file held is kept beside it until [`Adding::forget_before_rewrap`], unless something older is kept
-    /// already, which is answered. Fails if somebody else has changed it.
+    /// already, which is answered; and for good under another name, if it is not what the manifest knows. Fails if somebody else has changed it.
     pub fn replace(&self, name: KeyName, before: &Held, contents: &[u8]) -> Result<bool, KeyStoreError> {
         let folder = &self.files.folder;
         if folder.held(name)? != *before {
             return Err(KeyStoreError::ChangedMeanwhile(self.files.path_of(name)));
         }
         match before {
-            Held::Contents(before) => return folder.replace_key(name, before, contents),
+            Held::Contents(before) => {
+                // It may hold a key that is nowhere else, and that other data needs: that is not what a good start may forget.
+                if self.files.entry(name).is_some_and(|entry| !entry.is_of(before)) {
+                    folder.keep(&name.file_name_damaged(), before)?;
+                }
+                return folder.replace_key(name, before, contents);
+            }
             Held::Obstacle => drop(folder.move_obstacle_aside(name)?),
             Held::Nothing => {}
         }

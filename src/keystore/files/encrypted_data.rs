@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::disk::{Disk, Kind};
 use super::durable_files::failed;
 use super::tablespaces::{SYSTEM_TABLESPACE, all, encryption_of, every, number_of, tables};
-use super::{KeyFiles, KeyName, KeyStoreError};
+use super::{KeyFiles, KeyId, KeyName, KeyStoreError};
 
 impl KeyFiles {
     /// The redo log, and which of these versions it is encrypted with: InnoDB starts without none of them. Fails if it cannot be
@@ -32,30 +32,35 @@ impl KeyFiles {
         Ok(None)
     }
 
-    /// A file of InnoDB's in a datadir that cannot be read without one of these versions, for each that has one, as far as the heads of
-    /// its files tell.
-    pub fn needing(&self, datadir: &Path, names: &[KeyName]) -> Needing {
+    /// A file of the datadir that is encrypted with a key, as far as the heads of InnoDB's files tell.
+    pub fn encrypted_with(&self, id: KeyId) -> Option<PathBuf> {
+        let datadir = self.memory.as_ref()?.datadir().path();
+        let Needing { needing, .. } = self.needing(datadir, &|name| name.id == id);
+        needing.into_values().next()
+    }
+
+    /// A file of InnoDB's in a datadir that cannot be read without a version, for each version of those that are `asked` for, as far as
+    /// the heads of its files tell.
+    pub fn needing(&self, datadir: &Path, asked: &dyn Fn(KeyName) -> bool) -> Needing {
         let disk = &*self.folder.disk;
         let (mut needing, mut not_read) = (BTreeMap::new(), Vec::new());
-        if names.is_empty() {
-            return Needing { needing, not_read };
-        }
+        // The lowest version of all pages is in use; 0 tells none.
         let mut note = |path: PathBuf, key: Option<(u32, u32)>| {
-            let is_used = |name: &&KeyName| key == Some((name.id.value(), name.version.value()));
-            if let Some(name) = names.iter().find(is_used) {
-                needing.entry(*name).or_insert(path);
+            let name = key.and_then(|(id, version)| KeyName::new(id, version));
+            if let Some(name) = name.filter(|name| asked(*name)) {
+                needing.entry(name).or_insert(path);
             }
         };
+        let mut missed = Vec::new();
+        let listed = every(disk, datadir, &mut |path| missed.push(path));
         let redo_log = datadir.join(REDO_LOG);
         match disk.read(&redo_log, HEAD) {
             Ok((head, _)) => note(redo_log, key_of_redo_log(&head)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound && listed.is_empty() => {}
             Err(_) => not_read.push(redo_log),
         }
-        let mut missed = Vec::new();
-        for path in every(disk, datadir, &mut |path| missed.push(path)) {
+        for path in listed {
             match encryption_of(disk, &path) {
-                // The lowest version is in use; 0 tells none.
                 Ok(encryption) => note(path, encryption.map(|it| (it.key_id, it.lowest_version))),
                 // It was dropped meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -42,6 +42,7 @@ pub use inventory::{FoundManifest, LostManifest};
 pub use key_file::KeyFile;
 pub use limits::may_pass;
 pub use manifest::Finding;
+pub use owner::Closed;
 pub use repairing::{FoundFolders, WholeManifest};
 pub use replaced_keys::Held;
 pub use system_disk::SystemDisk;
@@ -219,6 +220,16 @@ impl KeyFiles {
     /// Whether a key file is the one that the manifest knows.
     pub fn is_as_recorded(&self, stored: &StoredKey) -> bool {
         self.entry(stored.name).is_some_and(|entry| entry.is_of(&stored.contents))
+    }
+
+    /// The key store's files in the folder that whom `datadir` belongs to cannot read, as far as owners and modes tell.
+    pub fn closed_to_owner_of(&self, datadir: &Path) -> Result<Vec<(String, Closed)>, KeyStoreError> {
+        let names = self.folder.all_names()?.into_iter();
+        let closed = |name: String| {
+            let closed = owner::closed_to_owner_of(datadir, &self.path().join(&name)).ok().flatten()?;
+            Some((name, closed))
+        };
+        Ok(names.filter_map(closed).collect())
     }
 
     /// What the manifest knows of a key version.

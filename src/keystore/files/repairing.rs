@@ -14,7 +14,6 @@ use super::inventory::Inventory;
 use super::manifest::{DAMAGED_FILE_NAME, FILE_NAME, Manifest, OnDisk};
 use super::manifest_format::name_in;
 use super::memory::DATADIR_FILE;
-use super::owner::{Closed, closed_to_owner_of};
 use super::salvage::{in_place_of_unreadable, salvage};
 use super::tie::{BrokenTie, Tie};
 use super::{Adding, Disk, Entry, Folders, Held, KeyFiles, StoredKey};
@@ -98,19 +97,9 @@ impl FoundFolders {
         Ok(KeyFiles::open(self.folder.disk.clone(), &folders)?.0)
     }
 
-    /// The names of all files of the folder that are the key store's, in order.
-    pub fn own_files(&self) -> Result<Vec<String>, KeyStoreError> {
-        self.folder.all_names()
-    }
-
     /// A file of the datadir with encrypted data, if there is one.
     pub fn encrypted_file(&self) -> Option<PathBuf> {
         encrypted_file(&*self.datadir.disk, self.datadir.path())
-    }
-
-    /// Why whom the datadir belongs to, as whom the server runs, cannot read a file of the folder, as far as owner and mode tell.
-    pub fn closed_to_the_server(&self, file_name: &str) -> Option<Closed> {
-        closed_to_owner_of(self.datadir.path(), &self.path().join(file_name)).ok().flatten()
     }
 
     /// Whether the datadir remembers where its keys lie.

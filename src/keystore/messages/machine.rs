@@ -1,13 +1,10 @@
 //! What the machine does not give the key store: protection of memory, a folder to write to.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Messages;
-use crate::keystore::KeyName;
 use crate::keystore::folder_errors::remedy;
 use crate::keystore::published::Exposure;
 
@@ -17,7 +14,6 @@ pub struct Told {
     to_swap: AtomicBool,
     to_core_dumps: AtomicBool,
     pub(super) manifest_is_lost: AtomicBool,
-    pub(super) encrypts_with_retired: Mutex<BTreeSet<KeyName>>,
 }
 
 impl Messages {

@@ -6,7 +6,6 @@ mod rewrap;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use super::start::Survey;
 use super::{KeyName, KeyStoreError, NewKeySettings};
 use crate::kms::{KmsError, MasterKeyId};
 use machine::Told;
-pub use restart::verified_text;
+pub use restart::{Wraps, verified_text};
 
 /// Takes what an operator has to know. Called on the server's threads, and on the plugin's own.
 pub trait Reporter: Send + Sync {
@@ -95,23 +94,6 @@ impl Messages {
              so does SET GLOBAL aws_key_management_verify_keys = -1. Do not restart the server before: that a key file is lost would \
              not be noticed then"
         ));
-    }
-
-    /// New data may be encrypted with these versions, which a restart would not find, since somebody has retired them: told of each
-    /// once.
-    pub fn encrypts_with_retired(&self, latest: &[KeyName]) {
-        let told = std::mem::replace(
-            &mut *self.1.encrypts_with_retired.lock().unwrap_or_else(PoisonError::into_inner),
-            latest.iter().copied().collect(),
-        );
-        for name in latest.iter().filter(|name| !told.contains(name)) {
-            self.0.error(&format!(
-                "{name} is the latest of its key and was retired, while this server has it in memory and encrypts new data with it, \
-                 which nobody could read after a restart. If no table uses the key any more, restart the server; otherwise SET GLOBAL \
-                 aws_key_management_rewrap_key = {} makes its file anew",
-                name.id
-            ));
-        }
     }
 
     /// How many temporary files were removed from `folder`.

@@ -1,13 +1,24 @@
 //! What the operator is told of whether a restart would work: one line when something begins to be wrong, and one when it is
 //! over.
 
+use std::collections::BTreeSet;
+
 use super::{MOST_LINES, Messages};
+use crate::keystore::KeyId;
 use crate::keystore::findings::{News, Problem, Trouble};
 use crate::keystore::verify::{About, CopyFailure, Verdict, Verified};
 
+/// What a master key wraps.
+pub struct Wraps {
+    /// How many versions.
+    pub count: usize,
+    /// The key ids that have it of their own.
+    pub own: BTreeSet<KeyId>,
+}
+
 impl Messages {
-    /// What has changed. `wraps` answers how many versions a master key wraps.
-    pub fn restart_news(&self, news: &[News], wraps: impl Fn(Option<&str>) -> usize) {
+    /// What has changed. `wraps` answers what a master key wraps.
+    pub fn restart_news(&self, news: &[News], wraps: impl Fn(Option<&str>) -> Wraps) {
         let begins: Vec<_> = news
             .iter()
             .filter_map(|news| match news {
@@ -40,7 +51,7 @@ impl Messages {
         }
     }
 
-    fn restart_problem(&self, problem: &Problem, trouble: &Trouble, wraps: &impl Fn(Option<&str>) -> usize) {
+    fn restart_problem(&self, problem: &Problem, trouble: &Trouble, wraps: &impl Fn(Option<&str>) -> Wraps) {
         let why = &trouble.text;
         match problem {
             Problem::Folder => self.0.error(&format!("a restart would find no keys. They are in memory. {why}")),
@@ -48,14 +59,24 @@ impl Messages {
                 "a restart would find no keys, since KMS cannot be asked. They are in memory: do not restart the server before \
                  that is mended. {why}"
             )),
-            Problem::MasterKey(arn) => self.0.error(&format!(
-                "a restart would not find {} key version(s): {} does not unwrap them any more. Those that are loaded are in \
-                 memory: do not restart the server before the master key works again, or they are wrapped by another one: SET \
-                 GLOBAL aws_key_management_master_key_id to it (or its entry in aws_key_management_master_keys), and \
-                 aws_key_management_rewrap_key = -1. {why}",
-                wraps(arn.as_deref()),
-                master_key(arn.as_deref())
-            )),
+            Problem::MasterKey(arn) => {
+                let Wraps { count, own } = wraps(arn.as_deref());
+                let own = match own.is_empty() {
+                    true => String::new(),
+                    false => format!(
+                        "It is the master key of key id {} alone: if its owner wants the data to be unreadable, leave it so, and restart \
+                         when you like: no other key depends on it. ",
+                        own.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+                    ),
+                };
+                self.0.error(&format!(
+                    "a restart would not find {count} key version(s): {} does not unwrap them any more. {own}Those that are loaded are in \
+                     memory: do not restart the server before the master key works again, or they are wrapped by another one: SET \
+                     GLOBAL aws_key_management_master_key_id to it (or its entry in aws_key_management_master_keys), and \
+                     aws_key_management_rewrap_key = -1. {why}",
+                    master_key(arn.as_deref())
+                ));
+            }
             Problem::File(name) if !trouble.can_be_made_anew() => self.0.error(&format!(
                 "a restart would not find {name}, whose file {} cannot be read. It is in memory, if it was loaded: do not restart the \
                  server before the file can be read again. What is wrong: {why}",
@@ -76,7 +97,7 @@ impl Messages {
             Problem::Copies(arn) => self.0.warning(&format!(
                 "a restart would find {} key version(s) only in copies that another master key wraps: {} does not unwrap their \
                  key files any more. {why}",
-                wraps(arn.as_deref()),
+                wraps(arn.as_deref()).count,
                 master_key(arn.as_deref())
             )),
             Problem::Extra(arn) => self.0.warning(&format!(
@@ -117,7 +138,9 @@ pub fn verified_text(verified: &Verified) -> String {
                 About::File if *is_in_memory => {
                     let (trouble, id) = (Trouble::new(error), name.id);
                     let remedy = match trouble.can_be_made_anew() {
-                        true => format!(". SET GLOBAL aws_key_management_rewrap_key = {id} makes its file anew"),
+                        true => format!(
+                            ". SET GLOBAL aws_key_management_rewrap_key = {id} makes its file anew; what is there is kept as *.damaged"
+                        ),
                         false => String::new(),
                     };
                     (trouble.text, remedy)

@@ -10,7 +10,7 @@ pub enum OfflineError {
     /// A key that was to be imported is or was here.
     #[error(
         "{0}: key {id} is or was in this folder, and is not imported over it. Only if an import went wrong and no server has used \
-         its keys since: move its key files and aws-kms-key.manifest.json away, and import again", id = .0.id
+         its keys since: move its key files, aws-kms-key.manifest.json, aws-kms-key.datadir.json and aws-kms-key.folder.json away, and import again", id = .0.id
     )]
     NotNew(KeyName),
     /// Keys were to be imported beside a key file that the manifest does not know: then its master key would not be known, and it
@@ -50,7 +50,8 @@ pub enum OfflineError {
     /// A version that was to be retired may be what pages of a tablespace are encrypted with.
     #[error(
         "{name}: the tablespace {tablespace} may have pages that are encrypted with it{more}. Its data could not be read any more: wait \
-         until InnoDB has encrypted them anew (after two rotations, with innodb_encryption_threads above 0), or drop the table. Nothing \
+         until InnoDB has encrypted them anew (after two rotations, with innodb_encryption_threads above 0), and restart the server, so that this is on the \
+         disk; or drop the table. Nothing \
          was retired", tablespace = .tablespace.display(), more = and_others(*.others)
     )]
     InUse {

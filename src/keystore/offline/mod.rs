@@ -23,7 +23,7 @@ pub use rewrap::{Rewrapping, rewrap};
 pub use verify::{Found, Verdict, Verification, Verified, is_unanswered, verify};
 
 use super::KeyStoreError;
-use super::files::{Disk, Folders, FoundManifest, KeyFiles, SystemDisk};
+use super::files::{Closed, Disk, Folders, FoundManifest, KeyFiles, SystemDisk};
 use crate::cipher::Algorithm;
 use crate::kms::{EncryptionContext, KeySpec, MasterKeyId};
 
@@ -100,6 +100,16 @@ impl OpenFolder {
         if is_datadir(self.path()) { self.files.check_as_datadir() } else { Ok(()) }
     }
 
+    /// What of the folder the server cannot read, if the folder is a datadir and the server runs as whom that belongs to, as far as
+    /// owners and modes tell: a sentence for each file.
+    pub fn closed_to_the_server(&self) -> Result<Vec<String>, KeyStoreError> {
+        if !is_datadir(self.path()) {
+            return Ok(Vec::new());
+        }
+        let closed = self.files.closed_to_owner_of(self.path())?;
+        Ok(closed.iter().map(|(file, closed)| closed_text(file, *closed)).collect())
+    }
+
     /// Where the keys lie, if the folder is a datadir that remembers that they lie in another one.
     pub fn elsewhere(&self) -> Result<Option<PathBuf>, KeyStoreError> {
         self.files.elsewhere()
@@ -147,5 +157,14 @@ fn gone(name: crate::keystore::KeyName, path: &Path) -> String {
          use the key",
         path.display(),
         name.id
+    )
+}
+
+/// What is wrong with a file that the server cannot read.
+fn closed_text(file: &str, closed: Closed) -> String {
+    let Closed { to, owner: (user, group), mode } = closed;
+    format!(
+        "{file} belongs to user {user}, group {group}, with mode {mode:o}: the server, if it runs as user {to}, to whom the datadir \
+         belongs, cannot read it"
     )
 }

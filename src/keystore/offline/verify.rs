@@ -46,6 +46,8 @@ pub enum Found {
     OnlyCopy(String),
     /// It was retired, and this file of InnoDB's is encrypted with it.
     RetiredInUse(PathBuf),
+    /// Nothing is known of it, and this file of InnoDB's is encrypted with it.
+    Unknown(PathBuf),
     /// It cannot be used.
     Wrong(KeyStoreError),
     /// Nothing can be said: KMS could not be reached, or there are no credentials that it accepts.
@@ -73,6 +75,7 @@ impl Found {
             Self::NotTrusted => "not trusted",
             Self::OnlyCopy(_) => "only a copy",
             Self::RetiredInUse(_) => "retired",
+            Self::Unknown(_) => "missing",
             Self::Unanswered(_) => "no answer",
             Self::Wrong(error) => match error {
                 KeyStoreError::Gone(..) => "missing",
@@ -109,6 +112,11 @@ impl Found {
                 "{} is encrypted with it. Put its key file back from where it was kept when it was retired",
                 path.display()
             )),
+            Self::Unknown(path) => Some(format!(
+                "{} is encrypted with it, and nothing is known of it here: its key file is gone, and its entry in the manifest. Restore \
+                 both from a backup",
+                path.display()
+            )),
             Self::Wrong(KeyStoreError::Gone(name, path)) => Some(gone(*name, path)),
             Self::Wrong(error) | Self::Unanswered(error) => Some(error.to_string()),
         }
@@ -120,7 +128,10 @@ impl Verification {
     pub fn verdict(&self) -> Verdict {
         let has = |what: fn(&Found) -> bool| self.versions.iter().any(|version| what(&version.found));
         let is_wrong = |found: &Found| {
-            matches!(found, Found::NotTrusted | Found::OnlyCopy(_) | Found::RetiredInUse(_) | Found::Wrong(_))
+            matches!(
+                found,
+                Found::NotTrusted | Found::OnlyCopy(_) | Found::RetiredInUse(_) | Found::Unknown(_) | Found::Wrong(_)
+            )
         };
         match () {
             () if self.versions.is_empty() || has(is_wrong) => Verdict::Wrong,
@@ -186,10 +197,16 @@ pub fn verify(folder: &OpenFolder, kms: &dyn Kms, time: Duration) -> Result<Veri
     for entry in survey.left_behind {
         add(entry.name, None, Found::LeftBehind);
     }
-    let retired: Vec<KeyName> = files.retired().into_iter().filter(|name| !survey.present.contains(name)).collect();
-    let Needing { needing, not_read } = files.needing(folder.path(), &retired);
+    let Needing { needing, mut not_read } = files.needing(folder.path(), &|name| !survey.present.contains(&name));
     for (name, path) in needing {
-        add(name, None, Found::RetiredInUse(path));
+        match files.is_retired(name) {
+            true => add(name, None, Found::RetiredInUse(path)),
+            false if !files.is_recorded(name) => add(name, None, Found::Unknown(path)),
+            false => {}
+        }
+    }
+    if files.retired().is_empty() {
+        not_read.clear();
     }
     Ok(Verification { versions: versions.into_values().collect(), not_read, not_locked: report.exposure.to_swap })
 }

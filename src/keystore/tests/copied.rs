@@ -1,6 +1,7 @@
 //! A folder that was copied while keys were rotated, as a backup does it: the manifest can list versions whose files were made
 //! too late.
 
+use super::super::files::first_page;
 use super::*;
 
 /// The keys lie in the datadir, which is copied as a whole.
@@ -48,7 +49,25 @@ fn a_version_that_was_made_too_late_to_be_copied_is_noted_once_and_its_number_is
     let store = open(&setup);
     // If some data needs it all the same, that is an error.
     assert!(matches!(store.load(KeyName::new(1, 2).expect("a name")), Err(KeyStoreError::Gone(..))));
+    for _ in 0..2 {
+        assert!(store.verify(None).result.is_err() && !store.figures().readiness().restart_is_ready());
+    }
     assert_eq!(store.rotate(id(1)).expect("rotate"), version(3));
+}
+
+#[test]
+fn a_version_that_data_in_the_copy_needs_was_not_made_too_late_for_it() {
+    let setup = copied();
+    let folder = setup.folder.path();
+    fs::create_dir(folder.join("db")).expect("folder");
+    for (lowest_version, is_missing) in [(1, false), (2, true)] {
+        fs::write(folder.join("db/t.ibd"), first_page(0x15, 10_428, 1, lowest_version)).expect("write");
+        for _ in 0..2 {
+            let store = open(&setup);
+            assert_eq!(store.figures().key_versions_missing(), usize::from(is_missing), "{lowest_version}");
+            assert_eq!(store.figures().readiness().restart_is_ready(), !is_missing);
+        }
+    }
 }
 
 #[test]

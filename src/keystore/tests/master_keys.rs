@@ -88,3 +88,66 @@ fn a_rotation_of_all_keys_leaves_out_the_keys_of_a_disabled_master_key_and_rotat
     let error = store.rotate_all().expect_err("the same for all").to_string();
     assert!(error.starts_with("1 of 5 keys could not be rotated") && error.contains("4 were not tried"), "{error}");
 }
+
+#[test]
+fn a_key_whose_own_master_key_has_no_entry_any_more_gets_no_version_under_that_of_all_others() {
+    let setup = Setup::new();
+    let store = setup.open_with_tenant();
+    for number in [1, 10] {
+        store.latest_or_new(id(number)).expect("made");
+    }
+    drop(store);
+    let store = Arc::new(setup.open().expect("open"));
+    setup.kms.calls();
+    let error = store.rotate(id(10)).expect_err("its entry is gone").to_string();
+    assert!(error.contains(TENANT) && error.contains("rewrap_key = 10"), "{error}");
+    assert_eq!(setup.kms.calls(), []);
+    let error = store.rotate_all().expect_err("one is kept apart").to_string();
+    assert!(
+        error.starts_with("1 of 2 keys could not be rotated") && error.contains("key 10 is not rotated"),
+        "{error}"
+    );
+    let latest = |store: &KeyStore| [1, 10].map(|number| store.published.latest(id(number)).map(KeyVersion::value));
+    assert_eq!(latest(&store), [Some(2), Some(1)]);
+    assert!(store.figures().readiness().can_make_keys());
+    // Nor for its age, without a word each day.
+    store.set_rotation_period(1);
+    let (start, begun) = (SystemTime::now(), Instant::now());
+    let now = Arc::new(Mutex::new(begun));
+    let of_job = now.clone();
+    let wall = move || start + Duration::from_secs(864_000) + (*of_job.lock().expect("now") - begun);
+    let mut job = super::super::rotation_period::RotateByAge::new(store.clone(), Box::new(wall));
+    setup.log.0.lock().expect("log").clear();
+    for minutes in 0..300 {
+        *now.lock().expect("now") = begun + Duration::from_secs(60 * minutes);
+        Job::run(&mut job, begun + Duration::from_secs(60 * minutes));
+    }
+    assert_eq!(latest(&store), [Some(3), Some(1)]);
+    assert!(!setup.log.has("error"), "{:?}", setup.log.0);
+    // With the entry, and as one like all others.
+    store.new_keys().change(|settings| {
+        settings.master_keys = MasterKeysOfIds::parse(&format!("10={TENANT}")).expect("a list");
+    });
+    store.rotate(id(10)).expect("rotated");
+    store.new_keys().change(|settings| settings.master_keys = MasterKeysOfIds::default());
+    store.rewrap(Some(id(10))).expect("re-wrapped");
+    store.rotate(id(10)).expect("rotated");
+    assert_eq!(latest(&store), [Some(3), Some(3)]);
+}
+
+#[test]
+fn the_error_about_a_tenants_master_key_says_that_it_is_his_alone() {
+    let setup = Setup::new();
+    let store = setup.open_with_tenant();
+    for number in [1, 10, 12] {
+        store.latest_or_new(id(number)).expect("made");
+    }
+    setup.kms.disable(TENANT, true);
+    store.verify(None).result.expect_err("disabled");
+    assert!(setup.log.has("It is the master key of key id 10, 12 alone"), "{:?}", setup.log.0);
+    setup.kms.disable(TENANT, false);
+    setup.kms.disable(TEST_MASTER_KEY, true);
+    setup.log.0.lock().expect("log").clear();
+    store.verify(None).result.expect_err("disabled");
+    assert!(setup.log.has("a restart would not find") && !setup.log.has(" alone"), "{:?}", setup.log.0);
+}

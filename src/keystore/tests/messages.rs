@@ -1,7 +1,7 @@
 //! The lines of the log that nothing else looks at: an operator has to find each of them, and no line that says what is not so.
 
 use super::super::findings::{Findings, Scope};
-use super::super::messages::Messages;
+use super::super::messages::{Messages, Wraps};
 use super::super::test_kms::OTHER_MASTER_KEY;
 use super::super::verify::{Verdict, Verified};
 use super::two_servers::Meanwhile;
@@ -88,7 +88,10 @@ fn problems_that_begin_or_end_together_are_told_in_ten_lines_and_one() {
                 let gone = || Verdict::Failed(KeyStoreError::Gone(name, "aws-kms-key".into()));
                 Verified::new(name, None, if is_gone { gone() } else { Verdict::Good })
             });
-            messages.restart_news(&findings.verified(verified.collect(), scope, |_| false), |_| 0);
+            messages.restart_news(&findings.verified(verified.collect(), scope, |_| false), |_| Wraps {
+                count: 0,
+                own: BTreeSet::new(),
+            });
             lines(&setup)
         };
         let (begun, over) = (check(true), check(false));

@@ -249,6 +249,7 @@ fn a_retired_version_that_data_needs_is_told() {
     drop(folder);
     fs::create_dir(setup.datadir.path().join("db")).expect("folder");
     let table = setup.datadir.path().join("db/t.ibd");
+    fs::write(setup.datadir.path().join("ib_logfile0"), b"Phys").expect("write");
     for (lowest_version, is_told) in [(0, false), (2, false), (1, true)] {
         fs::write(&table, first_page(0x15, 10_428, 7, lowest_version)).expect("write");
         let found = told(&setup, &Statement::default());
@@ -319,4 +320,26 @@ fn of_a_file_at_fault_that_the_manifest_may_have_known_it_is_not_said_to_move_it
         let reason = listed.versions.iter().find(|listed| listed.name == name(7, 1)).and_then(|it| it.reason.clone());
         assert!(reason.is_some_and(|reason| reason.contains("Restore the file")), "{found:?}");
     }
+}
+
+#[test]
+fn a_key_that_data_needs_and_nobody_knows_is_told_and_not_made() {
+    let setup = used();
+    fs::create_dir(setup.datadir.path().join("db")).expect("folder");
+    fs::write(setup.datadir.path().join("db/t.ibd"), first_page(0x15, 10_428, 9, 1)).expect("write");
+    let found = told(&setup, &Statement::default());
+    assert!(
+        matches!(&found[..], [(By::Operator, found, remedy)] if found.contains("db/t.ibd is encrypted with it, and nothing is known") && remedy.contains("aws-kms-key.9.1")),
+        "{found:?}"
+    );
+    let store = setup.open().expect("open");
+    setup.kms.calls();
+    let error = store.latest_or_new(id(9)).expect_err("data has another key 9").to_string();
+    assert!(error.starts_with("key 9 is not made: ") && error.contains("db/t.ibd is encrypted with it"), "{error}");
+    assert!(setup.kms.calls().is_empty() && !setup.files().iter().any(|file| file.contains(".9.")));
+    assert!(store.figures().readiness().can_make_keys(), "it is that key's alone");
+    store.latest_or_new(id(10)).expect("made");
+    fs::remove_file(setup.datadir.path().join("db/t.ibd")).expect("removed");
+    store.forget_failures();
+    store.latest_or_new(id(9)).expect("made");
 }

@@ -34,9 +34,14 @@ fn a_version_that_a_start_has_missed_is_not_missed_any_more_after_the_next_check
     store.verify(None).result.expect("good");
     assert_eq!((store.figures().key_versions_missing(), store.figures().keys_failed(), is_ready()), (0, 0, true));
     assert_eq!(listed(&store), [(name(1, 1), VersionState::Ok), (name(7, 2), VersionState::Ok)]);
-    // Whoever asks for it is told, and that changes nothing for a restart.
+    // If data asks for it, it is needed all the same.
     assert!(matches!(store.load(name(7, 1)), Err(KeyStoreError::Retired(..))));
-    assert!(is_ready());
+    assert_eq!((store.figures().key_versions_missing(), store.figures().keys_failed(), is_ready()), (1, 1, false));
+    for _ in 0..2 {
+        let told = store.verify(None);
+        assert!(told.result.is_err() && told.lines[0].contains("key 7 version 1: it was retired"), "{:?}", told.lines);
+        assert_eq!((store.figures().key_versions_missing(), is_ready()), (1, false));
+    }
     // If its file is back, and KMS does not unwrap it now, it is tried again.
     setup.put("aws-kms-key.7.1", &kept);
     setup.kms.fail_next(&[(Decrypt, Class::Transient)]);
@@ -56,7 +61,7 @@ fn a_key_that_is_retired_as_a_whole_is_not_rotated_with_all_others_nor_for_its_a
     remove(&setup, "aws-kms-key.7.1");
     remove(&setup, "aws-kms-key.7.2");
     retire_in(&setup, &[name(7, 1), name(7, 2)]);
-    store.verify(None).result.expect("good");
+    assert!(store.verify(None).result.is_err(), "new data is encrypted with it");
     assert_eq!(store.rotate_all().expect("rotated"), 1);
     store.set_rotation_period(1);
     let start = SystemTime::now();
@@ -116,23 +121,26 @@ fn a_key_that_is_retired_as_a_whole_beside_a_server_is_an_error_there_and_comes_
         remove(&setup, &format!("aws-kms-key.7.{version}"));
     }
     retire_in(&setup, &[name(7, 1), name(7, 2)]);
-    for _ in 0..2 {
-        store.verify(None).result.expect("good");
+    let is_ready = || store.figures().readiness().restart_is_ready();
+    for only in [None, Some(id(7)), None] {
+        let told = store.verify(only);
+        assert!(told.result.is_err() && told.lines[0].contains("it is the latest of its key and was retired"));
+        assert!(!is_ready());
     }
     let log = std::mem::take(&mut *setup.log.0.lock().expect("log"));
-    let told = log.iter().filter(|line| line.contains("key 7 version 2 is the latest of its key and was retired"));
+    let told = log.iter().filter(|line| line.contains("key 7 version 2: it is the latest of its key and was retired"));
     assert_eq!(told.count(), 1, "{log:?}");
     assert_eq!(store.rewrap(Some(id(7))).expect("re-wrapped").count, 2);
     store.verify(None).result.expect("good");
-    assert!(!setup.log.has("was retired"), "{:?}", setup.log.0);
+    assert!(is_ready() && !setup.log.has("was retired"), "{:?}", setup.log.0);
     // It is told once more if it happens once more.
     for version in [1, 2] {
         remove(&setup, &format!("aws-kms-key.7.{version}"));
         let _ = fs::remove_file(setup.folder.path().join(format!("aws-kms-key.7.{version}.before-rewrap")));
     }
     retire_in(&setup, &[name(7, 1), name(7, 2)]);
-    store.verify(None).result.expect("good");
-    assert!(setup.log.has("key 7 version 2 is the latest of its key and was retired"), "{:?}", setup.log.0);
+    assert!(store.verify(None).result.is_err());
+    assert!(setup.log.has("key 7 version 2: it is the latest of its key and was retired"), "{:?}", setup.log.0);
     assert_eq!(store.rewrap(Some(id(7))).expect("re-wrapped").count, 2);
     assert!(matches!(store.rewrap(Some(id(9))), Err(KeyStoreError::NoSuchKey(_))));
     drop(store);

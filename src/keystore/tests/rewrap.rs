@@ -307,3 +307,24 @@ fn after_a_re_wrap_that_was_not_recorded_the_kept_file_is_looked_for_where_its_m
     let asked = setup.kms.asked_where.lock().expect("asked").clone();
     assert_eq!(asked.iter().flatten().filter(|arn| *arn == TEST_MASTER_KEY).count(), 3, "{asked:?}");
 }
+
+#[test]
+fn a_file_that_holds_another_key_is_kept_for_good_when_the_key_in_memory_takes_its_place() {
+    let (setup, store) = used();
+    let foreign = wrap(&[99; 16]);
+    remove(&setup, FILE);
+    setup.put(FILE, foreign.as_bytes());
+    let told = store.verify(None).lines;
+    assert!(told[0].contains("its file holds another key") && told[0].contains("is kept"), "{told:?}");
+    store.rewrap(Some(id(7))).expect("re-wrapped");
+    let kept = |setup: &Setup| read(setup, &format!("{FILE}.damaged"));
+    assert_eq!(kept(&setup), foreign.as_bytes());
+    drop(store);
+    let store = setup.open_under_new();
+    assert!(!setup.files().contains(&KEPT.to_owned()), "the start has proven the new one");
+    assert_eq!(kept(&setup), foreign.as_bytes(), "it may be what other data needs");
+    // What is as the manifest knows it is kept until the next start, and no longer.
+    store.rewrap(None).expect("re-wrapped");
+    let damaged = setup.files().into_iter().filter(|file| file.contains("damaged")).count();
+    assert_eq!(damaged, 1, "{:?}", setup.files());
+}

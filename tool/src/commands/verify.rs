@@ -48,6 +48,8 @@ pub fn run(options: &Options) -> Result<Ending> {
     if let (Err(error), true) = (&as_datadir, is_where_the_keys_are) {
         remarks.push(error.to_string());
     }
+    let closed = folder.closed_to_the_server()?;
+    remarks.extend(closed.iter().map(|closed| format!("{closed}. `repair` says what to do")));
     if let [first, more @ ..] = &verification.not_read[..] {
         let more = if more.is_empty() { String::new() } else { format!(", nor could {} more files", more.len()) };
         remarks.push(format!(
@@ -67,7 +69,7 @@ pub fn run(options: &Options) -> Result<Ending> {
     let has_all = options.allow_left_behind || !verification.has_left_behind();
     Ok(match verification.verdict() {
         Verdict::Good | Verdict::Unanswered
-            if !(is_whole && is_where_the_keys_are && as_datadir.is_ok() && has_all) =>
+            if !(is_whole && is_where_the_keys_are && as_datadir.is_ok() && closed.is_empty() && has_all) =>
         {
             Ending::Wrong
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::prove::{is_gone_or_damaged, list, prove};
 use super::{By, Examination, Finding, Statement, Step};
 use crate::keystore::files::{self, Disk, Entry, FoundFolders, KeyFiles, Needing, SystemDisk, Tie, WholeManifest};
-use crate::keystore::offline::{NOT_TRUSTED, gone, is_unanswered};
+use crate::keystore::offline::{NOT_TRUSTED, closed_text, gone, is_unanswered};
 use crate::keystore::start::{self, Survey};
 use crate::keystore::{KeyName, KeyStoreError};
 use crate::kms::Kms;
@@ -166,7 +166,7 @@ impl Examining<'_> {
         let survey = start::survey(&self.files)?;
         self.without_any_key(&survey);
         self.closed();
-        self.retired(&survey);
+        self.needed_by_data(&survey);
         let kept = self.files.kept_before_rewrap()?;
         let sorted = self.sort(&survey, &kept);
         // A manifest that is not on the disk cannot be what a copy is proven by.
@@ -191,17 +191,11 @@ impl Examining<'_> {
 
     /// Files that whoever repairs can read, and the server cannot.
     fn closed(&mut self) {
-        let names = self.folders.own_files().unwrap_or_default();
-        for file in names {
-            let Some(closed) = self.folders.closed_to_the_server(&file) else { continue };
-            let (user, group) = closed.owner;
-            let found = format!(
-                "{file} belongs to user {user}, group {group}, with mode {:o}: the server, if it runs as user {}, to whom the datadir \
-                 belongs, cannot read it",
-                closed.mode, closed.to
-            );
+        let datadir = self.folders.datadir();
+        for (file, closed) in self.files.closed_to_owner_of(datadir).unwrap_or_default() {
+            let found = closed_text(&file, closed);
             let path = self.folders.path().join(&file);
-            let remedy = match user == closed.to {
+            let remedy = match closed.owner.0 == closed.to {
                 true => format!("left. Let the server's user read it: chmod u+r {}", path.display()),
                 false => format!(
                     "left. Give it to the server's user: chown --reference={} {}",
@@ -213,21 +207,32 @@ impl Examining<'_> {
         }
     }
 
-    /// Versions that were retired, though data needs them.
-    fn retired(&mut self, survey: &Survey) {
-        let is_gone = |name: &KeyName| survey.present.binary_search(name).is_err();
-        let retired: Vec<KeyName> = self.files.retired().into_iter().filter(is_gone).collect();
-        let Needing { needing, not_read } = self.files.needing(self.folders.datadir(), &retired);
+    /// Versions that data needs, and that were retired, or that nothing is known of.
+    fn needed_by_data(&mut self, survey: &Survey) {
+        // If there are none, that has been told.
+        let has_keys = survey.count() > 0 || !self.files.retired().is_empty();
+        let is_gone = |name: KeyName| survey.present.binary_search(&name).is_err();
+        let Needing { needing, not_read } = self.files.needing(self.folders.datadir(), &is_gone);
         for (name, path) in needing {
-            let found = format!("it was retired, and {} is encrypted with it", path.display());
-            let remedy = format!(
-                "put its key file {} back from where it was kept. If the server is running and has it in memory, SET GLOBAL \
-                 aws_key_management_rewrap_key = {} makes it anew: do not restart the server before",
-                name.file_name(),
+            let in_memory = format!(
+                "If the server is running and has it in memory, SET GLOBAL aws_key_management_rewrap_key = {} makes it anew: do not \
+                 restart the server before",
                 name.id
             );
-            self.add(Some(name), found, By::Operator, remedy);
+            if self.files.is_retired(name) {
+                let found = format!("it was retired, and {} is encrypted with it", path.display());
+                let remedy = format!("put its key file {} back from where it was kept. {in_memory}", name.file_name());
+                self.add(Some(name), found, By::Operator, remedy);
+            } else if has_keys && !self.files.is_recorded(name) && !self.folders.unreadable().contains(&Some(name)) {
+                let found = format!("{} is encrypted with it, and nothing is known of it here", path.display());
+                let remedy = format!(
+                    "restore its key file {} and the manifest from a backup. No key of this id is made as long as such data is there",
+                    name.file_name()
+                );
+                self.add(Some(name), found, By::Operator, remedy);
+            }
         }
+        let not_read = if self.files.retired().is_empty() { Vec::new() } else { not_read };
         if let Some(first) = not_read.first() {
             let found = format!(
                 "{} and {} more files could not be read: whether they need a version that was retired cannot be told",
