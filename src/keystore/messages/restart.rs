@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use super::{MOST_LINES, Messages};
-use crate::keystore::KeyId;
 use crate::keystore::findings::{News, Problem, Trouble};
 use crate::keystore::verify::{About, CopyFailure, Verdict, Verified};
+use crate::keystore::{KeyId, KeyStoreError};
 
 /// What a master key wraps.
 pub struct Wraps {
@@ -138,9 +138,16 @@ pub fn verified_text(verified: &Verified) -> String {
                 About::File if *is_in_memory => {
                     let (trouble, id) = (Trouble::new(error), name.id);
                     let remedy = match trouble.can_be_made_anew() {
-                        true => format!(
-                            ". SET GLOBAL aws_key_management_rewrap_key = {id} makes its file anew; what is there is kept as *.damaged"
-                        ),
+                        true => {
+                            let is_there = !matches!(
+                                error,
+                                KeyStoreError::Gone(..)
+                                    | KeyStoreError::OnlyCopy { .. }
+                                    | KeyStoreError::RetiredInUse(_)
+                            );
+                            let kept = if is_there { "; what is there is kept as *.damaged" } else { "" };
+                            format!(". SET GLOBAL aws_key_management_rewrap_key = {id} makes its file anew{kept}")
+                        }
                         false => String::new(),
                     };
                     (trouble.text, remedy)
