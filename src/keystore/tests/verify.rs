@@ -339,10 +339,7 @@ fn who_asks_is_told_of_each_version_what_failed_first_and_the_statement_fails_wi
     let error = told.result.expect_err("one fails").to_string();
     assert!(error.starts_with("a restart would not find 1 of 3 key versions (see SHOW WARNINGS"), "{error}");
     assert!(error.contains("key 3 version 1") && told.lines[0].contains("key 3 version 1"), "{:?}", told.lines);
-    assert!(
-        told.lines[0]
-            .ends_with(". SET GLOBAL aws_key_management_rewrap_key = 3 makes its file anew")
-    );
+    assert!(told.lines[0].ends_with(". SET GLOBAL aws_key_management_rewrap_key = 3 makes its file anew"));
     assert!(!is_ready(&store));
     assert!(store.verify(Some(id(1))).result.is_ok(), "of this key, none");
     assert!(store.verify(Some(id(70))).result.is_err());
