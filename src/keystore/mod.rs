@@ -9,6 +9,7 @@
 //! | `background`, `retry`, `verify_job`, `rotation_period` | what is done while nobody waits |
 //! | `offline/` | the same and a few more, for a tool that works on the files without a server |
 //! | `messages` | what of that becomes a line of the log |
+//! | `needed` | which versions a restart needs, and which of them this server knows better than the manifest does |
 //! | `figures`, `readiness`, `findings`, `version_list` | what an operator can ask for at any time |
 //! | this file | [`KeyStore`]: who may do what when, and what is published of it |
 //!
