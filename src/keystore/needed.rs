@@ -56,9 +56,14 @@ impl KeyStore {
     }
 
     fn encrypting_though_retired(&self) -> Vec<KeyName> {
-        let mut names = self.retired_in_memory();
-        names.retain(|name| self.published.latest(name.id) == Some(name.version));
+        let mut names = self.files.retired();
+        names.retain(|name| self.encrypts_with(*name));
         names
+    }
+
+    /// Whether new data is encrypted with a version: it is in memory then.
+    fn encrypts_with(&self, name: KeyName) -> bool {
+        self.published.latest(name.id) == Some(name.version)
     }
 
     /// The same; of a version that is gone because somebody has retired it, it says so.
@@ -75,10 +80,10 @@ impl KeyStore {
     /// The same error; of a version that is gone because somebody has retired it, one that says so.
     pub(super) fn or_retired(&self, error: KeyStoreError) -> KeyStoreError {
         match error {
-            KeyStoreError::Gone(name, _) if self.encrypting_though_retired().contains(&name) => {
-                KeyStoreError::RetiredInUse(name)
-            }
-            KeyStoreError::Gone(name, path) if self.files.is_retired(name) => KeyStoreError::Retired(name, path),
+            KeyStoreError::Gone(name, path) if self.files.is_retired(name) => match self.encrypts_with(name) {
+                true => KeyStoreError::RetiredInUse(name),
+                false => KeyStoreError::Retired(name, path),
+            },
             error => error,
         }
     }

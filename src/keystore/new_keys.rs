@@ -104,6 +104,11 @@ impl NewKeys {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).extra_master_keys_of(id).to_vec()
     }
 
+    /// Whether an id has an entry of its own in `master_keys`.
+    pub(super) fn names_own_master_key(&self, id: KeyId) -> bool {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).master_keys.of(id).is_some()
+    }
+
     pub(super) fn allows(&self, id: KeyId) -> bool {
         self.allowed.contains(id)
     }

@@ -85,11 +85,7 @@ impl KeyStore {
     /// Fails if a version of the key is wrapped by a master key that its id had of its own, and has no more: a new version would be
     /// wrapped by that of all others, and nobody has said that this may be.
     pub(super) fn check_own_master_key(&self, id: KeyId) -> Result<(), KeyStoreError> {
-        if self.new_keys.settings().master_keys.of(id).is_some() {
-            return Ok(());
-        }
-        let is_own = |name: &KeyName| name.id == id && self.files.has_own_master_key(*name);
-        match self.files.recorded().into_iter().rfind(is_own).and_then(|name| self.files.master_key(name)) {
+        match self.files.own_master_key_of(id).filter(|_| !self.new_keys.names_own_master_key(id)) {
             Some(master_key) => Err(KeyStoreError::OwnMasterKeyGone { id, master_key }),
             None => Ok(()),
         }

@@ -242,6 +242,16 @@ impl Inventory {
         self.state().manifest.trusted_of(id).collect()
     }
 
+    /// The ARN of the master key of its own that wraps the highest such version of a key.
+    pub(super) fn own_master_key_of(&self, id: KeyId) -> Option<String> {
+        self.state().manifest.own_master_key_of(id).map(str::to_owned)
+    }
+
+    /// Whether a version is wrapped by a master key that its key id has, or had, of its own.
+    pub(super) fn has_own_master_key(&self, name: KeyName) -> bool {
+        self.state().manifest.entry(name).is_some_and(Entry::has_own_master_key)
+    }
+
     /// All key versions that were ever here, in order: those that are retired, or those that are not.
     pub(super) fn names(&self, are_retired: bool) -> Vec<KeyName> {
         self.state().manifest.names_by_need(are_retired).collect()

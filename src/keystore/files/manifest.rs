@@ -178,6 +178,12 @@ impl Manifest {
         of_key.filter(|(_, entry)| entry.is_trusted && !entry.is_retired).map(|(name, _)| *name)
     }
 
+    /// The ARN of the master key of its own that wraps a version of a key which is not retired: that of the highest.
+    pub(super) fn own_master_key_of(&self, id: KeyId) -> Option<&str> {
+        let of_key = self.entries.range(KeyName::all_of(id)).rev().map(|(_, entry)| entry);
+        of_key.filter(|entry| !entry.is_retired).find(|entry| entry.has_own_master_key())?.master_key()
+    }
+
     /// The highest version of a key that was ever here, whether its entry can be read or not.
     pub(super) fn highest(&self, id: KeyId) -> Option<KeyVersion> {
         let readable = self.entries.range(KeyName::all_of(id)).next_back().map(|(name, _)| name.version);

@@ -183,7 +183,12 @@ impl KeyFiles {
 
     /// Whether a key version is wrapped by a master key that its key id has, or had, of its own, as far as the manifest knows.
     pub fn has_own_master_key(&self, name: KeyName) -> bool {
-        self.inventory.entry(name).is_some_and(|entry| entry.has_own_master_key())
+        self.inventory.has_own_master_key(name)
+    }
+
+    /// The ARN of such a master key that wraps a version of a key which is not retired, as far as the manifest knows.
+    pub fn own_master_key_of(&self, id: KeyId) -> Option<String> {
+        self.inventory.own_master_key_of(id)
     }
 
     /// The highest version of a key that was ever here, as far as the manifest knows.

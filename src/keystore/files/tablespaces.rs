@@ -55,7 +55,12 @@ impl KeyFiles {
 
 /// What the first page of a file says; `None` if it is not encrypted, or is no tablespace.
 pub fn encryption_of(disk: &dyn Disk, path: &Path) -> io::Result<Option<Encryption>> {
-    disk.read(path, LARGEST_PAGE).map(|(head, _)| encryption_in(&head))
+    // There may be many: of most, the usual page is the whole one.
+    let (mut head, _) = disk.read(path, USUAL_PAGE)?;
+    if page_size(&head) as u64 > USUAL_PAGE {
+        head = disk.read(path, LARGEST_PAGE)?.0;
+    }
+    Ok(encryption_in(&head))
 }
 
 /// The number of a tablespace, by its first page: 0 is the system tablespace's. `None` if the file is none (`FIL_PAGE_TYPE_FSP_HDR`,
@@ -186,6 +191,8 @@ const IV: usize = 16;
 /// `FSP_HEADER_OFFSET + FSP_SPACE_FLAGS`.
 const FLAGS: usize = 38 + 16;
 const LARGEST_PAGE: u64 = 65_536;
+/// `innodb_page_size`, if nobody sets it.
+const USUAL_PAGE: u64 = 16_384;
 /// `PATH_MAX` and a line's end, with room.
 const LONGEST_LINK: u64 = 8192;
 
@@ -248,5 +255,16 @@ mod tests {
         expected.sort();
         assert_eq!(found, expected);
         assert!(all(&SystemDisk, &path("gone")).is_err());
+    }
+
+    #[test]
+    fn of_a_larger_page_than_the_usual_one_all_is_read() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("t.ibd");
+        for (flags, at) in [(0x15, 10_428), (0x16, 30_000), (0x17, 60_000)] {
+            fs::write(&path, first_page(flags, at, 7, 3)).expect("write");
+            let encryption = encryption_of(&SystemDisk, &path).expect("read");
+            assert_eq!(encryption, Some(Encryption { key_id: 7, lowest_version: 3 }), "{flags:#x}");
+        }
     }
 }

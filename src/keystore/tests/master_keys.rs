@@ -1,6 +1,7 @@
 //! Tenants who bring their own master keys.
 
 use super::super::test_kms::TEST_MASTER_KEY;
+use super::retired::rotate_by_age_in_ten_days;
 use super::*;
 
 const TENANT: &str = "arn:aws:kms:eu-west-1:7:key/tenant";
@@ -112,16 +113,8 @@ fn a_key_whose_own_master_key_has_no_entry_any_more_gets_no_version_under_that_o
     assert!(store.figures().readiness().can_make_keys());
     // Nor for its age, without a word each day.
     store.set_rotation_period(1);
-    let (start, begun) = (SystemTime::now(), Instant::now());
-    let now = Arc::new(Mutex::new(begun));
-    let of_job = now.clone();
-    let wall = move || start + Duration::from_secs(864_000) + (*of_job.lock().expect("now") - begun);
-    let mut job = super::super::rotation_period::RotateByAge::new(store.clone(), Box::new(wall));
     setup.log.0.lock().expect("log").clear();
-    for minutes in 0..300 {
-        *now.lock().expect("now") = begun + Duration::from_secs(60 * minutes);
-        Job::run(&mut job, begun + Duration::from_secs(60 * minutes));
-    }
+    rotate_by_age_in_ten_days(&store);
     assert_eq!(latest(&store), [Some(3), Some(1)]);
     assert!(!setup.log.has("error"), "{:?}", setup.log.0);
     // With the entry, and as one like all others.

@@ -54,6 +54,19 @@ fn a_version_that_a_start_has_missed_is_not_missed_any_more_after_the_next_check
     assert!(key(&store, 7, 1).is_some() && is_ready());
 }
 
+/// Runs the job that rotates keys for five hours, ten days from now.
+pub(super) fn rotate_by_age_in_ten_days(store: &Arc<KeyStore>) {
+    let (start, begun) = (SystemTime::now(), Instant::now());
+    let now = Arc::new(Mutex::new(begun));
+    let of_job = now.clone();
+    let wall = move || start + Duration::from_secs(864_000) + (*of_job.lock().expect("now") - begun);
+    let mut job = RotateByAge::new(store.clone(), Box::new(wall));
+    for minutes in 0..300 {
+        *now.lock().expect("now") = begun + Duration::from_secs(60 * minutes);
+        job.run(begun + Duration::from_secs(60 * minutes));
+    }
+}
+
 #[test]
 fn a_key_that_is_retired_as_a_whole_is_not_rotated_with_all_others_nor_for_its_age() {
     let setup = used();
@@ -64,17 +77,8 @@ fn a_key_that_is_retired_as_a_whole_is_not_rotated_with_all_others_nor_for_its_a
     assert!(store.verify(None).result.is_err(), "new data is encrypted with it");
     assert_eq!(store.rotate_all().expect("rotated"), 1);
     store.set_rotation_period(1);
-    let start = SystemTime::now();
-    let begun = Instant::now();
-    let now = Arc::new(Mutex::new(begun));
-    let of_job = now.clone();
-    let wall = move || start + Duration::from_secs(864_000) + (*of_job.lock().expect("now") - begun);
-    let mut job = RotateByAge::new(store.clone(), Box::new(wall));
     let before = store.figures().rotations();
-    for minutes in 0..300 {
-        *now.lock().expect("now") = begun + Duration::from_secs(60 * minutes);
-        job.run(begun + Duration::from_secs(60 * minutes));
-    }
+    rotate_by_age_in_ten_days(&store);
     assert_eq!(store.figures().rotations() - before, 1, "key 1");
     assert!(!setup.files().iter().any(|file| file.starts_with("aws-kms-key.7.")), "{:?}", setup.files());
 }
